@@ -1,0 +1,40 @@
+"""Receipts: what was done, in JSON of a few kilobytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Receipt"]
+
+
+class Receipt(BaseModel):
+    """What one commit did to one store. Persisted, printed and returned by every task.
+
+    A receipt never holds an array. It is what a resumed run reads back instead of doing the work again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(description="What was done: append, populate, rechunk, recover …")
+    store: str = Field(description="URL of the Zarr store, without credentials.")
+    write_id: str = Field(description="Unique name of this commit; the store's root bears it.")
+    generation: int = Field(description="The store's generation after this commit; it never repeats.")
+    dim: str | None = Field(default=None, description="The dimension that grew.")
+    layers: dict[str, int] = Field(default_factory=dict, description="Label of each layer → its index.")
+    digests: dict[str, str] = Field(default_factory=dict, description="Label of each layer → digest of its content.")
+    objects: int = Field(default=0, description="Objects written, metadata included.")
+    bytes_written: int = Field(default=0, description="Bytes written.")
+    requests: dict[str, int] = Field(default_factory=dict, description="Requests sent, by kind.")
+    seconds: float = Field(default=0.0, description="Wall time from intent to release, in seconds.")
+    backup: str | None = Field(default=None, description="Name of the backup of what was overwritten.")
+    undo: str | None = Field(default=None, description="The command that undoes this commit.")
+    details: dict[str, Any] = Field(default_factory=dict, description="Counts that belong to this kind of commit.")
+
+    def __str__(self) -> str:
+        layers = ", ".join(sorted(self.layers)[:3]) + (" …" if len(self.layers) > 3 else "")
+        return (
+            f"{self.kind} {layers or self.store} → {self.store} (generation {self.generation}, "
+            f"{self.objects} objects, {self.bytes_written:,} bytes, {self.seconds:.1f} s)"
+        )

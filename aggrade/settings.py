@@ -1,0 +1,72 @@
+"""The settings of a machine rather than of a call: lease time, time-outs, retries.
+
+Each is read once, when first needed, from the environment variable that bears its name with the prefix
+``AGGRADE_``. The table in ``docs/operations.md`` is made from this module.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+
+from aggrade.errors import BadInput, Problem
+
+__all__ = ["Settings", "settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a machine may want to change.
+
+    Parameters
+    ----------
+    lease_seconds
+        How long an intent's heartbeat may stand still, watched on one's own clock, before it is taken over.
+    wait_seconds
+        How long to wait for another writer that is alive before giving up with `Conflict`.
+    request_seconds
+        How long one request to a store may take.
+    request_attempts
+        How often a request that failed in transit is sent in all.
+    parallel_requests
+        How many requests one process keeps under way at once.
+    """
+
+    lease_seconds: float = 30.0
+    wait_seconds: float = 600.0
+    request_seconds: float = 60.0
+    request_attempts: int = 5
+    parallel_requests: int = 16
+
+
+def _read(name: str, kind: type[float] | type[int], default: float) -> float:
+    variable = f"AGGRADE_{name.upper()}"
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(0)
+    if value <= 0:
+        problem = Problem(
+            f"environment variable {variable}", repr(text), "a number above 0", "set it or unset it", "setting"
+        )
+        raise BadInput(problem)
+    return value
+
+
+def settings() -> Settings:
+    """Return the settings that the environment asks for.
+
+    Raises
+    ------
+    BadInput
+        If a variable does not hold a number above 0.
+    """
+    return Settings(
+        **{
+            field.name: _read(field.name, int if isinstance(field.default, int) else float, field.default)  # type: ignore[arg-type]
+            for field in fields(Settings)
+        }
+    )
