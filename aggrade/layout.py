@@ -1,0 +1,151 @@
+"""Where things lie under a dataset root: fixed names, and the list of the Zarr stores that are there.
+
+::
+
+    {root}/windows.zarr                      windows of all sessions in one store, or
+    {root}/windows/{partition}.zarr          one store per month or year, or
+    {root}/sessions/{session}_windowed.zarr  one store per session
+    {root}/windows_for_training.zarr         windows, rechunked for random reads
+    {root}/lightcurves.zarr                  light curves as they are written, epoch by epoch
+    {root}/lightcurves_by_object.zarr        light curves as they are read, object by object
+    {root}/catalogue/                        which session lies where (Parquet, derived)
+    {root}/{name}.zarr.backups/              backups of the store {name}.zarr
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from aggrade.storage import Storage
+
+__all__ = [
+    "BACKUPS_SUFFIX",
+    "BOOKKEEPING",
+    "CATALOGUE",
+    "LIGHTCURVES",
+    "LIGHTCURVES_BY_OBJECT",
+    "PARTITIONS",
+    "SESSIONS",
+    "SESSION_SUFFIX",
+    "STORE_SUFFIX",
+    "WINDOWS",
+    "WINDOWS_FOR_TRAINING",
+    "backups_of",
+    "is_zarr",
+    "partition_store",
+    "session_store",
+    "stores_in",
+    "window_stores_in",
+]
+
+STORE_SUFFIX = ".zarr"
+WINDOWS = "windows.zarr"
+PARTITIONS = "windows"
+SESSIONS = "sessions"
+SESSION_SUFFIX = "_windowed.zarr"
+WINDOWS_FOR_TRAINING = "windows_for_training.zarr"
+LIGHTCURVES = "lightcurves.zarr"
+LIGHTCURVES_BY_OBJECT = "lightcurves_by_object.zarr"
+CATALOGUE = "catalogue"
+BACKUPS_SUFFIX = ".backups"
+BOOKKEEPING = ".aggrade"
+
+_ROOT_KEYS = ("zarr.json", ".zmetadata", ".zgroup")
+_LEGAL = " !#$&'()+,;=@[]{}"
+_LONGEST_NAME = 200
+
+
+def partition_store(partition: str) -> str:
+    """Return where the windows of one partition lie below the dataset root.
+
+    >>> partition_store("2026-10")
+    'windows/2026-10.zarr'
+    """
+    return f"{PARTITIONS}/{partition}{STORE_SUFFIX}"
+
+
+def session_store(session: str) -> str:
+    """Return where the windows of one session lie below the dataset root.
+
+    What a session id may hold and a folder's name may not (slashes, control characters, a leading dot) is
+    percent-encoded; of an id too long for a folder's name the end is replaced by a digest, so that two ids
+    never share a store.
+
+    >>> session_store("S 01/b")
+    'sessions/S 01%2Fb_windowed.zarr'
+    """
+    name = "".join(
+        char if char.isprintable() and ord(char) > 127 else quote(char, safe=_LEGAL) for char in session
+    )
+    name = name.replace(".", "%2E", 1) if name.startswith(".") else name
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = hashlib.sha256(session.encode()).hexdigest()[:16]
+        name = name.encode()[: _LONGEST_NAME - 17].decode(errors="ignore") + "-" + digest
+    return f"{SESSIONS}/{name}{SESSION_SUFFIX}"
+
+
+def backups_of(name: str) -> str:
+    """Return where the backups of a store lie.
+
+    >>> backups_of("windows.zarr")
+    'windows.zarr.backups'
+    """
+    return name.rstrip("/") + BACKUPS_SUFFIX
+
+
+def is_zarr(storage: Storage) -> bool:
+    """Whether a folder is a published Zarr store, of format 3 or 2. Sends at most three requests.
+
+    Raises
+    ------
+    Unavailable
+        If the store does not answer.
+    BadInput
+        If the bucket does not exist or the credentials are refused.
+    """
+    return any(storage.stat(key) is not None for key in _ROOT_KEYS)
+
+
+def _stores_below(storage: Storage, folder: str) -> list[str]:
+    prefix = f"{folder}/" if folder else ""
+    return [f"{prefix}{name}" for name in storage.folders(folder) if name.endswith(STORE_SUFFIX)]
+
+
+def stores_in(storage: Storage) -> list[str]:
+    """List the Zarr stores of a dataset root by their paths below it.
+
+    Stores are known by their names, in one listing of each of the three folders that hold stores, so a store
+    that is just being created is listed too. A storage that is itself a Zarr store lists as ``[""]``.
+
+    Parameters
+    ----------
+    storage
+        The dataset root, or one Zarr store.
+
+    Returns
+    -------
+    list of str
+        Sorted paths, each of which `storage.within` opens; empty if no store lies there.
+
+    Raises
+    ------
+    Unavailable
+        If the store does not answer.
+    BadInput
+        If the bucket does not exist or the credentials are refused.
+    """
+    if is_zarr(storage):
+        return [""]
+    return sorted(path for folder in ("", PARTITIONS, SESSIONS) for path in _stores_below(storage, folder))
+
+
+def window_stores_in(storage: Storage) -> list[str]:
+    """List the stores of a dataset root that hold windows as they were appended. Raises as `stores_in`.
+
+    Rechunked copies are left out: they hold the same sessions again.
+    """
+    folders = (f"{PARTITIONS}/", f"{SESSIONS}/")
+    return [path for path in stores_in(storage) if path in ("", WINDOWS) or path.startswith(folders)]
