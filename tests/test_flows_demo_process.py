@@ -83,13 +83,20 @@ def test_botocore_finds_the_demos_credentials_and_endpoint(tmp_path):
 
 
 def test_the_environment_is_given_back(monkeypatch):
-    """After the demonstration the process's environment is what it was, also after an error."""
+    """The process has exactly the given environment meanwhile, and afterwards what it had before."""
     monkeypatch.setenv("AGGRADE_TEST_KEPT", "before")
-    before, during = dict(os.environ), {}
-    with pytest.raises(KeyError), apply_environment({"ONLY": "this"}):
-        during.update(os.environ)
-        os.environ["AGGRADE_TEST_MISSING"]
+    before = dict(os.environ)
+    with apply_environment({"ONLY": "this"}):
+        during = dict(os.environ)
     assert during == {"ONLY": "this"}
+    assert dict(os.environ) == before
+
+
+def test_the_environment_is_given_back_after_an_error():
+    """An error in the demonstration leaves no setting of its behind."""
+    before = dict(os.environ)
+    with pytest.raises(KeyError), apply_environment({"ONLY": "this"}):
+        os.environ.pop("AGGRADE_TEST_MISSING")
     assert dict(os.environ) == before
 
 
