@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["AggradeError", "BadInput", "Conflict", "Damaged", "Problem", "Refused", "Unavailable", "raise_all"]
+__all__ = [
+    "AggradeError",
+    "BadInput",
+    "Conflict",
+    "Damaged",
+    "Problem",
+    "Refused",
+    "Unavailable",
+    "raise_all",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,9 @@ class AggradeError(Exception):
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return str(self.problems[0])
-        return "\n".join([f"{len(self.problems)} problems:", *(f"  - {problem}" for problem in self.problems)])
+        return "\n".join(
+            [f"{len(self.problems)} problems:", *(f"  - {problem}" for problem in self.problems)]
+        )
 
 
 class BadInput(AggradeError):  # noqa: N818 - the names say what happened, not that it is an error

@@ -15,10 +15,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from aggrade.storage import open_storage
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aggrade.storage import Storage
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "is_zarr",
     "partition_store",
     "session_store",
+    "store_for",
     "stores_in",
     "window_stores_in",
 ]
@@ -107,6 +112,31 @@ def is_zarr(storage: Storage) -> bool:
         If the bucket does not exist or the credentials are refused.
     """
     return any(storage.stat(key) is not None for key in _ROOT_KEYS)
+
+
+def store_for(store: str, dim: str, storage_options: Mapping[str, Any] | None = None) -> Storage:
+    """Open the Zarr store that grows along `dim`. Sends no request.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store: its name ends in ``.zarr``.
+    dim
+        ``"session"`` means ``windows.zarr`` below a dataset root, ``"epoch"`` means ``lightcurves.zarr``; along
+        any other dimension `store` is the Zarr store itself.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    BadInput
+        If the URL names another kind of store.
+    """
+    storage = open_storage(store.rstrip("/"), storage_options)
+    name = {"session": WINDOWS, "epoch": LIGHTCURVES}.get(dim)
+    if name is None or store.rstrip("/").endswith(STORE_SUFFIX):
+        return storage
+    return storage.within(name)
 
 
 def _stores_below(storage: Storage, folder: str) -> list[str]:

@@ -23,14 +23,18 @@ class Receipt(BaseModel):
     generation: int = Field(description="The store's generation after this commit; it never repeats.")
     dim: str | None = Field(default=None, description="The dimension that grew.")
     layers: dict[str, int] = Field(default_factory=dict, description="Label of each layer → its index.")
-    digests: dict[str, str] = Field(default_factory=dict, description="Label of each layer → digest of its content.")
+    digests: dict[str, str] = Field(
+        default_factory=dict, description="Label of each layer → digest of its content."
+    )
     objects: int = Field(default=0, description="Objects written, metadata included.")
     bytes_written: int = Field(default=0, description="Bytes written.")
     requests: dict[str, int] = Field(default_factory=dict, description="Requests sent, by kind.")
     seconds: float = Field(default=0.0, description="Wall time from intent to release, in seconds.")
     backup: str | None = Field(default=None, description="Name of the backup of what was overwritten.")
     undo: str | None = Field(default=None, description="The command that undoes this commit.")
-    details: dict[str, Any] = Field(default_factory=dict, description="Counts that belong to this kind of commit.")
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="Counts that belong to this kind of commit."
+    )
 
     def __str__(self) -> str:
         layers = ", ".join(sorted(self.layers)[:3]) + (" …" if len(self.layers) > 3 else "")

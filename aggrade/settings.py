@@ -39,7 +39,7 @@ class Settings:
     parallel_requests: int = 16
 
 
-def _read(name: str, kind: type[float] | type[int], default: float) -> float:
+def _read(name: str, kind: type[float | int], default: float) -> float:
     variable = f"AGGRADE_{name.upper()}"
     text = os.environ.get(variable)
     if text is None:
@@ -50,7 +50,11 @@ def _read(name: str, kind: type[float] | type[int], default: float) -> float:
         value = kind(0)
     if value <= 0:
         problem = Problem(
-            f"environment variable {variable}", repr(text), "a number above 0", "set it or unset it", "setting"
+            f"environment variable {variable}",
+            repr(text),
+            "a number above 0",
+            "set it or unset it",
+            "setting",
         )
         raise BadInput(problem)
     return value

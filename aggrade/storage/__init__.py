@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from aggrade.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "open_storage"]
 
@@ -112,16 +112,26 @@ class Storage(Protocol):
         """Delete objects; those that do not exist count as deleted."""
         ...
 
+    def folders(self, prefix: str = "") -> Sequence[str]:
+        """Return the sorted names of the folders directly below the folder `prefix`, without a slash."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every object whose key starts with `prefix`, in the order of their keys (UTF-8 bytes)."""
         ...
 
-    def folders(self, prefix: str = "") -> list[str]:
-        """Return the sorted names of the folders directly below the folder `prefix`, without a slash."""
-        ...
-
     def within(self, path: str) -> Storage:
         """Return the storage of the folder `path` below this one, sharing its connections."""
+        ...
+
+    def above(self) -> tuple[Storage, str]:
+        """Return the storage of the folder that holds this one, and this one's name in it.
+
+        Raises
+        ------
+        BadInput
+            If this is a whole bucket or a whole disk.
+        """
         ...
 
 

@@ -1,0 +1,306 @@
+"""`append`: add layers to a Zarr store under guard."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+
+from aggrade.append_plan import AppendPlan, OnConflict, default_layout, plan_append
+from aggrade.commit import (
+    Transaction,
+    Writer,
+    WrittenObject,
+    describe,
+    find_layer,
+    find_receipt,
+    read_snapshot,
+)
+from aggrade.commit.documents import dims_of, storable, unit_of
+from aggrade.encoding import blocks_of, encode, layer_digest
+from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
+from aggrade.guards import Asked, problems_of
+from aggrade.layout import store_for
+from aggrade.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aggrade.commit import CommitPlan, Document, LayerRecord, Snapshot
+    from aggrade.commit.plan import BackupKind
+    from aggrade.receipt import Receipt
+    from aggrade.storage import Storage
+
+__all__ = ["STAMPS", "append"]
+
+STAMPS = ("content_digest", "receipt")
+"""Variables that the append fills in itself, where the dataset has them; they don't count as content."""
+
+_log = logging.getLogger(__name__)
+
+
+@overload
+def append(
+    dataset: xr.Dataset,
+    store: str,
+    *,
+    dim: str = ...,
+    grow: Sequence[str] = ...,
+    chunks: Mapping[str, Any] | None = ...,
+    shards: Mapping[str, Any] | None = ...,
+    on_conflict: OnConflict = ...,
+    backup: BackupKind = ...,
+    dry_run: Literal[False] = ...,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Receipt: ...
+@overload
+def append(
+    dataset: xr.Dataset,
+    store: str,
+    *,
+    dim: str = ...,
+    grow: Sequence[str] = ...,
+    chunks: Mapping[str, Any] | None = ...,
+    shards: Mapping[str, Any] | None = ...,
+    on_conflict: OnConflict = ...,
+    backup: BackupKind = ...,
+    dry_run: bool,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Receipt | AppendPlan: ...
+def append(
+    dataset: xr.Dataset,
+    store: str,
+    *,
+    dim: str = "session",
+    grow: Sequence[str] = (),
+    chunks: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Any] | None = None,
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt | AppendPlan:
+    """Add the layers of a dataset to a store, each once, or change nothing.
+
+    A layer is one label along `dim`. The same layer again is a no-op with the same receipt; the same label
+    with other content is refused unless `on_conflict` says otherwise. Until the one switch at the end every
+    reader sees the old state, and afterwards the new one.
+
+    Parameters
+    ----------
+    dataset
+        What to add. `dim` is added where it is missing; its label is taken from the coordinate, else from the
+        attribute ``{dim}_id``, else it is refused. Lazy (Dask) data are streamed.
+    store
+        A dataset root, whose ``windows.zarr`` or ``lightcurves.zarr`` is meant, or one Zarr store: a local path
+        or ``s3://…``. It is created where it is missing.
+    dim
+        The dimension that grows.
+    grow
+        Further dimensions that may be longer than the store's (remembered by the store).
+    chunks, shards
+        ``{dimension: int}`` or ``{variable: tuple}``; what isn't named keeps the store's, or gets a sensible
+        default on create.
+    on_conflict
+        ``"refuse"``, or ``"replace"``: the new content becomes a new row and the old one is marked superseded.
+        `open_windows` and `LightCurves` show only the new one; a bare ``xr.open_zarr`` shows both.
+    backup
+        What is kept of the state before: ``"touched"``, ``"full"`` or ``"none"``.
+    dry_run
+        Check everything and return the plan; nothing is written.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    Receipt or AppendPlan
+        The plan when `dry_run`.
+
+    Raises
+    ------
+    BadInput
+        If the dataset has no label for the layer, or the URL or credentials are wrong.
+    Refused
+        If a guard says no; every reason is named and nothing was written.
+    Conflict
+        If other writers kept the store busy for longer than ``AGGRADE_WAIT_SECONDS``.
+    Unavailable
+        If the store did not answer. Run it again: what was half done is recovered.
+    """
+    storage = store_for(store, dim, storage_options)
+    for attempt in range(settings().request_attempts):
+        work = _Append(storage, _with_dim(dataset, dim), dim, tuple(grow), chunks or {}, shards or {})
+        plan = work.plan(on_conflict, backup)
+        if dry_run:
+            return plan
+        if plan.commit is None:
+            return _earlier(storage, plan)
+        try:
+            return work.carry_out(plan, plan.commit)
+        except Conflict as error:
+            if error.code not in {"moved-on", "overtaken"} or attempt + 1 == settings().request_attempts:
+                raise
+            _log.info("planning again: %s", error)
+            time.sleep(random.uniform(0.0, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
+    raise AssertionError("every attempt returns or raises")
+
+
+def _with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
+    """Add the growing dimension and its label where they are missing; never make a label up."""
+    if dim in dataset.dims and dim in dataset.coords:
+        return dataset
+    if dim in dataset.coords and dataset[dim].ndim == 0:
+        return dataset.expand_dims(dim)
+    label = dataset.attrs.get(f"{dim}_id")
+    if label is None or dataset.sizes.get(dim, 1) != 1:
+        expected = f"a coordinate {dim!r}, or an attribute {dim + '_id'!r} for one layer"
+        raise BadInput(Problem("dataset", "no label for its layers", expected, "add it", "label-missing"))
+    labelled = dataset if dim in dataset.dims else dataset.expand_dims(dim)
+    kept = {key: value for key, value in dataset.attrs.items() if key != f"{dim}_id"}
+    return labelled.assign_coords({dim: [str(label)]}).drop_attrs(deep=False).assign_attrs(kept)
+
+
+def _earlier(storage: Storage, plan: AppendPlan) -> Receipt:
+    """Return the receipt of the commit that brought what is there already."""
+    write_id = next(iter(plan.there.values()))
+    receipt = find_receipt(storage, write_id)
+    if receipt is None:
+        found, fix = f"no receipt of commit {write_id}", "verify the store"
+        raise Damaged(Problem(storage.url, found, "the receipt that the layer names", fix, "receipt-missing"))
+    _log.info("already there, nothing to do: %s", ", ".join(plan.there))
+    return receipt
+
+
+class _Append:
+    """One attempt: what is asked, beside what the store is now."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        dataset: xr.Dataset,
+        dim: str,
+        grow: tuple[str, ...],
+        chunks: Mapping[str, Any],
+        shards: Mapping[str, Any],
+    ) -> None:
+        self.storage = storage
+        self.dim = dim
+        snapshot = read_snapshot(storage)
+        self.snapshot = snapshot
+        self.filled = snapshot if snapshot is not None and snapshot.documents else None
+        self.grow = tuple(dict.fromkeys([*(snapshot.mark.get("grow", []) if snapshot else []), *grow]))
+        self.dataset = dataset
+        self.chunks, self.shards = chunks, shards
+        self.documents = self._documents()
+
+    def _documents(self) -> dict[str, Document]:
+        if self.filled is not None:
+            return self.filled.documents
+        inner, outer = default_layout(self.dataset, self.dim, self.grow, self.chunks, self.shards)
+        return describe(self.dataset, chunks=inner, shards=outer)
+
+    def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
+        """Check everything, then plan."""
+        stored = self.filled.dataset(self.storage) if self.filled else None
+        asked = Asked(self.dataset, self.dim, self.grow, self.documents, stored, self.chunks, self.shards)
+        raise_all(problems_of(asked))
+        self.variables = encode(self.dataset, self.documents)
+        content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
+        self.labels = [str(label) for label in self.dataset[self.dim].values]
+        self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
+        return plan_append(
+            store=self.storage.url,
+            snapshot=self.snapshot,
+            variables=self.variables,
+            documents=self.documents,
+            attributes=_attributes(self.dataset, self.snapshot),
+            dim=self.dim,
+            grow=self.grow,
+            digests=self.digests,
+            records=self._records(),
+            on_conflict=on_conflict,
+            backup=backup,
+        )
+
+    def _records(self) -> dict[str, LayerRecord]:
+        with ThreadPoolExecutor(settings().parallel_requests) as pool:
+            found = pool.map(lambda label: find_layer(self.storage, label), self.labels)
+            return {
+                label: record for label, record in zip(self.labels, found, strict=True) if record is not None
+            }
+
+    def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
+        """Write and publish."""
+        with Transaction(self.storage, commit) as txn:
+            rows = [self.labels.index(layer.label) for layer in plan.new]
+            variables = {
+                name: variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
+                for name, variable in self.variables.items()
+            }
+            variables |= self._stamps(variables, plan, txn.write_id)
+            return txn.publish(_write(txn.writer(), commit, variables))
+
+    def _stamps(
+        self, variables: Mapping[str, xr.Variable], plan: AppendPlan, write_id: str
+    ) -> dict[str, xr.Variable]:
+        """Fill in what only the commit knows: each row's digest, and the receipt that tells of it."""
+        filled = {
+            "content_digest": [layer.digest for layer in plan.new],
+            "receipt": [write_id] * len(plan.new),
+        }
+        return {
+            name: storable(
+                xr.Variable((self.dim,), np.array(filled[name], dtype=object), variables[name].attrs)
+            )
+            for name in STAMPS
+            if name in variables and variables[name].dims == (self.dim,)
+        }
+
+
+def _attributes(dataset: xr.Dataset, snapshot: Snapshot | None) -> dict[str, Any]:
+    """Return the root's attributes: the store's where it has any, else the dataset's, as JSON holds them."""
+    if snapshot is not None and snapshot.documents:
+        return snapshot.attributes
+    return {str(key): _plain(value) for key, value in dataset.attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _write(writer: Writer, commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> list[WrittenObject]:
+    """Write every region, block by block, a few at a time."""
+    jobs = [
+        job for region in commit.regions for job in _jobs(commit, region.variable, region.bounds, variables)
+    ]
+
+    def run(job: tuple[str, tuple[slice, ...], xr.Variable]) -> Iterable[WrittenObject]:
+        name, where, values = job
+        return writer.write(name, where, np.asarray(values.values))
+
+    with ThreadPoolExecutor(min(4, settings().parallel_requests)) as pool:
+        return [item for items in pool.map(run, jobs) for item in items]
+
+
+def _jobs(
+    commit: CommitPlan, name: str, bounds: tuple[tuple[int, int], ...], variables: Mapping[str, xr.Variable]
+) -> Iterable[tuple[str, tuple[slice, ...], xr.Variable]]:
+    """Cut one region into blocks of whole units, each with its lazy values."""
+    document, variable = commit.documents[name], variables[name]
+    origins = [
+        start if dim == commit.dim else 0 for dim, (start, _) in zip(dims_of(document), bounds, strict=True)
+    ]
+    shape = tuple(stop - start for start, stop in bounds)
+    for block in blocks_of(bounds, unit_of(document), variable.dtype.itemsize) if shape else [()]:
+        inner = tuple(
+            slice(part.start - origin, part.stop - origin)
+            for part, origin in zip(block, origins, strict=True)
+        )
+        yield name, block, variable[inner] if inner else variable

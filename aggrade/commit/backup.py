@@ -1,0 +1,128 @@
+"""Backups: what will be overwritten, kept before it is touched (DESIGN §4, invariant 4).
+
+They lie beside the store, in ``{name}.zarr.backups/{id}/``. A ``touched`` backup is one ZIP archive of the
+objects that the commit overwrites, read with their marks when the intent was taken; a ``full`` one holds
+server-side copies of the whole store under ``objects/``. The manifest is written last: a backup without one
+is not a backup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit.plan import BackupKind
+from aggrade.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.storage import Storage, StoredObject
+
+__all__ = ["ARCHIVE", "MANIFEST", "Manifest", "back_up", "backup_id", "backups_beside", "manifests"]
+
+MANIFEST = "manifest.json"
+ARCHIVE = "objects.zip"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Manifest(BaseModel):
+    """What a backup holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(
+        description="Name of the backup; the commit that made it has the same write id at its end."
+    )
+    kind: BackupKind = Field(description="touched: the objects that were overwritten; full: the whole store.")
+    store: str = Field(description="URL of the Zarr store.")
+    generation: int = Field(description="Generation of the state that was kept.")
+    write_id: str = Field(description="The commit that had made this state.")
+    objects: dict[str, str] = Field(
+        description="Key → SHA-256 of its bytes, or its mark where it was copied."
+    )
+    size: int = Field(description="Bytes.")
+
+
+def backup_id(generation: int, write_id: str) -> str:
+    """Return the name of the backup that the commit `write_id` makes of the state `generation`."""
+    return f"{generation:08d}-{write_id}"
+
+
+def backups_beside(storage: Storage) -> Storage:
+    """Return the storage of a Zarr store's backups."""
+    parent, name = storage.above()
+    return parent.within(f"{name}.backups")
+
+
+def manifests(storage: Storage) -> list[Manifest]:
+    """Return the manifests of a Zarr store's backups, oldest first."""
+    backups = backups_beside(storage)
+    found = [backups.read(f"{name}/{MANIFEST}") for name in backups.folders()]
+    return [Manifest.model_validate_json(stored.data) for stored in found if stored is not None]
+
+
+def back_up(
+    storage: Storage, name: str, base: tuple[int, str], kind: BackupKind, touched: Mapping[str, StoredObject]
+) -> Manifest:
+    """Keep what a commit will overwrite, or everything.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store.
+    name
+        The backup's id, from `backup_id`.
+    base
+        Generation and write id of the state that is kept.
+    kind
+        ``"touched"`` or ``"full"``.
+    touched
+        Key → bytes of every object that will be overwritten, the root included.
+
+    Raises
+    ------
+    Unavailable
+        If it can't be written, for instance for lack of space. Nothing of the store was touched.
+    """
+    keep = _copy_all if kind == "full" else _archive
+    objects, size = keep(storage, name, touched)
+    generation, write_id = base
+    manifest = Manifest(
+        id=name,
+        kind=kind,
+        store=storage.url,
+        generation=generation,
+        write_id=write_id,
+        objects=objects,
+        size=size,
+    )
+    backups_beside(storage).write(f"{name}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
+    return manifest
+
+
+def _archive(storage: Storage, name: str, touched: Mapping[str, StoredObject]) -> tuple[dict[str, str], int]:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for key, stored in sorted(touched.items()):
+            archive.writestr(zipfile.ZipInfo(key, _EPOCH), stored.data)
+    data = buffer.getvalue()
+    backups_beside(storage).write(f"{name}/{ARCHIVE}", data)
+    return {key: hashlib.sha256(stored.data).hexdigest() for key, stored in touched.items()}, len(data)
+
+
+def _copy_all(storage: Storage, name: str, _: Mapping[str, StoredObject]) -> tuple[dict[str, str], int]:
+    parent, own = storage.above()
+    everything = list(storage.list())
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        copies = pool.map(
+            lambda info: parent.copy(f"{own}/{info.key}", f"{own}.backups/{name}/objects/{info.key}"),
+            everything,
+        )
+        size = sum(copy.size for copy in copies)
+    return {info.key: info.etag for info in everything}, size

@@ -1,0 +1,104 @@
+"""Left-overs of dead writers: where they may lie, and how they are kept from showing up.
+
+Rolling back deletes nothing. What a dead writer left, or a paused one may still write, lies beyond the
+published shape, where no reader looks. Its regions stay on record in the free intent as *dirty* until a later
+commit has covered them: that commit writes every key of them within its own shape, fill included, replacing
+what lies there by compare-and-swap and creating the rest. A late create then fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggrade.commit.documents import Document, grid_of, in_grid, index_of, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from aggrade.commit.plan import Target
+    from aggrade.storage import Storage
+
+__all__ = ["left_overs", "still_dirty", "uncovered"]
+
+
+def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
+    """Return key and mark of every object that lies in a dirty region."""
+    found = {}
+    for target in dirty:
+        for info in storage.list(_common_prefix(target)):
+            index = index_of(target.variable, target.document, info.key)
+            if index is not None and _holds(target, index):
+                found[info.key] = info.etag
+    return found
+
+
+def _common_prefix(target: Target) -> str:
+    """Return the longest folder-like prefix that all keys of a region share, so that listing is cheap."""
+    first = tuple(start // unit for (start, _), unit in zip(target.bounds, target.unit, strict=True))
+    ends = [key_of(target.variable, target.document, index) for index in (first, _last(target))]
+    shared = _shared_start(*ends)
+    return shared if shared == ends[0] else shared[: max(shared.rfind("/"), shared.rfind(".")) + 1]
+
+
+def _shared_start(one: str, other: str) -> str:
+    count = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one[:count]
+
+
+def _holds(target: Target, index: tuple[int, ...]) -> bool:
+    return all(
+        start // unit <= i < -(-stop // unit)
+        for i, (start, stop), unit in zip(index, target.bounds, target.unit, strict=True)
+    )
+
+
+def uncovered(
+    dirty: Iterable[Target],
+    published: Mapping[str, Document],
+    documents: Mapping[str, Document],
+    written: set[str],
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield variable and index of every key that a commit must cover with fill.
+
+    These are the dirty keys that come to lie within the new shape, did not lie within the published one, and
+    are not written anyway.
+    """
+    seen = set(written)
+    for target in dirty:
+        document = documents.get(target.variable)
+        if document is None:
+            continue
+        for key, _ in target.objects():
+            index = index_of(target.variable, document, key)
+            if key in seen or index is None or not in_grid(document, index):
+                continue
+            if not _was_published(published.get(target.variable), document, index):
+                seen.add(key)
+                yield target.variable, index
+
+
+def _was_published(before: Document | None, document: Document, index: tuple[int, ...]) -> bool:
+    if before is None or before["chunk_key_encoding"] != document["chunk_key_encoding"]:
+        return False
+    return in_grid(before, index)
+
+
+def still_dirty(dirty: Iterable[Target], documents: Mapping[str, Document]) -> tuple[Target, ...]:
+    """Return the regions that do not lie wholly within the published shapes."""
+    kept: list[Target] = []
+    for target in dirty:
+        if target not in kept and not _is_covered(target, documents.get(target.variable)):
+            kept.append(target)
+    return tuple(kept)
+
+
+def _is_covered(target: Target, document: Document | None) -> bool:
+    if document is None or document["chunk_key_encoding"] != target.key_encoding:
+        return False
+    return all(last < count for last, count in zip(_last(target), grid_of(document), strict=False))
+
+
+def _last(target: Target) -> tuple[int, ...]:
+    return tuple(-(-stop // unit) - 1 for (_, stop), unit in zip(target.bounds, target.unit, strict=True))

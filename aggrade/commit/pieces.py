@@ -1,0 +1,141 @@
+"""Commits that are written in pieces, in parallel, and go on after a crash.
+
+Each piece owns its chunks. When its chunks are confirmed, the piece's entry is written to the ledger under
+``.aggrade/ledger/``; a later run of the same plan finds it, confirms that the objects still lie there with the
+marks they had, and does not do the work again. The ledger is bookkeeping: losing it costs time, never data.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit.writer import Writer, WrittenObject
+from aggrade.errors import Conflict, Problem
+from aggrade.storage import ConditionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from aggrade.commit.transaction import Transaction
+    from aggrade.storage import Storage
+
+__all__ = ["LEDGER", "Piece", "PieceReceipt", "forget_pieces", "write_pieces"]
+
+LEDGER = ".aggrade/ledger/"
+_log = logging.getLogger(__name__)
+
+
+class Piece(Protocol):
+    """A share of a plan that one worker writes: small, picklable, and named by what it will write."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides the piece's bytes."""
+        ...
+
+
+class PieceReceipt(BaseModel):
+    """What one worker wrote."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str = Field(description="The piece's digest.")
+    written: tuple[WrittenObject, ...] = Field(
+        description="Every object of the piece, confirmed by the store."
+    )
+    details: dict[str, Any] = Field(default_factory=dict, description="Counts, JSON-able.")
+
+
+def write_pieces(
+    transaction: Transaction,
+    pieces: Sequence[Any],
+    work: Callable[[Writer, Any], PieceReceipt],
+    map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
+) -> list[PieceReceipt]:
+    """Have every piece of an open transaction written, each once.
+
+    Parameters
+    ----------
+    transaction
+        An open transaction whose plan holds the pieces' regions.
+    pieces
+        Values with a ``digest`` (see `Piece`).
+    work
+        Writes one piece; a top-level function or a partial of one, so that it can be sent elsewhere.
+    map
+        ``map(function, pieces)``: the builtin, or one that sends pieces to a cluster.
+
+    Returns
+    -------
+    list of PieceReceipt
+        In the order of `pieces`.
+
+    Raises
+    ------
+    Conflict
+        If somebody else writes the same keys.
+    """
+    wanted = list(pieces)
+    writer = transaction.writer()
+    receipts = list(map(functools.partial(_once, work, writer), wanted))
+    for place in _unconfirmed(transaction.storage, receipts):
+        _log.info("writing piece %s again: its objects are gone or changed", wanted[place].digest)
+        receipts[place] = work(writer, wanted[place])
+    return receipts
+
+
+def forget_pieces(storage: Storage, receipts: Iterable[PieceReceipt]) -> None:
+    """Delete the ledger entries of a commit that has been published."""
+    storage.delete([_ledger_key(receipt.digest) for receipt in receipts])
+
+
+def _ledger_key(digest: str) -> str:
+    return f"{LEDGER}{digest}.json"
+
+
+def _once(work: Callable[[Writer, Any], PieceReceipt], writer: Writer, piece: Piece) -> PieceReceipt:
+    """Write a piece unless the ledger shows that it was written and still lies there."""
+    key = _ledger_key(piece.digest)
+    stored = writer.storage.read(key)
+    if stored is not None:
+        receipt = PieceReceipt.model_validate_json(stored.data)
+        if all(_lies_there(writer.storage, item) for item in receipt.written):
+            return receipt
+    receipt = work(writer, piece)
+    _keep(writer.storage, key, receipt.model_dump_json().encode(), stored.etag if stored else None)
+    return receipt
+
+
+def _keep(storage: Storage, key: str, data: bytes, replacing: str | None) -> None:
+    try:
+        storage.write(key, data, replacing=replacing)
+    except ConditionFailed as error:
+        stored = storage.read(key)
+        if stored is None or stored.data != data:
+            found = "an entry that another worker wrote"
+            raise Conflict(
+                Problem(f"{storage.url}/{key}", found, "one writer", "run it again", "ledger")
+            ) from error
+
+
+def _lies_there(storage: Storage, item: WrittenObject) -> bool:
+    info = storage.stat(item.key)
+    return info is not None and (info.etag, info.size) == (item.etag, item.size)
+
+
+def _unconfirmed(storage: Storage, receipts: Sequence[PieceReceipt]) -> list[int]:
+    """Return the places of receipts whose objects don't lie there as they were confirmed.
+
+    Receipts can come from a cache that has outlived the store.
+    """
+    prefixes = {item.key.partition("/")[0] + "/" for receipt in receipts for item in receipt.written}
+    there = {info.key: (info.etag, info.size) for prefix in prefixes for info in storage.list(prefix)}
+    return [
+        place
+        for place, receipt in enumerate(receipts)
+        if any(there.get(item.key) != (item.etag, item.size) for item in receipt.written)
+    ]

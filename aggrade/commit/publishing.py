@@ -1,0 +1,174 @@
+"""The switch: array documents first, then the root by compare-and-swap, then receipt and layer records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from aggrade.commit.documents import dims_of
+from aggrade.commit.layers import LayerRecord, keep_layer
+from aggrade.commit.plan import Layer, Target
+from aggrade.commit.snapshot import ROOT, read_snapshot
+from aggrade.errors import Conflict, Problem, Unavailable
+from aggrade.settings import settings
+from aggrade.storage import ConditionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aggrade.commit.documents import Document
+    from aggrade.commit.writer import WrittenObject
+    from aggrade.storage import Storage
+
+__all__ = ["document_bytes", "keep_layers", "layer_records", "own_targets", "switch_root", "write_documents"]
+
+
+def document_bytes(document: Document) -> bytes:
+    """Return an array document as it is stored."""
+    return json.dumps(document, indent=1).encode()
+
+
+def write_documents(
+    storage: Storage, documents: Mapping[str, Document], hints: Mapping[str, str]
+) -> dict[str, str]:
+    """Write array documents as the holder of the intent, whatever lies there.
+
+    Parameters
+    ----------
+    storage, documents
+        Where and what.
+    hints
+        Key → mark as last written. A wrong hint costs one request.
+
+    Returns
+    -------
+    dict
+        Key → new mark.
+    """
+
+    def write(name: str) -> tuple[str, str]:
+        key = f"{name}/{ROOT}"
+        return key, _replace(storage, key, document_bytes(documents[name]), hints.get(key))
+
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        return dict(pool.map(write, documents))
+
+
+def _replace(storage: Storage, key: str, data: bytes, hint: str | None) -> str:
+    """Write what only the holder of the intent may write; a fenced writer can be in the way a few times."""
+    for _ in range(settings().request_attempts):
+        try:
+            return storage.write(key, data, replacing=hint).etag
+        except ConditionFailed:
+            stored = storage.read(key)
+            if stored is not None and stored.data == data:
+                return stored.etag
+            hint = None if stored is None else stored.etag
+    problem = Problem(
+        f"{storage.url}/{key}", "an object that keeps changing", "one writer", "run it again", "contended"
+    )
+    raise Conflict(problem)
+
+
+def switch_root(storage: Storage, data: bytes, write_id: str, replacing: str | None) -> str:
+    """Publish: swap the root document, and find out what happened if the reply was lost.
+
+    Returns
+    -------
+    str
+        The root's new mark.
+
+    Raises
+    ------
+    Conflict
+        If somebody else published or fenced in between; nothing of this commit shows.
+    Unavailable
+        If it can't be known whether the switch took effect. The intent stays; recovery decides.
+    """
+    try:
+        return storage.write(ROOT, data, replacing=replacing).etag
+    except (ConditionFailed, Unavailable) as error:
+        now = read_snapshot(storage)
+        if now is not None and now.write_id == write_id:
+            return now.etag
+        if isinstance(error, Unavailable):
+            raise
+        raise Conflict(_overtaken(storage)) from error
+
+
+def _overtaken(storage: Storage) -> Problem:
+    return Problem(
+        f"{storage.url}/{ROOT}",
+        "a root that somebody else wrote meanwhile",
+        "the root that was read when the intent was taken",
+        "run it again: it is planned anew on what is there now",
+        "overtaken",
+    )
+
+
+def own_targets(
+    targets: Iterable[Target], documents: Mapping[str, Document], dim: str | None, layer: Layer
+) -> tuple[Target, ...]:
+    """Return where the objects lie that belong to one layer alone."""
+    own = []
+    for target in targets:
+        dims = dims_of(documents[target.variable])
+        if dim in dims and target.unit[dims.index(dim)] == 1:
+            own.append(target.model_copy(update={"bounds": _narrowed(target.bounds, dims, dim, layer)}))
+    return tuple(own)
+
+
+def _narrowed(
+    bounds: tuple[tuple[int, int], ...], dims: tuple[str, ...], dim: str | None, layer: Layer
+) -> tuple[tuple[int, int], ...]:
+    limits = {dim: (layer.index, layer.index + 1)}
+    return tuple(limits.get(name, pair) for name, pair in zip(dims, bounds, strict=True))
+
+
+def layer_records(
+    layers: Sequence[Layer],
+    targets: Sequence[Target],
+    documents: Mapping[str, Document],
+    dim: str | None,
+    written: Iterable[WrittenObject],
+    stamp: tuple[str, int],
+) -> list[LayerRecord]:
+    """Return the record of each layer, with a digest over the objects that are its own.
+
+    Parameters
+    ----------
+    layers, targets, documents, dim
+        As planned.
+    written
+        Everything that was written.
+    stamp
+        Write id and generation of the commit.
+    """
+    by_key = {item.key: item.sha256 for item in written}
+    records = []
+    for layer in layers:
+        own = own_targets(targets, documents, dim, layer)
+        keys = sorted(key for target in own for key, _ in target.objects())
+        lines = "".join(f"{key} {by_key[key]}\n" for key in keys)
+        records.append(
+            LayerRecord(
+                label=layer.label,
+                index=layer.index,
+                digest=layer.digest,
+                write_id=stamp[0],
+                generation=stamp[1],
+                sizes=layer.sizes,
+                targets=own,
+                objects=len(keys),
+                objects_sha256=hashlib.sha256(lines.encode()).hexdigest(),
+            )
+        )
+    return records
+
+
+def keep_layers(storage: Storage, records: Iterable[LayerRecord]) -> None:
+    """Write the records of several layers."""
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        list(pool.map(lambda record: keep_layer(storage, record), records))

@@ -1,0 +1,251 @@
+"""Taking the intent, and finishing what a dead holder began: forward if its root shows, back otherwise.
+
+Whoever finds an intent whose heartbeat stands still takes it over by compare-and-swap, which ends the dead
+holder's right to it, and looks at the root. If the root bears the intent's write id, the commit took effect:
+receipt and layer records are completed. Otherwise the root is *fenced*: its generation is raised, so that the
+dead holder's own compare-and-swap can never succeed, should it only have been asleep. Array documents are put
+back to what the root shows. No chunk is deleted; regions go on record as dirty (see `aggrade.commit.dirt`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from aggrade.commit.dirt import still_dirty
+from aggrade.commit.documents import Document
+from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
+from aggrade.commit.layers import keep_receipt
+from aggrade.commit.plan import new_write_id
+from aggrade.commit.publishing import keep_layers, layer_records, own_targets, write_documents
+from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
+from aggrade.commit.writer import WrittenObject
+from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.receipt import Receipt
+from aggrade.settings import settings
+from aggrade.storage import ConditionFailed
+
+if TYPE_CHECKING:
+    from aggrade.storage import Storage
+
+__all__ = ["acquire", "recover_store", "resolve", "roll_back"]
+
+_log = logging.getLogger(__name__)
+
+
+def acquire(storage: Storage, journal: Journal, write_id: str) -> Lease:
+    """Take the intent, recovering a dead holder's first, waiting for one that is alive.
+
+    Raises
+    ------
+    Conflict
+        If another writer is alive for longer than ``AGGRADE_WAIT_SECONDS``.
+    """
+    deadline = time.monotonic() + settings().wait_seconds
+    while True:
+        found = read_intent(storage)
+        if found is None or found[0].state == "free":
+            lease = _try_to_take(storage, journal, write_id, found)
+            if lease is not None:
+                return lease
+        elif is_abandoned(storage, *found, patience=max(deadline - time.monotonic(), 0.1)):
+            resolve(storage, *found)
+        elif time.monotonic() > deadline:
+            raise Conflict(_busy(storage, found[0]))
+        else:
+            time.sleep(random.uniform(0.05, 0.25))  # noqa: S311 - jitter, not a secret
+
+
+def _try_to_take(
+    storage: Storage, journal: Journal, write_id: str, found: tuple[Intent, str] | None
+) -> Lease | None:
+    before, etag = found if found is not None else (None, None)
+    intent = Intent(
+        state="held",
+        write_id=write_id,
+        owner=Owner.here(),
+        lease_seconds=settings().lease_seconds,
+        journal=journal,
+        dirty=before.dirty if before else (),
+        etags=before.etags if before else {},
+    )
+    try:
+        return Lease.take(storage, intent, replacing=etag)
+    except ConditionFailed:
+        return None
+
+
+def _busy(storage: Storage, intent: Intent) -> Problem:
+    owner = intent.owner
+    return Problem(
+        f"{storage.url}/{INTENT}",
+        f"another writer at work (process {owner.process} on {owner.host})",
+        f"a free intent within {settings().wait_seconds:g} s",
+        "wait for it to end, or raise AGGRADE_WAIT_SECONDS",
+        "busy",
+    )
+
+
+def resolve(storage: Storage, intent: Intent, etag: str) -> Receipt | None:
+    """Take over an abandoned intent and finish it.
+
+    Returns
+    -------
+    Receipt or None
+        What was done; None if somebody else was faster.
+    """
+    taken = intent.model_copy(update={"owner": Owner.here(), "beat": intent.beat + 1})
+    taken = taken.model_copy(update={"lease_seconds": settings().lease_seconds})
+    try:
+        lease = Lease.take(storage, taken, replacing=etag)
+    except ConditionFailed:
+        return None
+    _log.info("took over the intent of write %s in %s", intent.write_id, storage.url)
+    try:
+        return _finish(storage, lease)
+    except BaseException:
+        lease.stop()
+        raise
+
+
+def _finish(storage: Storage, lease: Lease) -> Receipt:
+    root = read_snapshot(storage)
+    if root is not None and root.write_id == lease.intent.write_id:
+        return _roll_forward(storage, lease, root)
+    return roll_back(storage, lease, fence=True)
+
+
+def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
+    intent, journal = lease.intent, lease.intent.journal or Journal(kind="unknown")
+    receipt = Receipt(
+        kind=journal.kind,
+        store=storage.url,
+        write_id=intent.write_id,
+        generation=root.generation,
+        dim=journal.dim,
+        layers={layer.label: layer.index for layer in journal.layers},
+        digests={layer.label: layer.digest for layer in journal.layers},
+        backup=journal.backup,
+        details={"completed_by": "recover"},
+    )
+    written = _own_objects(storage, journal, root)
+    stamp = (intent.write_id, root.generation)
+    keep_receipt(storage, receipt)
+    keep_layers(
+        storage, layer_records(journal.layers, journal.targets, root.documents, journal.dim, written, stamp)
+    )
+    lease.release(dirty=still_dirty(intent.dirty, root.documents), etags={})
+    _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))
+    return _report(storage, intent, root.generation, "forward")
+
+
+def _own_objects(storage: Storage, journal: Journal, root: Snapshot) -> list[WrittenObject]:
+    """Read back what belongs to the layers alone; the dead holder's own digests are gone."""
+    found = []
+    for layer in journal.layers:
+        for target in own_targets(journal.targets, root.documents, journal.dim, layer):
+            for key, _ in target.objects():
+                stored = storage.read(key)
+                if stored is None:
+                    raise Damaged(_missing(storage, key, layer.label))
+                sha256 = hashlib.sha256(stored.data).hexdigest()
+                found.append(WrittenObject(key, len(stored.data), stored.etag, sha256))
+    return found
+
+
+def _missing(storage: Storage, key: str, label: str) -> Problem:
+    fix = "restore the backup from before this layer, then bring the layer again"
+    return Problem(f"{storage.url}/{key}", "no object", f"a chunk of layer {label!r}", fix, "missing-chunk")
+
+
+def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
+    """Leave the state that the root shows, and free the intent.
+
+    Parameters
+    ----------
+    storage, lease
+        The store and its intent, held by this process.
+    fence
+        Whether somebody's compare-and-swap on the root may still be under way.
+    """
+    intent = lease.intent
+    root = _fence(storage, intent.write_id) if fence else read_snapshot(storage)
+    if root is not None and root.write_id == intent.write_id:
+        return _roll_forward(storage, lease, root)
+    targets = intent.journal.targets if intent.journal else ()
+    documents: dict[str, Document] = root.documents if root else {}
+    touched = {
+        target.variable: documents[target.variable] for target in targets if target.variable in documents
+    }
+    etags = {**intent.etags, **write_documents(storage, touched, intent.etags)}
+    lease.release(dirty=still_dirty((*intent.dirty, *targets), documents), etags=etags)
+    _log.info("rolled back write %s in %s", intent.write_id, storage.url)
+    return _report(storage, intent, root.generation if root else 0, "back")
+
+
+def _fence(storage: Storage, write_id: str) -> Snapshot:
+    """Raise the root's generation, making a root where there is none, so that no older swap can succeed.
+
+    Returns the root as it is then; it bears `write_id` if that commit's swap was faster than the fence.
+    """
+    for _ in range(settings().request_attempts):
+        root = read_snapshot(storage)
+        if root is not None and root.write_id == write_id:
+            return root
+        attributes = _fenced(root)
+        try:
+            etag = storage.write(
+                ROOT,
+                root_bytes(attributes, root.documents if root else {}),
+                replacing=root.etag if root else None,
+            ).etag
+        except ConditionFailed:
+            continue
+        return Snapshot(etag, attributes, root.documents if root else {})
+    raise Conflict(
+        Problem(
+            f"{storage.url}/{ROOT}",
+            "a root that keeps changing",
+            "one holder",
+            "run recover again",
+            "contended",
+        )
+    )
+
+
+def _fenced(root: Snapshot | None) -> dict[str, Any]:
+    before = root.mark if root else {"format": FORMAT}
+    generation = (root.generation if root else 0) + 1
+    mark = {**before, "generation": generation, "write_id": f"fence-{new_write_id()}"}
+    return {**(root.attributes if root else {}), "aggrade": mark}
+
+
+def _report(storage: Storage, intent: Intent, generation: int, direction: str) -> Receipt:
+    journal = intent.journal
+    return Receipt(
+        kind="recover",
+        store=storage.url,
+        write_id=intent.write_id,
+        generation=generation,
+        layers={layer.label: layer.index for layer in journal.layers}
+        if journal and direction == "forward"
+        else {},
+        details={"rolled": direction, "what": journal.kind if journal else "unknown"},
+    )
+
+
+def recover_store(storage: Storage) -> Receipt | None:
+    """Finish what a dead writer left in one Zarr store; leave a writer alone that is alive.
+
+    Returns
+    -------
+    Receipt or None
+        None if there was nothing to recover.
+    """
+    found = read_intent(storage)
+    if found is None or found[0].state == "free" or not is_abandoned(storage, *found):
+        return None
+    return resolve(storage, *found)

@@ -1,0 +1,149 @@
+"""The published state of one Zarr store: what its root document shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+import zarr
+
+from aggrade.commit.documents import Document, dims_of, shape_of
+from aggrade.errors import Damaged, Problem, Refused
+from aggrade.storage.zarr_store import ReadStore
+
+if TYPE_CHECKING:
+    from aggrade.storage import Storage
+
+__all__ = ["FORMAT", "ROOT", "Snapshot", "read_snapshot", "root_bytes"]
+
+ROOT = "zarr.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of a store, as its consolidated root shows it.
+
+    Parameters
+    ----------
+    etag
+        The root object's mark when it was read.
+    attributes
+        The root group's attributes; ``attributes["aggrade"]`` is ours.
+    documents
+        Name of each array → its ``zarr.json``.
+    """
+
+    etag: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What aggrade keeps in the root: format, generation, write id, dim, grow and more."""
+        return dict(self.attributes.get("aggrade", {}))
+
+    @property
+    def generation(self) -> int:
+        """The number of commits and fences so far; it never repeats. 0 for a store of another tool."""
+        return int(self.mark.get("generation", 0))
+
+    @property
+    def write_id(self) -> str:
+        """The unique name of the commit that made this state."""
+        return str(self.mark.get("write_id", ""))
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Length of every dimension."""
+        return {
+            dim: size
+            for document in self.documents.values()
+            for dim, size in zip(dims_of(document), shape_of(document), strict=False)
+        }
+
+    def length(self, dim: str) -> int:
+        """Return the length of a dimension, 0 if the store doesn't have it."""
+        return self.sizes.get(dim, 0)
+
+    def open(self, storage: Storage) -> zarr.Group:
+        """Open the store for reading, as plain Zarr."""
+        return zarr.open_group(ReadStore(storage), mode="r", zarr_format=3, use_consolidated=True)
+
+    def dataset(self, storage: Storage) -> xr.Dataset:
+        """Open the store for reading, as a lazy xarray Dataset."""
+        opened: xr.Dataset = xr.open_zarr(ReadStore(storage), consolidated=True, zarr_format=3)
+        return opened
+
+
+def read_snapshot(storage: Storage) -> Snapshot | None:
+    """Read the state that a store shows, with one request.
+
+    Returns
+    -------
+    Snapshot or None
+        None if there is no store.
+
+    Raises
+    ------
+    Damaged
+        If the root is not a Zarr v3 group with consolidated metadata.
+    Refused
+        If a newer aggrade wrote it.
+    """
+    stored = storage.read(ROOT)
+    if stored is None:
+        return None
+    try:
+        root = json.loads(stored.data)
+        documents = root["consolidated_metadata"]["metadata"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(_not_a_root(storage.url)) from error
+    snapshot = Snapshot(
+        stored.etag,
+        root.get("attributes", {}),
+        {k: d for k, d in documents.items() if d["node_type"] == "array"},
+    )
+    _check_format(storage.url, snapshot)
+    return snapshot
+
+
+def _not_a_root(url: str) -> Problem:
+    return Problem(
+        f"{url}/{ROOT}",
+        "no Zarr v3 group with consolidated metadata",
+        "a store made by aggrade or by xarray's to_zarr",
+        "consolidate it with zarr.consolidate_metadata, or name another store",
+        "not-a-store",
+    )
+
+
+def _check_format(url: str, snapshot: Snapshot) -> None:
+    version = snapshot.mark.get("format", FORMAT)
+    if version != FORMAT:
+        problem = Problem(
+            url,
+            f"store format {version}",
+            f"format {FORMAT}",
+            "update aggrade, then try again",
+            "store-format",
+        )
+        raise Refused(problem)
+
+
+def root_bytes(attributes: dict[str, Any], documents: dict[str, Document]) -> bytes:
+    """Return the root document: a Zarr v3 group with inline consolidated metadata, as zarr-python writes it."""
+    root = {
+        "attributes": attributes,
+        "zarr_format": 3,
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": dict(sorted(documents.items())),
+        },
+        "node_type": "group",
+    }
+    return json.dumps(root, indent=1).encode()

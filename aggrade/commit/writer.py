@@ -1,0 +1,243 @@
+"""Writing chunks conditionally, through zarr's own codecs.
+
+A `Writer` is small and picklable: Dask workers get one and write through it, since the plan, not the writer,
+knows which keys are created. Every chunk is built whole. A chunk that also holds published rows is built from
+these rows, read through the published shape, and from the values given: what a dead writer left beyond the
+published shape can never get in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.core.buffer.cpu import Buffer as CpuBuffer
+from zarr.storage import MemoryStore
+
+from aggrade.commit.documents import (
+    Bounds,
+    Document,
+    aligned,
+    in_grid,
+    key_of,
+    shape_of,
+    units_in,
+)
+from aggrade.errors import Conflict, Problem
+from aggrade.settings import settings
+from aggrade.storage import ConditionFailed, Storage
+from aggrade.storage.zarr_store import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zarr.core.buffer import Buffer
+
+__all__ = ["Writer", "WrittenObject", "write_object"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One object that a store confirmed, in kilobytes at most whatever it holds.
+
+    Parameters
+    ----------
+    key
+        Relative to the Zarr store.
+    size
+        Bytes.
+    etag
+        The mark the store gave it.
+    sha256
+        Digest of its bytes, in hex.
+    """
+
+    key: str
+    size: int
+    etag: str
+    sha256: str
+
+
+def write_object(storage: Storage, key: str, data: bytes, replacing: str | None) -> WrittenObject:
+    """Write one object conditionally; if it lies there already, byte for byte, that is success.
+
+    Raises
+    ------
+    Conflict
+        If another object lies there than the condition allows.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        info = storage.write(key, data, replacing=replacing)
+    except ConditionFailed as error:
+        stored = storage.read(key)
+        if stored is None or stored.data != data:
+            raise Conflict(_taken(storage, key)) from error
+        return WrittenObject(key, len(data), stored.etag, sha256)
+    return WrittenObject(key, len(data), info.etag, sha256)
+
+
+def _taken(storage: Storage, key: str) -> Problem:
+    return Problem(
+        f"{storage.url}/{key}",
+        "an object that somebody else wrote",
+        "none, or the one that was there when the intent was taken",
+        "run it again: the store is recovered first, then planned anew",
+        "key-taken",
+    )
+
+
+class Writer:
+    """Writes regions of arrays into one store, conditionally.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store's storage.
+    documents
+        Array documents after the commit.
+    published
+        Array documents before the commit; empty on create.
+    etags
+        Marks of objects that may be replaced: shared chunks and left-overs. All other keys are created.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        documents: Mapping[str, Document],
+        published: Mapping[str, Document],
+        etags: Mapping[str, str],
+    ) -> None:
+        self.storage = storage
+        self.documents = dict(documents)
+        self.published = dict(published)
+        self.etags = dict(etags)
+
+    def write(
+        self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]
+    ) -> list[WrittenObject]:
+        """Write one region of one array; every chunk it touches is written whole.
+
+        Parameters
+        ----------
+        name
+            The array.
+        region
+            One slice per dimension with start and stop, within the array's new shape.
+        values
+            What to store, of the region's shape, in the array's own dtype.
+
+        Returns
+        -------
+        list of WrittenObject
+            One per chunk (or shard), all-fill ones included.
+
+        Raises
+        ------
+        Conflict
+            If a chunk was written by somebody else.
+        """
+        document = self.documents[name]
+        bounds = tuple((part.start, part.stop) for part in region)
+        box = aligned(document, bounds)
+        block = self._whole(name, box, bounds, values)
+        store = _ConditionalStore(self.storage, name, document, self.etags)
+        array = zarr.open_array(store, path=name, mode="r+", config={"write_empty_chunks": True})
+        array[tuple(slice(*pair) for pair in box)] = block
+        return store.written
+
+    def write_fill(self, name: str, index: tuple[int, ...]) -> list[WrittenObject]:
+        """Write one chunk of fill, so that nothing a dead writer left can show up there."""
+        document = self.documents[name]
+        unit = document["chunk_grid"]["configuration"]["chunk_shape"]
+        box = aligned(
+            document, tuple((i * size, (i + 1) * size) for i, size in zip(index, unit, strict=True))
+        )
+        store = _ConditionalStore(self.storage, name, document, self.etags)
+        array = zarr.open_array(store, path=name, mode="r+", config={"write_empty_chunks": True})
+        array[tuple(slice(*pair) for pair in box)] = array.fill_value
+        return store.written
+
+    def _whole(
+        self, name: str, box: Bounds, bounds: Bounds, values: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Return the values of `box`: published rows, then `values`, fill elsewhere."""
+        if box == bounds:
+            return values
+        fill = _fill_value(self.documents[name])
+        block = np.full([stop - start for start, stop in box], fill, dtype=values.dtype)
+        before = self.published.get(name)
+        if before is not None:
+            self._copy_published(name, before, box, block)
+        block[_within(bounds, box)] = values
+        return block
+
+    def _copy_published(self, name: str, before: Document, box: Bounds, block: np.ndarray[Any, Any]) -> None:
+        published = tuple(
+            (start, min(stop, size)) for (start, stop), size in zip(box, shape_of(before), strict=True)
+        )
+        if any(stop <= start for start, stop in published):
+            return
+        array = zarr.open_array(self._published_store(name, before, published), path=name, mode="r")
+        block[_within(published, box)] = array[tuple(slice(*pair) for pair in published)]
+
+    def _published_store(self, name: str, before: Document, bounds: Bounds) -> MemoryStore:
+        """Read the objects that hold `bounds`, each as it was when the intent was taken."""
+        keys = [key_of(name, before, index) for index in units_in(before, bounds) if in_grid(before, index)]
+        with ThreadPoolExecutor(settings().parallel_requests) as pool:
+            found = dict(zip(keys, pool.map(self._read_unchanged, keys), strict=True))
+        there = {key: data for key, data in found.items() if data is not None}
+        return MemoryStore(_held(name, before, there))
+
+    def _read_unchanged(self, key: str) -> bytes | None:
+        stored = self.storage.read(key)
+        if stored is not None and stored.etag != self.etags.get(key, stored.etag):
+            raise Conflict(_taken(self.storage, key))
+        return None if stored is None else stored.data
+
+
+def _within(inner: Bounds, outer: Bounds) -> tuple[slice, ...]:
+    return tuple(
+        slice(start - origin, stop - origin) for (start, stop), (origin, _) in zip(inner, outer, strict=True)
+    )
+
+
+def _fill_value(document: Document) -> Any:
+    return zarr.open_array(MemoryStore(_held("fill", document, {})), path="fill", mode="r").fill_value
+
+
+def _held(name: str, document: Document, objects: Mapping[str, bytes]) -> dict[str, Buffer]:
+    """Return what a store in memory holds: one array's document and some of its objects."""
+    held: dict[str, Buffer] = {key: CpuBuffer.from_bytes(data) for key, data in objects.items()}
+    held[f"{name}/zarr.json"] = CpuBuffer.from_bytes(json.dumps(document).encode())
+    return held
+
+
+class _ConditionalStore(MemoryStore):
+    """A store whose metadata are given and whose chunks go straight out, each on its condition.
+
+    Chunks that exist are never shown to zarr: what it writes is whole.
+    """
+
+    def __init__(self, storage: Storage, name: str, document: Document, etags: Mapping[str, str]) -> None:
+        super().__init__(_held(name, document, {}))
+        self._storage = storage
+        self._etags = etags
+        self._guard = threading.Lock()
+        self.written: list[WrittenObject] = []
+
+    async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
+        """Write one chunk conditionally."""
+        if byte_range is not None or key.endswith("zarr.json"):
+            raise NotImplementedError(key)
+        data = value.to_bytes()
+        done = await in_thread(write_object, self._storage, key, data, self._etags.get(key))
+        with self._guard:
+            self.written.append(done)

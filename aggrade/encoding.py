@@ -1,0 +1,184 @@
+"""From what a user hands over to what a store holds: xarray's own encoders, made exact.
+
+xarray re-bases times, rounds packed numbers and casts silently when it appends (pydata/xarray#5969, #6329,
+#10639). Here every variable is encoded by the encoding of the store's own array documents, and
+`changed_values` tells where decoding would not give back what was handed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from zarr.core.buffer.cpu import Buffer as CpuBuffer
+from zarr.storage import MemoryStore
+
+from aggrade.commit.documents import Document, dims_of, resized, storable
+from aggrade.commit.snapshot import root_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from zarr.core.buffer import Buffer
+
+__all__ = ["blocks_of", "changed_values", "encode", "encodings", "is_exact", "layer_digest", "store_view"]
+
+_CF_ENCODING = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "dtype")
+BLOCK_BYTES = 16 << 20
+
+
+def store_view(documents: Mapping[str, Document], attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Return what xarray makes of array documents alone: dims, attributes and encodings, all values fill."""
+    held: dict[str, Buffer] = {
+        "zarr.json": CpuBuffer.from_bytes(root_bytes(dict(attributes), dict(documents)))
+    }
+    for name, document in documents.items():
+        held[f"{name}/zarr.json"] = CpuBuffer.from_bytes(json.dumps(document).encode())
+    view: xr.Dataset = xr.open_zarr(MemoryStore(held), consolidated=True, zarr_format=3, chunks=None)
+    return view
+
+
+def encodings(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
+    """Return the CF encoding of every array of a store (CF conventions §8.1, §4.4), read by xarray itself."""
+    ones = {name: resized(doc, dict.fromkeys(dims_of(doc), 1)) for name, doc in documents.items()}
+    view = store_view(ones, {})
+    return {
+        str(name): {key: variable.encoding[key] for key in _CF_ENCODING if key in variable.encoding}
+        for name, variable in view.variables.items()
+    }
+
+
+def encode(dataset: xr.Dataset, documents: Mapping[str, Document]) -> dict[str, xr.Variable]:
+    """Return every variable of `dataset` as the store holds it, lazily where it is lazy.
+
+    Parameters
+    ----------
+    dataset
+        Decoded data.
+    documents
+        Array documents of the store; each variable of `dataset` has one.
+
+    Returns
+    -------
+    dict
+        Name → variable in the array's own dtype.
+    """
+    known = encodings(documents)
+    return {
+        str(name): _encode(variable, str(name), known[str(name)])
+        for name, variable in dataset.variables.items()
+    }
+
+
+def _encode(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr.Variable:
+    plain = storable(variable)
+    if plain.dtype.kind == "T":
+        return plain
+    attrs = {key: value for key, value in variable.attrs.items() if key not in encoding}
+    raw = xr.conventions.encode_cf_variable(
+        xr.Variable(plain.dims, plain.data, attrs, dict(encoding)), name=name
+    )
+    dtype = np.dtype(encoding["dtype"])
+    return raw if raw.dtype == dtype else raw.astype(dtype, keep_attrs=True)
+
+
+def is_exact(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:
+    """Tell whether encoding and decoding can't change a value, so that nothing needs to be compared."""
+    changes = {"scale_factor", "add_offset", "units"} & set(encoding)
+    masks = "_FillValue" in encoding and np.dtype(encoding["dtype"]).kind in "iu"
+    return not changes and not masks and variable.dtype == np.dtype(encoding["dtype"])
+
+
+def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """Return the first value that would not come back as it was handed over, and what would come back.
+
+    Overflow, rounding, re-based times and values that the store takes for missing all show up here.
+    """
+    if storable(variable).dtype.kind == "T" or is_exact(variable, encoding):
+        return None
+    rows = variable.shape[0] if variable.ndim else 1
+    step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
+    for start in range(0, rows, step):
+        part = (variable[start : start + step] if variable.ndim else variable).load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what xarray warns of is what is compared here
+            back = xr.conventions.decode_cf_variable(name, _encode(part, name, encoding))
+        before, after = np.atleast_1d(part.values), np.atleast_1d(back.values)
+        different = (before != after) & ~(_missing(before) & _missing(after))
+        if different.any():
+            place = np.unravel_index(int(np.argmax(different)), different.shape)
+            return before[place], after[place]
+    return None
+
+
+def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    kind = values.dtype.kind
+    return (
+        np.isnat(values)
+        if kind in "mM"
+        else np.isnan(values)
+        if kind in "fc"
+        else np.zeros(values.shape, bool)
+    )
+
+
+def blocks_of(
+    bounds: tuple[tuple[int, int], ...], unit: tuple[int, ...], itemsize: int
+) -> Iterator[tuple[slice, ...]]:
+    """Cut a half-open box into blocks that end at the edges of units, of some 16 MB each, in C order.
+
+    No two blocks share a unit, so they can be written in any order.
+    """
+    if any(stop <= start for start, stop in bounds):
+        return
+    steps = list(unit)
+    for axis in reversed(range(len(bounds))):
+        start, stop = bounds[axis]
+        whole = -(-stop // unit[axis]) - start // unit[axis]
+        size = itemsize * int(np.prod([min(s, b - a) for s, (a, b) in zip(steps, bounds, strict=True)]))
+        steps[axis] = unit[axis] * int(np.clip(BLOCK_BYTES // max(size, 1), 1, whole))
+    yield from itertools.product(*(_cuts(*pair, step) for pair, step in zip(bounds, steps, strict=True)))
+
+
+def _cuts(start: int, stop: int, step: int) -> list[slice]:
+    edges = range(start // step * step, stop, step)
+    return [slice(max(edge, start), min(edge + step, stop)) for edge in edges]
+
+
+def layer_digest(variables: Mapping[str, xr.Variable], dim: str, index: int) -> str:
+    """Return the digest of one layer's content: names, dtypes, shapes and values as stored.
+
+    Parameters
+    ----------
+    variables
+        Encoded variables; those without `dim` do not count.
+    dim, index
+        Which row.
+    """
+    total = hashlib.sha256()
+    for name in sorted(variables):
+        if dim not in variables[name].dims:
+            continue
+        row = variables[name].isel({dim: index})
+        total.update(json.dumps([name, list(map(str, row.dims)), str(row.dtype), list(row.shape)]).encode())
+        for data in _bytes_of(row):
+            total.update(data)
+    return total.hexdigest()
+
+
+def _bytes_of(variable: xr.Variable) -> Iterator[bytes]:
+    """Yield the values in C order, a block of leading rows at a time."""
+    rows = variable.shape[0] if variable.ndim else 1
+    step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
+    for start in range(0, rows, step):
+        part = variable[start : start + step] if variable.ndim else variable
+        values = np.ascontiguousarray(part.values)
+        if values.dtype.kind in "OT":
+            yield json.dumps([str(item) for item in values.ravel()]).encode()
+        else:
+            yield values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -1,0 +1,270 @@
+"""The guards of an append: every reason to refuse, one small function each, all reported at once.
+
+A guard looks at what is asked and at what the store is, and yields `Problem`s. It writes nothing and is the
+same code in the dry run. A new guard is a function of `Asked` and a line in `GUARDS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aggrade.commit.documents import dims_of, shape_of, storable, unit_of
+from aggrade.encoding import changed_values, encodings
+from aggrade.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import xarray as xr
+
+    from aggrade.commit.documents import Document
+
+__all__ = ["GUARDS", "Asked", "problems_of"]
+
+RATES = ("rate", "unit", "window_size", "window_stride", "window_s", "offset_s")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an append asks for, beside what the store is.
+
+    Parameters
+    ----------
+    dataset
+        What is to be appended, with the dimension `dim`.
+    dim
+        The dimension that grows.
+    grow
+        Dimensions that may be longer than the store's.
+    documents
+        The store's array documents; on create, those it will get.
+    stored
+        The store's own lazy dataset; None on create.
+    chunks, shards
+        What was asked for by name.
+    """
+
+    dataset: xr.Dataset
+    dim: str
+    grow: tuple[str, ...]
+    documents: Mapping[str, Document]
+    stored: xr.Dataset | None = None
+    chunks: Mapping[str, Any] = field(default_factory=dict)
+    shards: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> dict[str, xr.Variable]:
+        """The variables that both sides have."""
+        return {str(n): v for n, v in self.dataset.variables.items() if n in self.documents}
+
+    @cached_property
+    def moving(self) -> set[str]:
+        """The dimensions whose length may differ from the store's."""
+        return {self.dim, *self.grow}
+
+
+def problems_of(asked: Asked) -> list[Problem]:
+    """Return what every guard has to say."""
+    return [problem for guard in GUARDS for problem in guard(asked)]
+
+
+def names_can_be_stored(asked: Asked) -> Iterator[Problem]:
+    """Refuse names that collide as keys: a slash, a leading dot, Zarr's own file names."""
+    for name in map(str, asked.dataset.variables):
+        if not name or "/" in name or name.startswith((".", "__")) or name in {"zarr.json", "c"}:
+            yield Problem(
+                f"variable {name!r}", "a name that Zarr can't hold", "a plain name", "rename it", "name"
+            )
+
+
+def labels_are_usable(asked: Asked) -> Iterator[Problem]:
+    """Demand one label for every layer, since a layer is found again by it."""
+    labels = [str(label) for label in np.atleast_1d(asked.dataset[asked.dim].values)]
+    if any(label.strip() in {"", "nan", "NaT", "None"} for label in labels):
+        found, expected = "an empty label", "a label for every layer"
+        yield Problem(f"coordinate {asked.dim!r}", found, expected, "give each layer its id", "label-empty")
+    twice = sorted(label for label, count in Counter(labels).items() if count > 1)
+    if twice:
+        found = f"{', '.join(twice[:5])} more than once"
+        yield Problem(
+            f"coordinate {asked.dim!r}", found, "each label once", "make them differ", "label-twice"
+        )
+
+
+def variables_match(asked: Asked) -> Iterator[Problem]:
+    """Refuse a variable too many or too few: it would leave holes that look like data."""
+    names = {str(name) for name in asked.dataset.variables}
+    for name in sorted(names - set(asked.documents)):
+        near = difflib.get_close_matches(name, asked.documents, 1)
+        hint = f"rename it to {near[0]!r}" if near else "drop it, or start a new store"
+        yield Problem(
+            f"variable {name!r}",
+            "a variable that the store doesn't have",
+            "none such",
+            hint,
+            "extra-variable",
+        )
+    for name in sorted(set(asked.documents) - names):
+        yield Problem(
+            f"variable {name!r}", "nothing", "the variable, as in the store", "add it", "missing-variable"
+        )
+
+
+def dimensions_match(asked: Asked) -> Iterator[Problem]:
+    """Demand the same dimensions in the same order, and the same sizes but for those that may grow."""
+    for name, variable in asked.known.items():
+        document = asked.documents[name]
+        dims = tuple(map(str, variable.dims))
+        if dims != dims_of(document):
+            found, expected = f"dimensions {dims}", f"{dims_of(document)}"
+            yield Problem(f"variable {name!r}", found, expected, "transpose it", "dimensions")
+            continue
+        for dim, size, there in zip(dims, variable.shape, shape_of(document), strict=True):
+            if dim not in asked.moving and size != there:
+                expected = f"{there}, as in the store"
+                fix = f"make it fit, declare grow=({dim!r},), or use another store"
+                yield Problem(f"variable {name!r}", f"{dim} of {size}", expected, fix, "size")
+
+
+def fixed_values_match(asked: Asked) -> Iterator[Problem]:
+    """Demand that what doesn't grow (channel names, their order) is equal, value by value."""
+    if asked.stored is None:
+        return
+    for name, variable in asked.known.items():
+        if set(map(str, variable.dims)) & asked.moving or name not in asked.stored.variables:
+            continue
+        stored = asked.stored.variables[name]
+        if variable.shape == stored.shape and not _same(variable.values, stored.values):
+            found, expected = _short(variable.values), f"{_short(stored.values)}, in this order"
+            fix = "bring them into the store's order, or use another store"
+            yield Problem(f"variable {name!r}", found, expected, fix, "fixed-values")
+
+
+def growing_values_match(asked: Asked) -> Iterator[Problem]:
+    """Demand that labels along a dimension that may grow continue those of the store."""
+    if asked.stored is None:
+        return
+    for name, variable in asked.known.items():
+        dims = set(map(str, variable.dims))
+        if asked.dim in dims or not dims & set(asked.grow) or name not in asked.stored.variables:
+            continue
+        stored = asked.stored.variables[name]
+        both = tuple(slice(0, min(sizes)) for sizes in zip(variable.shape, stored.shape, strict=True))
+        if not _same(variable[both].values, stored[both].values):
+            found, expected = _short(variable.values), _short(stored.values)
+            yield Problem(f"variable {name!r}", found, expected, "use the store's values", "growing-values")
+
+
+def units_match(asked: Asked) -> Iterator[Problem]:
+    """Refuse a unit that differs: it makes a wrong number."""
+    if asked.stored is None:
+        return
+    for name, variable in asked.known.items():
+        if name not in asked.stored.variables or variable.dtype.kind in "mM":
+            continue
+        found, expected = variable.attrs.get("units"), asked.stored.variables[name].attrs.get("units")
+        if found != expected:
+            yield Problem(f"variable {name!r}", f"unit {found!r}", f"{expected!r}", "convert it", "unit")
+
+
+def rates_match(asked: Asked) -> Iterator[Problem]:
+    """Demand the store's sampling rates and window lengths: they stand there once, for all layers."""
+    if asked.stored is None:
+        return
+    for key, found in asked.dataset.attrs.items():
+        expected = asked.stored.attrs.get(key, found)
+        if any(word in str(key) for word in RATES) and not _same(np.asarray(found), np.asarray(expected)):
+            fix = "use a store of its own for this setting"
+            yield Problem(f"attribute {key!r}", repr(found), repr(expected), fix, "rate")
+
+
+def values_come_back(asked: Asked) -> Iterator[Problem]:
+    """Demand that every value decodes to what was handed over: no overflow, rounding, re-based time."""
+    known = encodings(asked.documents)
+    for name, variable in asked.known.items():
+        if not _castable(variable, known[name]):
+            found, expected = f"dtype {variable.dtype}", f"{known[name].get('dtype')}"
+            yield Problem(f"variable {name!r}", found, expected, "convert it", "dtype")
+            continue
+        changed = changed_values(variable, name, known[name])
+        if changed is not None:
+            found, expected = (
+                f"{changed[0]}, which would be stored as {changed[1]}",
+                "values that the store can hold",
+            )
+            fix = f"convert it to {known[name].get('dtype')} so that nothing is lost, or use another store"
+            yield Problem(f"variable {name!r}", found, expected, fix, "value-lost")
+
+
+def chunks_match(asked: Asked) -> Iterator[Problem]:
+    """Refuse other chunks than the store's: they are its own for life."""
+    if asked.stored is None:
+        return
+    for what, wanted in (("chunks", asked.chunks), ("shards", asked.shards)):
+        for name, document in asked.documents.items():
+            there = _inner(document) if what == "chunks" else unit_of(document)
+            asks = _wanted(wanted, name, dims_of(document), there)
+            if asks != there:
+                found, expected = f"{what} of {asks}", f"{there}, as in the store"
+                fix = "leave it out, or rechunk the store: aggrade rechunk"
+                yield Problem(f"variable {name!r}", found, expected, fix, "chunks")
+
+
+def _inner(document: Document) -> tuple[int, ...]:
+    for codec in document["codecs"]:
+        if codec["name"] == "sharding_indexed":
+            return tuple(codec["configuration"]["chunk_shape"])
+    return unit_of(document)
+
+
+def _wanted(
+    wanted: Mapping[str, Any], name: str, dims: tuple[str, ...], default: tuple[int, ...]
+) -> tuple[int, ...]:
+    if name in wanted and not isinstance(wanted[name], int):
+        return tuple(wanted[name])
+    return tuple(int(wanted.get(dim, size)) for dim, size in zip(dims, default, strict=True))
+
+
+def _castable(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:
+    """Tell whether the kinds of dtype can be compared at all."""
+    mine = storable(variable).dtype.kind
+    if (mine == "T") != (np.dtype(encoding.get("dtype", "O")).kind in "OTU"):
+        return False
+    return not (mine in "mM" and "units" not in encoding) and not (mine not in "mM" and _is_time(encoding))
+
+
+def _is_time(encoding: Mapping[str, Any]) -> bool:
+    return "units" in encoding
+
+
+def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind in "OUST" or other.dtype.kind in "OUST":
+        return [str(item) for item in one.ravel()] == [str(item) for item in other.ravel()]
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc"))
+
+
+def _short(values: np.ndarray[Any, Any]) -> str:
+    items = [str(item) for item in np.asarray(values).ravel()]
+    return ", ".join(items[:8]) + (f" … ({len(items)})" if len(items) > 8 else "")
+
+
+GUARDS: tuple[Callable[[Asked], Iterator[Problem]], ...] = (
+    names_can_be_stored,
+    labels_are_usable,
+    variables_match,
+    dimensions_match,
+    fixed_values_match,
+    growing_values_match,
+    units_match,
+    rates_match,
+    values_come_back,
+    chunks_match,
+)

@@ -1,0 +1,47 @@
+"""What a plan will cost: requests, round trips, bytes, memory, money."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["PRICES", "Price", "human_bytes"]
+
+PRICES = {"PUT": 5e-6, "COPY": 5e-6, "LIST": 5e-6, "GET": 4e-7, "HEAD": 4e-7, "DELETE": 0.0}
+"""US dollars per request: S3 Standard's published list prices (us-east-1, 2025). Traffic is left out."""
+
+
+def human_bytes(size: float) -> str:
+    """Return a number of bytes as people read it: ``1.5 MB`` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+class Price(BaseModel):
+    """The price of a plan, before anything is done.
+
+    Bytes are of what goes to and comes from the store; before compression where a plan can't know better.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: dict[str, int] = Field(default_factory=dict, description="Requests by kind.")
+    round_trips: int = Field(default=0, description="Requests that wait for one another.")
+    bytes_read: int = Field(default=0, description="Bytes read, uncompressed.")
+    bytes_written: int = Field(default=0, description="Bytes written, uncompressed.")
+    peak_memory: int = Field(default=0, description="Bytes of memory beyond the imported process.")
+
+    @property
+    def dollars(self) -> float:
+        """US dollars for the requests, by `PRICES`."""
+        return sum(PRICES.get(kind, 0.0) * count for kind, count in self.requests.items())
+
+    def __str__(self) -> str:
+        requests = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items() if count) or "none"
+        return (
+            f"requests {requests} (${self.dollars:.6f}); reads {human_bytes(self.bytes_read)}, "
+            f"writes {human_bytes(self.bytes_written)} before compression; "
+            f"memory {human_bytes(self.peak_memory)}"
+        )

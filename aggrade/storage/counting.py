@@ -1,0 +1,91 @@
+"""Counting what goes to a store, for receipts and for tests that hold a plan to its price."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aggrade.storage import ObjectInfo, Storage, StoredObject
+
+__all__ = ["Counted"]
+
+
+class Counted:
+    """Another storage that counts requests by kind and bytes by direction.
+
+    Parameters
+    ----------
+    storage
+        The storage that does the work.
+    counts
+        Where to count; shared with the storages made by `within` and `above`.
+
+    Attributes
+    ----------
+    counts : Counter
+        ``GET``, ``HEAD``, ``PUT``, ``COPY``, ``DELETE``, ``LIST`` → calls made (a paged listing is one),
+        ``bytes_read``, ``bytes_written`` → bytes.
+    """
+
+    def __init__(self, storage: Storage, counts: Counter[str] | None = None) -> None:
+        self.url = storage.url
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self._storage = storage
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._storage,)
+
+    def _count(self, **changes: int) -> None:
+        with self._lock:
+            self.counts.update(changes)
+
+    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
+        """See `Storage.read`."""
+        found = self._storage.read(key, start=start, stop=stop)
+        self._count(GET=1, bytes_read=len(found.data) if found else 0)
+        return found
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """See `Storage.stat`."""
+        self._count(HEAD=1)
+        return self._storage.stat(key)
+
+    def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
+        """See `Storage.write`."""
+        self._count(PUT=1, bytes_written=len(data))
+        return self._storage.write(key, data, replacing=replacing)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `Storage.copy`."""
+        self._count(COPY=1)
+        return self._storage.copy(source, target)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Storage.delete`."""
+        doomed = list(keys)
+        self._count(DELETE=len(doomed))
+        self._storage.delete(doomed)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See `Storage.list`."""
+        self._count(LIST=1)
+        return self._storage.list(prefix)
+
+    def folders(self, prefix: str = "") -> Sequence[str]:
+        """See `Storage.folders`."""
+        self._count(LIST=1)
+        return self._storage.folders(prefix)
+
+    def within(self, path: str) -> Counted:
+        """See `Storage.within`."""
+        return Counted(self._storage.within(path), self.counts)
+
+    def above(self) -> tuple[Storage, str]:
+        """See `Storage.above`."""
+        parent, name = self._storage.above()
+        return Counted(parent, self.counts), name

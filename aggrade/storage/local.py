@@ -1,0 +1,230 @@
+"""Objects as files in a folder, with the conditions that S3 offers.
+
+A file is written under a temporary name in its folder, synced, read back, and then published whole: by a hard
+link where it must be new (the link fails if the name is taken), by a rename where it replaces another. Between
+looking at the file that is to be replaced and the rename, a lock is held on ``.aggrade-lock`` beside it: a file
+of its own, since a lock on a file that a rename replaces guards nothing, and in the same folder, so that
+storages opened at different heights of one tree exclude each other. The lock ends with its process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aggrade.errors import BadInput, Damaged, Problem, Unavailable
+from aggrade.settings import settings
+from aggrade.storage import ConditionFailed, ObjectInfo, StoredObject, files
+from aggrade.storage.keys import check_condition, check_key, check_prefix, missing_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["LocalStorage"]
+
+
+class LocalStorage:
+    """A folder on a disk as a `Storage`. Opening and reading create nothing.
+
+    Parameters
+    ----------
+    url
+        A path or ``file://`` URL of the folder; it need not exist. As in zarr and fsspec, the URL's path is
+        taken as it stands, without decoding ``%``.
+
+    Raises
+    ------
+    BadInput
+        If the URL names another kind of store.
+    """
+
+    def __init__(self, url: str) -> None:
+        path = re.sub(r"^file://(localhost(?=/))?", "", url)
+        if not path or "://" in path:
+            expected = "a path, file://… or s3://bucket/…"
+            raise BadInput(Problem("store", repr(url), expected, "give one of these", "store-url"))
+        self.url = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - resolve() follows links
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self.url!r})"
+
+    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
+        """Return bytes ``[start, stop)`` of an object, or None. See `Storage.read`."""
+        path = self._path(key)
+        with files.translated(path):
+            for _ in range(settings().request_attempts):
+                try:
+                    found = _read_whole(path, slice(start, stop))
+                except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    return None
+                if found is not None:
+                    return found
+        raise Unavailable(
+            Problem(str(path), "a file that keeps changing", "whole files", "retry later", "torn-read")
+        )
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Return size and mark of an object, or None. See `Storage.stat`."""
+        path = self._path(key)
+        with files.translated(path):
+            return _info(path, key)
+
+    def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
+        """Write an object whole, on condition, synced to the disk. See `Storage.write`."""
+        path = self._path(key)
+        with files.translated(path):
+            check_condition(_info(path, key), key, replacing)
+            temporary, etag = files.spool(path, data, make_folder=replacing is None)
+            try:
+                if replacing is not None:
+                    _swap(temporary, path, key, replacing)
+                elif not files.link_new(temporary, path):
+                    check_condition(_info(path, key) or ObjectInfo(key, 0, "gone since"), key, None)
+            finally:
+                temporary.unlink(missing_ok=True)
+            files.sync_folder(path.parent)
+        return ObjectInfo(key, len(data), etag)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object to a key that no one else uses. See `Storage.copy`."""
+        found = self.read(source)
+        if found is None:
+            raise Damaged(missing_source(source))
+        try:
+            return self.write(target, found.data)
+        except ConditionFailed:
+            there = self.read(target)
+            if there is None or there.data != found.data:
+                raise
+            return ObjectInfo(target, len(there.data), there.etag)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, and the folders that this leaves empty. See `Storage.delete`."""
+        folders: dict[Path, list[Path]] = {}
+        for path in map(self._path, keys):
+            folders.setdefault(path.parent, []).append(path)
+        for folder, paths in folders.items():
+            with files.translated(folder):
+                if there := [path for path in paths if path.is_file()]:
+                    _unlink(folder, there)
+                    self._prune(folder)
+
+    def folders(self, prefix: str = "") -> Sequence[str]:
+        """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
+        top = Path(self.url, check_prefix(prefix.strip("/")))
+        with files.translated(top):
+            inside = [entry for entry in _entries(top) if entry.is_dir()]
+            filled = [entry.name for entry in inside if any(_walk(Path(entry), "", ""))]
+        return sorted(filled, key=os.fsencode)
+
+    def above(self) -> tuple[LocalStorage, str]:
+        """Return the folder that holds this one, and this one's name. See `Storage.above`."""
+        folder = Path(self.url)
+        if folder.parent == folder:
+            raise BadInput(Problem("store", "a whole disk", "a folder on it", "name a folder", "store-url"))
+        return LocalStorage(str(folder.parent)), folder.name
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects in the order of their keys. See `Storage.list`."""
+        folder, slash, beginning = check_prefix(prefix).rpartition("/")
+        top = Path(self.url, folder)
+        with files.translated(top):
+            yield from _walk(top, folder + slash, beginning)
+
+    def within(self, path: str) -> LocalStorage:
+        """Return the storage of the folder `path` below this one."""
+        return LocalStorage(os.path.join(self.url, check_key(path.strip("/"))))  # noqa: PTH118
+
+    def above(self) -> tuple[LocalStorage, str]:
+        """Return the storage of the folder that holds this one, and this one's name in it. See `Storage.above`."""
+        if not (name := Path(self.url).name):
+            problem = Problem("store", repr(self.url), "a folder in another", "name a folder", "store-url")
+            raise BadInput(problem)
+        return LocalStorage(str(Path(self.url).parent)), name
+
+    def _path(self, key: str) -> Path:
+        path = Path(self.url, check_key(key))
+        if any(map(files.reserved, key.split("/"))):
+            expected = "parts other than .aggrade-lock and .aggrade-tmp-…"
+            raise BadInput(Problem("key", repr(key), expected, "name the object otherwise", "key"))
+        return path
+
+    def _prune(self, folder: Path) -> None:
+        while folder != Path(self.url) and _remove_empty(folder):
+            folder = folder.parent
+
+
+def _read_whole(path: Path, span: slice) -> StoredObject | None:
+    with path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        start, stop, _ = span.indices(before.st_size)
+        data = b"".join(files.pieces(file.fileno(), start, stop))
+        etag = files.mark(before)
+        whole = etag == files.mark(os.fstat(file.fileno())) and len(data) == max(stop - start, 0)
+    return StoredObject(data, etag) if whole else None
+
+
+def _info(path: Path, key: str) -> ObjectInfo | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return None if path.is_dir() else ObjectInfo(key, status.st_size, files.mark(status))
+
+
+def _swap(temporary: Path, path: Path, key: str, replacing: str) -> None:
+    with files.locked(path.parent):
+        check_condition(_info(path, key), key, replacing)
+        temporary.rename(path)
+
+
+def _unlink(folder: Path, paths: list[Path]) -> None:
+    with suppress(FileNotFoundError), files.locked(folder):
+        for path in paths:
+            path.unlink(missing_ok=True)
+        files.sync_folder(folder)
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Remove a folder that holds nothing but its lock; return whether it was removed."""
+    if not files.only_lock(folder):
+        return False
+    with suppress(FileNotFoundError), files.locked(folder):
+        if files.only_lock(folder):
+            Path(folder, files.LOCK).unlink()
+            return _rmdir(folder)
+    return False
+
+
+def _rmdir(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not files.reserved(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _walk(folder: Path, prefix: str, beginning: str) -> Iterator[ObjectInfo]:
+    """Yield what lies below a folder; a folder sorts as its name and the slash that follows it in keys."""
+    names = {entry.name + "/" * entry.is_dir(): entry for entry in _entries(folder)}
+    for name in sorted(names, key=os.fsencode):
+        if not name.startswith(beginning):
+            continue
+        if name.endswith("/"):
+            yield from _walk(Path(names[name]), prefix + name, "")
+        elif info := _info(Path(names[name]), prefix + name):
+            yield info
