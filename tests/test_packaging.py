@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -44,6 +45,17 @@ def pinned_on(python):
         for pin in pins()
         if pin.marker is None or pin.marker.evaluate(environment)
     }
+
+
+def imports_of(path):
+    """Return the top-level modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +140,20 @@ def test_what_the_dependencies_need_is_pinned_too():
         and canonicalize_name(requirement.name) not in pinned
     }
     assert unpinned == set()
+
+
+def test_every_import_is_a_declared_dependency():
+    """What the four packages import is the standard library, themselves, or named in the project file."""
+    provided = metadata.packages_distributions()
+    declared = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for module in imports_of(path) - sys.stdlib_module_names - set(PACKAGES)
+        if declared.isdisjoint(map(canonicalize_name, provided.get(module, ())))
+    }
+    assert undeclared == set()
 
 
 def test_versions_agree():
