@@ -1,8 +1,65 @@
-"""aggrade grows Zarr stores layer upon layer, and never damages what lies there."""
+"""aggrade grows Zarr stores on S3, layer upon layer, and never damages what lies there.
 
-from aggrade.errors import AggradeError, BadInput, Conflict, Damaged, Refused, Unavailable
-from aggrade.receipt import Receipt
+The names below are the whole public interface. Each is loaded when it is first used, so that importing
+aggrade costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aggrade.append_plan import AppendPlan
+    from aggrade.appending import append
+    from aggrade.backups import list_backups, prune_backups
+    from aggrade.errors import AggradeError, BadInput, Conflict, Damaged, Problem, Refused, Unavailable
+    from aggrade.receipt import Receipt
+    from aggrade.recovering import recover
+    from aggrade.verifying import Report, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["AggradeError", "BadInput", "Conflict", "Damaged", "Receipt", "Refused", "Unavailable"]
+_HOMES = {
+    "aggrade.append_plan": ("AppendPlan",),
+    "aggrade.appending": ("append",),
+    "aggrade.backups": ("list_backups", "prune_backups"),
+    "aggrade.errors": (
+        "AggradeError",
+        "BadInput",
+        "Conflict",
+        "Damaged",
+        "Problem",
+        "Refused",
+        "Unavailable",
+    ),
+    "aggrade.receipt": ("Receipt",),
+    "aggrade.recovering": ("recover",),
+    "aggrade.verifying": ("Report", "verify"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AggradeError",
+    "AppendPlan",
+    "BadInput",
+    "Conflict",
+    "Damaged",
+    "Problem",
+    "Receipt",
+    "Refused",
+    "Report",
+    "Unavailable",
+    "append",
+    "list_backups",
+    "prune_backups",
+    "recover",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'aggrade' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -39,6 +39,7 @@ __all__ = [
     "WINDOWS_FOR_TRAINING",
     "backups_of",
     "is_zarr",
+    "open_stores",
     "partition_store",
     "session_store",
     "store_for",
@@ -170,6 +171,22 @@ def stores_in(storage: Storage) -> list[str]:
     if is_zarr(storage):
         return [""]
     return sorted(path for folder in ("", PARTITIONS, SESSIONS) for path in _stores_below(storage, folder))
+
+
+def open_stores(store: str, storage_options: Mapping[str, Any] | None = None) -> list[Storage]:
+    """Open one Zarr store, or every Zarr store of a dataset root. Raises as `stores_in`.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store: its name ends in ``.zarr``, or a store lies there.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+    """
+    storage = open_storage(store.rstrip("/"), storage_options)
+    if store.rstrip("/").endswith(STORE_SUFFIX):
+        return [storage]
+    return [storage.within(path) if path else storage for path in stores_in(storage)]
 
 
 def window_stores_in(storage: Storage) -> list[str]:

@@ -121,13 +121,6 @@ class LocalStorage:
             filled = [entry.name for entry in inside if any(_walk(Path(entry), "", ""))]
         return sorted(filled, key=os.fsencode)
 
-    def above(self) -> tuple[LocalStorage, str]:
-        """Return the folder that holds this one, and this one's name. See `Storage.above`."""
-        folder = Path(self.url)
-        if folder.parent == folder:
-            raise BadInput(Problem("store", "a whole disk", "a folder on it", "name a folder", "store-url"))
-        return LocalStorage(str(folder.parent)), folder.name
-
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects in the order of their keys. See `Storage.list`."""
         folder, slash, beginning = check_prefix(prefix).rpartition("/")

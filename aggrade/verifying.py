@@ -1,0 +1,195 @@
+"""`verify`: compare a store with what its receipts say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.appending import STAMPS
+from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
+from aggrade.commit.documents import dims_of, shape_of
+from aggrade.commit.snapshot import ROOT
+from aggrade.encoding import encode, layer_digest
+from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.layout import open_stores
+from aggrade.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import xarray as xr
+
+    from aggrade.commit import LayerRecord, Snapshot
+    from aggrade.storage import Storage
+
+__all__ = ["Report", "verify"]
+
+_log = logging.getLogger(__name__)
+
+
+class Report(BaseModel):
+    """What `verify` found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problems: tuple[str, ...] = Field(default=(), description="A sentence for each thing that is wrong.")
+    checked: dict[str, int] = Field(default_factory=dict, description="What was looked at, counted.")
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {what}" for what, count in self.checked.items())
+        return "\n".join(
+            [f"{'ok' if self.ok else f'{len(self.problems)} problems'}: checked {counts}", *self.problems]
+        )
+
+
+def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Report:
+    """Compare every store with its own records, reading every object once.
+
+    Checked are: array documents against the root; sizes along each dimension; each layer's label, row and
+    record; each layer's own objects, byte for byte, a missing chunk never being taken for fill; the content of
+    appended layers against the digest they came with; receipts; intents that are still held.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    Report
+        ``.ok``, ``.problems``, ``.checked``.
+
+    Raises
+    ------
+    BadInput
+        If there is no store.
+    Unavailable
+        If the store did not answer.
+    """
+    stores = open_stores(store, storage_options)
+    if not stores:
+        found = Problem(store, "no Zarr store", "a dataset root or a Zarr store", "check the URL", "no-store")
+        raise BadInput(found)
+    checked: Counter[str] = Counter()
+    problems = [text for storage in stores for text in _store(storage, checked)]
+    _log.info("verified %s: %d problems", store, len(problems))
+    return Report(problems=tuple(problems), checked=dict(checked))
+
+
+def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
+    checked["stores"] += 1
+    try:
+        snapshot = read_snapshot(storage)
+    except Damaged as error:
+        yield str(error)
+        return
+    intent = read_intent(storage)
+    if intent is not None and intent[0].state == "held":
+        yield f"{storage.url}: write {intent[0].write_id} is not finished; wait for it, or run recover."
+    if snapshot is None:
+        yield f"{storage.url}: there is no root; the first write never finished, run it again."
+        return
+    yield from _documents(storage, snapshot, checked)
+    yield from _layers(storage, snapshot, checked)
+
+
+def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
+    """Array documents equal what the root shows, and arrays agree about the length of dimensions."""
+    for name, document in snapshot.documents.items():
+        checked["arrays"] += 1
+        stored = storage.read(f"{name}/{ROOT}")
+        if stored is None or json.loads(stored.data) != document:
+            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run any append, or restore."
+        for dim, size in zip(dims_of(document), shape_of(document), strict=False):
+            if snapshot.sizes[dim] != size:
+                yield f"{storage.url}/{name}: {dim} is {size} long, elsewhere {snapshot.sizes[dim]}; restore."
+
+
+def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
+    dim = snapshot.mark.get("dim")
+    if dim is None:
+        return
+    labels = [str(label) for label in snapshot.dataset(storage)[dim].values]
+    gone = set(snapshot.mark.get("superseded", []))
+    live = [label for index, label in enumerate(labels) if index not in gone]
+    records = {record.label: record for record in layers_of(storage)}
+    for label, count in Counter(live).items():
+        if count > 1:
+            yield f"{storage.url}: layer {label!r} is there {count} times; restore."
+        if label not in records:
+            yield f"{storage.url}: layer {label!r} has no record; append it again."
+    for label in sorted(set(records) - set(labels)):
+        yield f"{storage.url}: the record of layer {label!r} has no row; restore."
+    for record in records.values():
+        checked["layers"] += 1
+        if record.label in labels:
+            yield from _layer(storage, snapshot, record, labels, checked)
+
+
+def _layer(
+    storage: Storage, snapshot: Snapshot, record: LayerRecord, labels: list[str], checked: Counter[str]
+) -> Iterator[str]:
+    where = f"{storage.url}: layer {record.label!r}"
+    if record.index >= len(labels) or labels[record.index] != record.label:
+        yield f"{where} is not at index {record.index}, where its record says; restore."
+        return
+    receipt = find_receipt(storage, record.write_id)
+    if receipt is None:
+        yield f"{where} names receipt {record.write_id}, which is gone."
+    missing, digest = _own_objects(storage, record, checked)
+    if missing:
+        yield f"{where} misses {len(missing)} objects, such as {missing[0]}; restore."
+    elif digest != record.objects_sha256:
+        yield f"{where}: its objects are not the bytes that were written; restore."
+    elif (
+        receipt is not None
+        and receipt.kind == "append"
+        and _content(storage, snapshot, record) != record.digest
+    ):
+        yield f"{where}: its content is not what was appended; restore."
+
+
+def _own_objects(storage: Storage, record: LayerRecord, checked: Counter[str]) -> tuple[list[str], str]:
+    keys = sorted(key for target in record.targets for key, _ in target.objects())
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        found = dict(zip(keys, pool.map(lambda key: _sha256(storage, key), keys), strict=True))
+    checked["objects"] += len(keys)
+    lines = "".join(f"{key} {digest}\n" for key, digest in found.items())
+    return [key for key, digest in found.items() if digest is None], hashlib.sha256(
+        lines.encode()
+    ).hexdigest()
+
+
+def _sha256(storage: Storage, key: str) -> str | None:
+    stored = storage.read(key)
+    return None if stored is None else hashlib.sha256(stored.data).hexdigest()
+
+
+def _content(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> str | None:
+    """Return the digest of a layer's content as it lies there; None if it can't be decoded."""
+    try:
+        return layer_digest(_row(snapshot.dataset(storage), snapshot, record), snapshot.mark["dim"], 0)
+    except (RuntimeError, ValueError) as error:
+        _log.warning("layer %s of %s can't be decoded: %s", record.label, storage.url, error)
+        return None
+
+
+def _row(dataset: xr.Dataset, snapshot: Snapshot, record: LayerRecord) -> dict[str, xr.Variable]:
+    dim = snapshot.mark["dim"]
+    own = {name: slice(0, size) for name, size in record.sizes.items() if name in dataset.dims}
+    row = dataset.isel({dim: slice(record.index, record.index + 1), **own})
+    encoded = encode(row.drop_vars([name for name in STAMPS if name in row.variables]), snapshot.documents)
+    return {name: variable for name, variable in encoded.items() if dim in variable.dims}
