@@ -1,0 +1,142 @@
+"""Windows of every session of a dataset as one lazy xarray Dataset, however many stores they lie in.
+
+Nothing is computed and no sample is read until it is asked for; asking for one window reads that window. The
+arrays are not Dask arrays: ``dataset.chunk(…)`` makes them so.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.layout import SESSIONS, stores_in, window_stores_in
+from aggrade.settings import settings
+from aggrade.storage import open_storage
+from aggrade.uniting import unite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aggrade.storage import Storage
+
+__all__ = ["live_rows", "open_dataset", "open_windows", "without_superseded"]
+
+logger = logging.getLogger(__name__)
+
+
+def open_dataset(storage: Storage) -> xr.Dataset | None:
+    """Open one Zarr store through its consolidated metadata, with one read of its root.
+
+    Parameters
+    ----------
+    storage
+        The store, of Zarr format 3 or 2.
+
+    Returns
+    -------
+    xarray.Dataset or None
+        Lazy; only the coordinates that name their own dimension are read. None if there is no store.
+
+    Raises
+    ------
+    Damaged
+        If the root is not consolidated metadata that xarray understands.
+    """
+    from aggrade.storage.zarr_store import ReadStore
+
+    try:
+        opened: xr.Dataset = xr.open_zarr(ReadStore(storage), consolidated=True, chunks=None)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        problem = Problem(
+            storage.url,
+            f"a Zarr store that does not open ({error})",
+            "a store with consolidated metadata",
+            "consolidate it with zarr.consolidate_metadata, or restore a backup",
+            "not-a-store",
+        )
+        raise Damaged(problem) from error
+    return opened
+
+
+def live_rows(dataset: xr.Dataset, dim: str) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+    """Return which rows along `dim` no later commit has replaced, or None if none was.
+
+    The root attribute ``aggrade`` lists the others under ``superseded``.
+    """
+    superseded = dataset.attrs.get("aggrade", {}).get("superseded", ())
+    if dim not in dataset.dims or not superseded:
+        return None
+    kept = np.ones(dataset.sizes[dim], bool)
+    kept[np.asarray(superseded, int)] = False
+    return np.flatnonzero(kept)
+
+
+def without_superseded(dataset: xr.Dataset, dim: str) -> xr.Dataset:
+    """Return the same dataset without the rows along `dim` that a later commit has replaced."""
+    rows = live_rows(dataset, dim)
+    return dataset if rows is None else dataset.isel({dim: rows})
+
+
+def _no_windows(storage: Storage) -> Problem:
+    there = stores_in(storage)
+    found = (
+        ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+        if there
+        else "no store"
+    )
+    return Problem(
+        storage.url,
+        found if there != [""] else "a Zarr store without sessions",
+        f"windows.zarr, windows/*.zarr or {SESSIONS}/*_windowed.zarr, or a Zarr store of windows",
+        "name a folder that ingest_sessions has written to",
+        "no-windows",
+    )
+
+
+def _open_below(storage: Storage, paths: Sequence[str]) -> dict[str, xr.Dataset]:
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        opened = pool.map(lambda path: open_dataset(storage.within(path) if path else storage), paths)
+        return {path: dataset for path, dataset in zip(paths, opened, strict=True) if dataset is not None}
+
+
+def open_windows(store: str, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Open the windows of all sessions.
+
+    Parameters
+    ----------
+    store
+        A dataset root, whose stores (``windows.zarr``, ``windows/*.zarr``, ``sessions/*_windowed.zarr``) are
+        united along ``session`` in the order of their names; or one Zarr store. A local path or URL.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of `docs/windows.md`, lazy: ``eeg`` (session, window, eeg_channel, eeg_sample) float32 and
+        so on. It shows the state at the time of opening. Sessions that were replaced or removed are left out.
+        Where stores differ in length along ``window``, or in their channels, what a store lacks is fill (NaN,
+        0, -1, as the store declares), never a changed type.
+
+    Raises
+    ------
+    BadInput
+        If there are no windows, saying what lies there instead; or if the stores do not fit together.
+    Damaged
+        If a store's metadata cannot be read.
+    """
+    storage = open_storage(store, storage_options)
+    opened = _open_below(storage, window_stores_in(storage))
+    if not opened or any("session" not in dataset.dims for dataset in opened.values()):
+        raise BadInput(_no_windows(storage))
+    parts = {path or storage.url: without_superseded(part, "session") for path, part in opened.items()}
+    united = unite(parts, dim="session", ragged=("window",))
+    logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)
+    return united
