@@ -1,0 +1,135 @@
+"""The command `aggrade`: every flow as a subcommand, and what needs no Prefect beside them.
+
+Only the subcommand that is asked for is imported, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from aggrade import __version__
+from aggrade.errors import AggradeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["FLOWS", "flow_main", "main", "make_app", "with_files"]
+
+FLOWS = {
+    "ingest": (
+        "flows.ingest_sessions:ingest_sessions",
+        "Cut recordings into windows and append them to a dataset.",
+    ),
+    "populate": ("flows.populate_epochs:populate_epochs", "Bring catalogues into a light-curve store."),
+    "rechunk": ("flows.rechunk_store:rechunk_store", "Copy a store into the layout that is good to read."),
+    "pipeline": ("flows.pipeline:pipeline", "Ingest, populate and rechunk, in this order."),
+    "maintain": ("flows.maintain_store:maintain_store", "Recover, verify, and prune backups."),
+}
+"""Subcommand → where its flow is and what it does."""
+
+DIRECT = {
+    "status": ("flows.inspecting:status", "Say what lies in a dataset and whether somebody is writing."),
+    "verify": ("flows.inspecting:verify", "Prove that a store holds what its receipts say."),
+    "recover": ("flows.inspecting:recover", "Finish what a dead writer left behind."),
+    "backups": ("flows.inspecting:backups", "List the backups of a store."),
+    "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
+    "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),
+}
+"""Subcommand → a function that starts no Prefect by itself."""
+
+_EPILOGUE = """\
+`--debug` anywhere shows Prefect's own output and tracebacks. `@FILE` stands for the text of a file: `--spec @spec.json`.
+"""
+
+
+def make_app() -> App:
+    """Return the command with all subcommands, none of them imported yet."""
+    app = App(
+        name="aggrade",
+        help="Grow Zarr stores, layer upon layer, and never damage what lies there.",
+        help_epilogue=_EPILOGUE,
+        help_format="plaintext",
+        version=__version__,
+    )
+    for name, (place, summary) in (FLOWS | DIRECT).items():
+        app.command(place, name=name, help=summary)
+    return app
+
+
+def with_files(tokens: Iterable[str]) -> list[str]:
+    """Replace each ``@FILE`` by the text of the file, where there is one.
+
+    Parameters
+    ----------
+    tokens
+        Arguments as the shell gave them.
+    """
+    return [_text_of(token) for token in tokens]
+
+
+def _text_of(token: str) -> str:
+    file = Path(token.removeprefix("@"))
+    return file.read_text() if token.startswith("@") and file.is_file() else token
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 when it was done, 1 when it was not, 130 when it was interrupted.
+
+    Parameters
+    ----------
+    arguments
+        What follows the command's name; by default what the shell gave.
+    """
+    sys.exit(_run(make_app(), sys.argv[1:] if arguments is None else arguments))
+
+
+def flow_main(name: str) -> None:
+    """Run one flow from its own file: ``python -m flows.<file> …``.
+
+    Parameters
+    ----------
+    name
+        The subcommand that stands for the flow.
+    """
+    place, summary = FLOWS[name]
+    module, _, attribute = place.partition(":")
+    app = App(name=f"python -m {module}", help=summary, help_format="plaintext")
+    app.command(place, name=attribute, help=summary)
+    sys.exit(_run(app[attribute], sys.argv[1:]))
+
+
+def _run(app: App, arguments: Sequence[str]) -> int:
+    debug = "--debug" in arguments
+    tokens = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
+    try:
+        command, bound, _ = app.parse_args(tokens)
+        _show(_call(command, bound.args, bound.kwargs, debug=debug))
+    except AggradeError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command again goes on where this one stopped\n")
+        return 130
+    return 0
+
+
+def _call(command: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, debug: bool) -> Any:
+    if "prefect" not in sys.modules:
+        return command(*args, **kwargs)
+    from flows.terminal import at_terminal
+    from tasks.progress import terminal
+
+    with at_terminal(terminal(), debug=debug):
+        return command(*args, **kwargs)
+
+
+def _show(result: Any) -> None:
+    for item in result if isinstance(result, list) else [result]:
+        if item is not None:
+            print(item)

@@ -1,0 +1,96 @@
+"""One way to declare a flow, so that its signature and docstring feed the UI's form and the command line's help.
+
+Flows carry numpydoc docstrings like everything else. Prefect reads descriptions of parameters from Google's
+form only, so a declared flow's ``__doc__`` is that: made from the numpydoc text, never written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import docstring_parser
+from docstring_parser import DocstringStyle
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from aggrade.errors import BadInput, Problem
+from tasks.clusters import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect.futures import PrefectFuture
+    from prefect.task_runners import TaskRunner
+
+__all__ = ["DeclaredFlow", "declare"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class DeclaredFlow(Flow[P, R]):
+    """A flow whose wrong parameters are `BadInput`, like every other wrong input."""
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as the types that the signature names.
+
+        Raises
+        ------
+        BadInput
+            Naming every parameter that is wrong.
+        """
+        try:
+            return super().validate_parameters(parameters)
+        except ParameterTypeError as error:
+            lines = [line.removeprefix(" - ") for line in str(error).splitlines() if line.startswith(" - ")]
+            raise BadInput(*(_wrong(self.name, line) for line in lines or [str(error)])) from error
+
+
+def _wrong(flow: str, line: str) -> Problem:
+    where, found, why = line.partition(": ")
+    expected = "what the form and --help describe"
+    return Problem(
+        f"parameter {where if found else flow}",
+        why or line,
+        expected,
+        "correct it and run again",
+        "parameter",
+    )
+
+
+def declare(name: str, *, run_name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Turn a function into a flow with a form that explains itself.
+
+    Parameters
+    ----------
+    name
+        The flow's name, with dashes.
+    run_name
+        What a run is called, with parameters in braces.
+
+    Returns
+    -------
+    callable
+        A decorator. The flow validates its parameters, keeps its receipts as JSON and runs light tasks on as
+        many threads as there are cores.
+    """
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        text = docstring_parser.parse(inspect.getdoc(function) or "", DocstringStyle.NUMPYDOC)
+        for parameter in text.params:
+            parameter.description = " ".join((parameter.description or "").split())
+        function.__doc__ = docstring_parser.compose(text, DocstringStyle.GOOGLE)
+        threads = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=cores()))
+        return DeclaredFlow(
+            function,
+            name=name,
+            description=text.description,
+            flow_run_name=run_name,
+            task_runner=threads,
+            persist_result=True,
+            result_serializer="json",
+        )
+
+    return decorate

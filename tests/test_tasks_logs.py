@@ -1,0 +1,76 @@
+"""The core's log records and the runs they belong to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from prefect import flow, get_client, task
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.context import FlowRunContext
+from prefect.logging.handlers import APILogHandler, APILogWorker
+
+from tasks.logs import RunLogHandler, in_a_run, send_core_logs
+
+core = logging.getLogger("aggrade.commit.transaction")
+
+
+@pytest.fixture
+def clean_logger():
+    """Restore the core's logger afterwards."""
+    logger = logging.getLogger("aggrade")
+    before = logger.level, logger.handlers[:]
+    logger.handlers = []
+    yield logger
+    logger.level, logger.handlers = before
+
+
+def test_sending_twice_is_sending_once(clean_logger):
+    """However often it is asked for, one handler is added."""
+    send_core_logs()
+    send_core_logs()
+    assert [type(handler) for handler in clean_logger.handlers] == [RunLogHandler]
+
+
+def test_records_of_level_info_count(clean_logger):
+    """The core's INFO records get through; a level that someone chose to see more stays."""
+    send_core_logs()
+    assert core.isEnabledFor(logging.INFO)
+    clean_logger.setLevel(logging.DEBUG)
+    send_core_logs()
+    assert core.isEnabledFor(logging.DEBUG)
+
+
+def test_a_record_outside_of_runs_is_left_alone(clean_logger):
+    """What is logged outside of any run goes to no run and warns of nothing."""
+    send_core_logs()
+    assert not in_a_run()
+    core.info("nobody's")
+    record = clean_logger.makeRecord("aggrade", logging.INFO, __file__, 1, "nobody's", (), None)
+    assert not RunLogHandler().filter(record)
+
+
+@pytest.mark.usefixtures("prefect_backend", "clean_logger")
+def test_records_reach_the_run_they_belong_to():
+    """What the core logs inside a task is found with the task's flow run; a plain thread's records are dropped."""
+
+    @task
+    def commit():
+        core.info("wrote %d objects", 7)
+        beat = threading.Thread(target=core.info, args=("heartbeat",))
+        beat.start()
+        beat.join()
+
+    @flow(persist_result=False)
+    def work():
+        send_core_logs()
+        commit()
+        return FlowRunContext.get().flow_run.id
+
+    run = work()
+    assert isinstance(RunLogHandler(), APILogHandler)
+    APILogWorker.drain_all(timeout=60)
+    with get_client(sync_client=True) as client:
+        logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))
+    assert [log.message for log in logs if log.name.startswith("aggrade")] == ["wrote 7 objects"]

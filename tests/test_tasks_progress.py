@@ -1,0 +1,68 @@
+"""Progress on the terminal and in the Prefect UI."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+)
+from prefect.context import FlowRunContext
+from rich.console import Console
+
+from tasks.progress import progress
+
+
+def test_a_terminal_shows_a_bar():
+    """On a terminal the bar ends full and names the last unit."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100)
+    with progress("populate", total=2, unit="epochs", console=console) as advance:
+        advance("epoch 1")
+        advance("epoch 2")
+    assert "epoch 2" in shown.getvalue()
+    assert "2/2" in shown.getvalue()
+
+
+def test_a_file_shows_no_bar():
+    """Where the output is no terminal, no bar is drawn."""
+    shown = io.StringIO()
+    with progress("populate", total=1, unit="epochs", console=Console(file=shown)) as advance:
+        advance("epoch 1")
+    assert shown.getvalue() == ""
+
+
+def test_each_unit_is_logged(caplog):
+    """Every unit that is done is reported once, with how many there are."""
+    caplog.set_level(logging.INFO, "aggrade")
+    with progress("populate", total=2, unit="epochs") as advance:
+        advance("epoch 1")
+    assert [record.getMessage() for record in caplog.records] == ["epoch 1 (1 of 2 epochs)"]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_run_has_an_artifact_that_ends_at_the_share_done():
+    """Inside a run a progress artifact ends at 100 % when every unit was done."""
+
+    @flow(persist_result=False)
+    def work():
+        with progress("populate", total=2, unit="epochs") as advance:
+            advance("epoch 1")
+            advance("epoch 2")
+        return FlowRunContext.get().flow_run.id
+
+    run = work()
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        )
+    assert (artifact.type, float(artifact.data), artifact.description) == (
+        "progress",
+        100.0,
+        "populate: 2 epochs",
+    )
