@@ -32,6 +32,7 @@ __all__ = [
 LOCK = ".aggrade-lock"
 _TEMPORARY = ".aggrade-tmp-"
 _PIECE = 1 << 20
+_FOLDER_ATTEMPTS = 100  # somebody who deletes the folder's last object removes the folder
 _POLL_SECONDS = (0.001, 0.05)
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -72,13 +73,13 @@ def spool(path: Path, data: bytes, *, make_folder: bool) -> tuple[Path, str]:
     Its time of change is set from the clock in nanoseconds: the kernel's own advances in steps of
     milliseconds, within which an inode may be freed and used again.
     """
-    for _ in range(settings().request_attempts):
-        if make_folder:
-            _make_folder(path.parent)
-        temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
+    temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
+    for _ in range(_FOLDER_ATTEMPTS):
         try:
+            if make_folder:
+                _make_folder(path.parent)
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileNotFoundError:  # somebody removed the folder, which was empty
+        except FileNotFoundError:
             continue
         return temporary, _fill(descriptor, temporary, data)
     raise Unavailable(

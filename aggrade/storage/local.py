@@ -52,6 +52,12 @@ class LocalStorage:
     def __repr__(self) -> str:
         return f"LocalStorage({self.url!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStorage) and self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
     def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
         """Return bytes ``[start, stop)`` of an object, or None. See `Storage.read`."""
         path = self._path(key)
@@ -91,6 +97,7 @@ class LocalStorage:
 
     def copy(self, source: str, target: str) -> ObjectInfo:
         """Copy an object to a key that no one else uses. See `Storage.copy`."""
+        self._path(target)
         found = self.read(source)
         if found is None:
             raise Damaged(missing_source(source))
@@ -133,11 +140,11 @@ class LocalStorage:
         return LocalStorage(os.path.join(self.url, check_key(path.strip("/"))))  # noqa: PTH118
 
     def above(self) -> tuple[LocalStorage, str]:
-        """Return the storage of the folder that holds this one, and this one's name in it. See `Storage.above`."""
-        if not (name := Path(self.url).name):
-            problem = Problem("store", repr(self.url), "a folder in another", "name a folder", "store-url")
-            raise BadInput(problem)
-        return LocalStorage(str(Path(self.url).parent)), name
+        """Return the folder that holds this one, and this one's name. See `Storage.above`."""
+        folder = Path(self.url)
+        if folder.parent == folder:
+            raise BadInput(Problem("store", "a whole disk", "a folder on it", "name a folder", "store-url"))
+        return LocalStorage(str(folder.parent)), folder.name
 
     def _path(self, key: str) -> Path:
         path = Path(self.url, check_key(key))
