@@ -1,0 +1,121 @@
+"""Cones and boxes equal a brute-force answer on the whole sky, across RA 0 and over the poles."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aggrade.errors import BadInput
+from aggrade.sky import in_box, in_cone
+
+RNG = np.random.default_rng(5)
+RA = np.concatenate([RNG.uniform(0, 360, 900), [0.0, 0.0, 359.999999, 180.0, 90.0, 12.0, 200.0, 5.0, 355.0]])
+DEC = np.concatenate(
+    [np.degrees(np.arcsin(RNG.uniform(-1, 1, 900))), [0.0, 90.0, 0.0, -90.0, 89.99, 90.0, -89.999, 5.0, -5.0]]
+)
+
+LONGITUDE = st.one_of(st.sampled_from([0.0, 360.0, -180.0, 180.0, 5.0, 355.0, -5.0]), st.floats(-180, 360))
+LATITUDE = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 5.0, -5.0]), st.floats(-90, 90))
+RADIUS = st.one_of(st.sampled_from([0.0, 5.0, 90.0, 180.0]), st.floats(0, 180), st.floats(0, 5))
+
+
+def _chords(ra, dec):
+    """Return the sine of half the angle between a position and every object, from vectors in extended precision."""
+
+    def vector(lon, lat):
+        lon, lat = (np.radians(np.asarray(angle, np.longdouble)) for angle in (lon, lat))
+        return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+    return np.sqrt(((vector(RA, DEC) - vector(ra, dec)[:, None]) ** 2).sum(axis=0)) / 2
+
+
+@settings(max_examples=1000, deadline=None)
+@given(ra=LONGITUDE, dec=LATITUDE, radius=RADIUS)
+@example(ra=0.0, dec=90.0, radius=1.0)
+@example(ra=359.5, dec=0.0, radius=2.0)
+@example(ra=77.0, dec=-89.9, radius=30.0)
+def test_a_cone_holds_whatever_is_near(ra, dec, radius):
+    """Membership equals that by straight lines through the sphere, but for a hair's breadth at the edge."""
+    inside = in_cone(RA, DEC, (ra, dec), radius)
+    chords, half = _chords(ra, dec), math.radians(radius / 2)
+    hair = math.radians(1e-9)
+    assert inside[chords < math.sin(max(half - hair, 0))].all()
+    assert not inside[chords > math.sin(min(half + hair, math.pi / 2))].any()
+
+
+@settings(max_examples=300, deadline=None)
+@given(west=LONGITUDE, east=LONGITUDE, decs=st.tuples(LATITUDE, LATITUDE).map(sorted))
+@example(west=355.0, east=5.0, decs=[-0.5, 0.5])
+@example(west=-5.0, east=5.0, decs=[-90.0, 90.0])
+@example(west=0.0, east=360.0, decs=[-90.0, 90.0])
+def test_a_box_holds_what_one_meets_going_east(west, east, decs):
+    """Membership equals that of walking east in exact fractions, but for a hair's breadth at the meridians."""
+    inside = in_box(RA, DEC, (west, east), tuple(decs))
+    hair, circle = Fraction(1, 10**10), Fraction(360)
+    width = circle if east - west >= 360 else (Fraction(east) - Fraction(west)) % circle
+    for ra, dec, found in zip(RA, DEC, inside, strict=True):
+        walked = (Fraction(float(ra)) - Fraction(west)) % circle
+        if min(walked, circle - walked, abs(walked - width)) > hair:
+            assert found == (walked < width and decs[0] <= dec <= decs[1])
+
+
+def test_regions_found_by_hand():
+    """A cone over the pole takes every meridian; a box across RA 0 takes both sides and its edges."""
+    ra, dec = np.array([10.0, 190.0, 100.0, 0.0]), np.array([89.5, 89.5, 88.0, 90.0])
+    assert list(in_cone(ra, dec, (10.0, 89.9), 0.7)) == [True, True, False, True]
+    ra, dec = (
+        np.array([355.0, 359.0, 0.0, 5.0, 5.1, 354.9, 2.0]),
+        np.array([0.0, 0.5, -0.5, 0.0, 0.0, 0.0, 0.6]),
+    )
+    assert list(in_box(ra, dec, (355, 5), (-0.5, 0.5))) == [True, True, True, True, False, False, False]
+    assert list(in_box(ra - 360, dec, (355, 5), (-0.5, 0.5))) == [True, True, True, True, False, False, False]
+
+
+def test_objects_without_a_position_lie_nowhere():
+    """NaN is in no region, the whole sky included."""
+    nowhere = np.array([np.nan])
+    assert not in_cone(nowhere, nowhere, (0, 0), 180)[0]
+    assert not in_box(nowhere, np.array([0.0]), (0, 360), (-90, 90))[0]
+    assert not in_box(np.array([0.0]), nowhere, (0, 360), (-90, 90))[0]
+
+
+@pytest.mark.parametrize(
+    ("centre", "radius", "names"),
+    [
+        ((0, 91), 1, ["dec"]),
+        ((math.nan, 0), 1, ["ra"]),
+        ((4000, -91), -1, ["ra", "dec", "radius"]),
+        (("12h", None), "5'", ["ra", "dec", "radius"]),
+        ((0, 0), math.inf, ["radius"]),
+    ],
+)
+def test_cones_that_are_none_are_refused(centre, radius, names):
+    """Every part of a cone that is no number in its range is named."""
+    with pytest.raises(BadInput) as caught:
+        in_cone(RA, DEC, centre, radius)
+    assert [problem.where for problem in caught.value.problems] == names
+    assert caught.value.code == "sky-region"
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "names"),
+    [
+        ((0, 10), (5, -5), ["dec"]),
+        ((0, 10), (0, 100), ["dec"]),
+        ((0, 10), (-100, 0), ["dec"]),
+        (5, (0, 1), ["ra"]),
+        ((0, 10, 20), "ab", ["ra", "dec"]),
+        ((math.nan, 10), (0, 1), ["ra"]),
+        ((0, 4000), (0, 1), ["ra"]),
+    ],
+)
+def test_boxes_that_are_none_are_refused(ra, dec, names):
+    """Every part of a box that is no pair of numbers in their ranges is named."""
+    with pytest.raises(BadInput) as caught:
+        in_box(RA, DEC, ra, dec)
+    assert [problem.where for problem in caught.value.problems] == names
