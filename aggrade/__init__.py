@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aggrade.appending import append
     from aggrade.backups import list_backups, prune_backups
     from aggrade.errors import AggradeError, BadInput, Conflict, Damaged, Problem, Refused, Unavailable
+    from aggrade.lightcurves import LightCurves
+    from aggrade.opening import open_windows
     from aggrade.receipt import Receipt
     from aggrade.recovering import recover
     from aggrade.verifying import Report, verify
@@ -33,6 +35,8 @@ _HOMES = {
         "Refused",
         "Unavailable",
     ),
+    "aggrade.lightcurves": ("LightCurves",),
+    "aggrade.opening": ("open_windows",),
     "aggrade.receipt": ("Receipt",),
     "aggrade.recovering": ("recover",),
     "aggrade.verifying": ("Report", "verify"),
@@ -45,6 +49,7 @@ __all__ = [
     "BadInput",
     "Conflict",
     "Damaged",
+    "LightCurves",
     "Problem",
     "Receipt",
     "Refused",
@@ -52,6 +57,7 @@ __all__ = [
     "Unavailable",
     "append",
     "list_backups",
+    "open_windows",
     "prune_backups",
     "recover",
     "verify",
