@@ -1,0 +1,232 @@
+"""What a rechunk will do, as a frozen value: pieces, price, proof. Pure arithmetic; nothing here opens a store.
+
+A *piece* is a box of whole target objects of one array. Whoever carries it out reads its box of the source in
+blocks, then writes its objects; both fit into ``max_memory``. Every target object lies in exactly one piece: the plan
+counts and refuses to exist otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aggrade.commit.documents import Bounds, Document, dims_of, shape_of, unit_of
+from aggrade.errors import Problem, raise_all
+from aggrade.price import Price, human_bytes
+from aggrade.rechunking.covering import coverage_gaps
+from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded
+from aggrade.rechunking.layouts import asked_layouts, laid_out
+from aggrade.rechunking.pricing import ArrayPlan, memory_problems, plan_array
+from aggrade.rechunking.slots import with_version
+from aggrade.rechunking.suggesting import suggested_layouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.rechunking.layouts import Asked
+
+__all__ = ["Piece", "RechunkPlan", "SourceState", "plan_rechunk", "target_documents"]
+
+_SHARD_SHARE = 8
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceState(_Frozen):
+    """Which state of which store is rechunked."""
+
+    store: str = Field(description="URL of the source; relative to the target where both lie in one place.")
+    generation: int = Field(description="The source's generation; 0 for a store of another tool.")
+    write_id: str = Field(description="The commit that made this state, or the mark of its root metadata.")
+
+
+class Piece(_Frozen):
+    """Whole target objects of one array, written by one task."""
+
+    variable: str
+    bounds: tuple[tuple[int, int], ...] = Field(description="Half-open box in items.")
+    digest: str = Field(description="Names what is copied: state, array, layout and box.")
+
+
+class RechunkPlan(_Frozen):
+    """Everything that one rechunk will do. Printing it is the dry run.
+
+    Raises
+    ------
+    Refused
+        On construction, if the pieces do not hold every target object exactly once.
+    """
+
+    source: SourceState
+    target: str = Field(description="URL of the target store.")
+    version: int = Field(description="Which version of the target this makes, from 0.")
+    max_memory: int = Field(description="Bytes that one piece may take.")
+    sources: dict[str, dict[str, Any]] = Field(description="Array documents of the source.")
+    documents: dict[str, dict[str, Any]] = Field(description="Array documents of the target.")
+    arrays: dict[str, ArrayPlan]
+    pieces: tuple[Piece, ...]
+    up_to_date: bool = Field(
+        default=False, description="Whether the target shows this already; then nothing is done."
+    )
+
+    @model_validator(mode="after")
+    def _holds_every_object_once(self) -> Self:
+        if self.up_to_date:
+            return self
+        boxes: dict[str, list[Bounds]] = {name: [] for name in self.documents}
+        for piece in self.pieces:
+            boxes.setdefault(piece.variable, []).append(piece.bounds)
+        raise_all(
+            _uncovered(name, gap)
+            for name, own in boxes.items()
+            for gap in (
+                coverage_gaps(self.documents[name], own)
+                if name in self.documents
+                else [f"pieces of {name!r}"]
+            )
+        )
+        return self
+
+    @property
+    def reads(self) -> int:
+        """How often a chunk of the source is read and decoded."""
+        return sum(array.reads for array in self.arrays.values())
+
+    @property
+    def writes(self) -> int:
+        """Objects of the target, metadata left out."""
+        return sum(array.writes for array in self.arrays.values())
+
+    @property
+    def price(self) -> Price:
+        """What it will cost: chunks only; the commit adds its own few requests.
+
+        Reads are an upper bound where the source is sharded; memory is that of one piece.
+        """
+        arrays = self.arrays.values()
+        return Price(
+            requests={"GET": sum(array.gets for array in arrays), "PUT": self.writes},
+            bytes_read=sum(array.bytes_read for array in arrays),
+            bytes_written=sum(array.bytes_written for array in arrays),
+            peak_memory=max((array.peak_memory for array in arrays), default=0),
+        )
+
+    def __str__(self) -> str:
+        state = f"{self.source.store} (generation {self.source.generation})"
+        title = f"rechunk {state} → {self.target}, version {self.version}"
+        if self.up_to_date:
+            return f"{title}\n  nothing to do: the target shows this state in this layout already"
+        counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
+        bound = f"a piece may take {human_bytes(self.max_memory)}"
+        return "\n".join([title, *map(self._line, self.arrays), f"  {counts}; {bound}", f"  {self.price}"])
+
+    def _line(self, name: str) -> str:
+        source, target, array = self.sources[name], self.documents[name], self.arrays[name]
+        axes = ", ".join(f"{dim}: {size}" for dim, size in zip(_axes(source), shape_of(source), strict=True))
+        shard = f" in shards {_by(unit_of(target))}" if is_sharded(target) else ""
+        passes = f", each read {array.reads / array.chunks:.1f} times" if array.reads > array.chunks else ""
+        return (
+            f"  {name} ({axes}): chunks {_by(inner_of(source))} → {_by(inner_of(target))}{shard}; "
+            f"{array.chunks} chunks{passes}, {array.writes} objects, {human_bytes(array.bytes_written)}"
+        )
+
+
+def _axes(document: Document) -> tuple[str, ...]:
+    return tuple(dim or "?" for dim in dims_of(document)) or ("?",) * len(shape_of(document))
+
+
+def _by(shape: Shape) -> str:
+    return " x ".join(map(str, shape)) or "1"
+
+
+def _uncovered(name: str, gap: str) -> Problem:
+    return Problem(
+        f"pieces of {name!r}", gap, "every target object in exactly one piece", "plan it again", "pieces"
+    )
+
+
+def target_documents(
+    documents: Mapping[str, Document],
+    *,
+    chunks: Asked | None = None,
+    shards: Asked | None = None,
+    max_memory: int,
+    version: int = 0,
+) -> dict[str, Document]:
+    """Return the array documents that the target gets. Parameters and errors as for `plan_rechunk`."""
+    if chunks is None and shards is None:
+        layouts = suggested_layouts(documents, max_memory // _SHARD_SHARE)
+    else:
+        layouts = asked_layouts(documents, chunks, shards)
+    return {
+        name: with_version(laid_out(document, layouts[name]), version) for name, document in documents.items()
+    }
+
+
+def plan_rechunk(
+    source: SourceState,
+    documents: Mapping[str, Document],
+    target: str,
+    *,
+    chunks: Asked | None = None,
+    shards: Asked | None = None,
+    max_memory: int,
+    version: int = 0,
+) -> RechunkPlan:
+    """Plan the rechunk of one state of a store.
+
+    Parameters
+    ----------
+    source
+        The state.
+    documents
+        Its array documents, in the form of Zarr v3.
+    target
+        URL of the target.
+    chunks, shards
+        What is asked for, see `aggrade.rechunking.layouts.asked_layouts`; a good reading layout if neither is given.
+    max_memory
+        Bytes that the work on one piece may take.
+    version
+        Which version of the target this makes.
+
+    Raises
+    ------
+    BadInput
+        If what is asked for does not fit the source.
+    Refused
+        If a piece does not fit into `max_memory`; the error names the bound that would do.
+    """
+    wanted = target_documents(documents, chunks=chunks, shards=shards, max_memory=max_memory, version=version)
+    raise_all(
+        problem
+        for name, document in documents.items()
+        for problem in memory_problems(name, document, wanted[name], max_memory)
+    )
+    arrays = {name: plan_array(document, wanted[name], max_memory) for name, document in documents.items()}
+    pieces = tuple(
+        _piece(source, name, document, wanted[name], bounds)
+        for name, document in documents.items()
+        for bounds in blocks(tuple((0, size) for size in shape_of(document)), arrays[name].piece)
+    )
+    return RechunkPlan(
+        source=source,
+        target=target,
+        version=version,
+        max_memory=max_memory,
+        sources=dict(documents),
+        documents=wanted,
+        arrays=arrays,
+        pieces=pieces,
+    )
+
+
+def _piece(source: SourceState, name: str, before: Document, after: Document, bounds: Bounds) -> Piece:
+    stated = [source.model_dump(), name, before, after, bounds]
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+    return Piece(variable=name, bounds=bounds, digest=digest)
