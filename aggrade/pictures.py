@@ -116,24 +116,29 @@ def _draw_traces(ax: Axes, window: xr.Dataset, modality: str, colour: str) -> No
     centred = values - middles[:, None]
     spacing = 2.5 * float(np.quantile(np.abs(centred[seen]), 0.98)) if seen.any() else 0.0
     heights = (spacing or 1.0) * np.arange(len(values))[::-1]
-    rate = window.attrs.get(f"{modality}_rate")
-    ax.plot(np.arange(values.shape[1]) / (rate or 1.0), (centred + heights[:, None]).T, color=colour, lw=0.9)
+    ax.plot(_seconds(window, modality), (centred + heights[:, None]).T, color=colour, lw=0.9)
     names = traces[channel].values if channel in traces.coords else np.arange(len(values))
     ax.set_yticks(heights, [str(name) for name in names], fontsize="small")
-    ax.set_xlabel("s" if rate else "sample", color=_GREY)
+    ax.set_xlabel(
+        "s from the window's start" if f"{modality}_window_s" in window.attrs else "sample", color=_GREY
+    )
     ax.set_ylabel(
         f"{modality}, lines {spacing:.3g} {_unit(window, modality)} apart", color=_GREY, fontsize="small"
     )
     ax.margins(x=0.0)
 
 
+def _seconds(window: xr.Dataset, modality: str) -> NDArray[np.float64]:
+    """Return the time of each sample from the window's start, s; its number where the length is not known."""
+    samples = window.sizes[f"{modality}_sample"]
+    length = float(window.attrs.get(f"{modality}_window_s", samples))
+    offset = float(window.attrs.get(f"{modality}_offset_s", 0.0))
+    return np.linspace(offset, offset + length, samples, endpoint=False, dtype=np.float64)
+
+
 def _unit(window: xr.Dataset, modality: str) -> str:
-    units = (
-        np.atleast_1d(window[f"{modality}_channel_unit"].values)
-        if f"{modality}_channel_unit" in window
-        else []
-    )
-    different = sorted({str(unit) for unit in units})
+    name = f"{modality}_channel_unit"
+    different = sorted({str(unit) for unit in np.atleast_1d(window[name].values)}) if name in window else []
     return different[0] if len(different) == 1 else "(units differ)" if different else ""
 
 
@@ -142,7 +147,9 @@ def _window_title(window: xr.Dataset) -> str:
     if "window_start" in window:
         parts.append(f"window from {float(window['window_start']):.3f} s")
     if "label" in window and int(window["label"]) >= 0:
-        parts.append(f"label {int(window['label'])}")
+        label = int(window["label"])
+        names = [name for name, number in window.attrs.get("mapping", {}).items() if number == label]
+        parts.append(", ".join(names) or f"label {label}")
     return ", ".join(parts)
 
 
