@@ -1,16 +1,17 @@
 """Left-overs of dead writers: where they may lie, and how they are kept from showing up.
 
 Rolling back deletes nothing. What a dead writer left, or a paused one may still write, lies beyond the
-published shape, where no reader looks. Its regions stay on record in the free intent as *dirty* until a later
-commit has covered them: that commit writes every key of them within its own shape, fill included, replacing
-what lies there by compare-and-swap and creating the rest. A late create then fails.
+published shape, where no reader looks, be it in objects of its own or in chunks that hold published rows too.
+Its regions stay on record in the free intent as *dirty* until a later commit has covered them: that commit
+writes every object of them that its own shape brings to light, built from published rows, its own and fill,
+replacing what lies there by compare-and-swap and creating the rest. A late create then fails.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggrade.commit.documents import Document, grid_of, in_grid, index_of, key_of
+from aggrade.commit.documents import Document, grid_of, in_grid, index_of, key_of, shape_of, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import Storage
 
-__all__ = ["left_overs", "still_dirty", "uncovered"]
+__all__ = ["left_dirty", "left_overs", "still_dirty", "uncovered"]
 
 
 def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
@@ -60,10 +61,10 @@ def uncovered(
     documents: Mapping[str, Document],
     written: set[str],
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield variable and index of every key that a commit must cover with fill.
+    """Yield variable and index of every object that a commit must rebuild although it writes nothing there.
 
-    These are the dirty keys that come to lie within the new shape, did not lie within the published one, and
-    are not written anyway.
+    These are the dirty ones that show more of themselves in the new shape than in the published one: left-overs
+    in them would come to light.
     """
     seen = set(written)
     for target in dirty:
@@ -74,19 +75,33 @@ def uncovered(
             index = index_of(target.variable, document, key)
             if key in seen or index is None or not in_grid(document, index):
                 continue
-            if not _was_published(published.get(target.variable), document, index):
+            if _shows_more(published.get(target.variable), document, index):
                 seen.add(key)
                 yield target.variable, index
 
 
-def _was_published(before: Document | None, document: Document, index: tuple[int, ...]) -> bool:
-    if before is None or before["chunk_key_encoding"] != document["chunk_key_encoding"]:
+def _shows_more(before: Document | None, after: Document, index: tuple[int, ...]) -> bool:
+    if before is None or before["chunk_key_encoding"] != after["chunk_key_encoding"]:
+        return True
+    return any(
+        min((i + 1) * unit, new) > old
+        for i, unit, new, old in zip(index, unit_of(after), shape_of(after), shape_of(before), strict=True)
+    )
+
+
+def left_dirty(targets: Iterable[Target], published: Mapping[str, Document]) -> tuple[Target, ...]:
+    """Return those regions of a commit that never showed which reach beyond the published shape."""
+    return tuple(target for target in targets if not _is_inside(target, published.get(target.variable)))
+
+
+def _is_inside(target: Target, document: Document | None) -> bool:
+    if document is None or document["chunk_key_encoding"] != target.key_encoding:
         return False
-    return in_grid(before, index)
+    return all(stop <= size for (_, stop), size in zip(target.bounds, shape_of(document), strict=True))
 
 
 def still_dirty(dirty: Iterable[Target], documents: Mapping[str, Document]) -> tuple[Target, ...]:
-    """Return the regions that do not lie wholly within the published shapes."""
+    """Return those dirty regions that a commit has not covered whole, since they reach beyond its grid."""
     kept: list[Target] = []
     for target in dirty:
         if target not in kept and not _is_covered(target, documents.get(target.variable)):

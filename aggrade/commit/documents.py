@@ -17,7 +17,7 @@ import xarray as xr
 from zarr.storage import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from zarr.core.buffer import Buffer
 
@@ -25,6 +25,7 @@ __all__ = [
     "Bounds",
     "Document",
     "aligned",
+    "asked_sizes",
     "describe",
     "dims_of",
     "grid_of",
@@ -216,19 +217,31 @@ def _layout(
 ) -> dict[str, Any]:
     """Return the chunk encoding of one variable, with shards only where something asks for them."""
     whole = tuple(max(1, size) for size in variable.shape)
-    chunk = _sizes(name, variable, chunks, whole)
+    chunk = asked_sizes(name, variable.dims, chunks, whole)
     layout: dict[str, Any] = {"chunks": chunk} if whole else {}
     if whole and (name in shards or set(variable.dims) & set(shards)):
-        wanted = _sizes(name, variable, shards, chunk)
+        wanted = asked_sizes(name, variable.dims, shards, chunk)
         layout["shards"] = tuple(
             -(-shard // inner) * inner for shard, inner in zip(wanted, chunk, strict=True)
         )
     return layout
 
 
-def _sizes(
-    name: str, variable: xr.Variable, wanted: Mapping[str, Any], default: tuple[int, ...]
+def asked_sizes(
+    name: str, dims: Sequence[Hashable], wanted: Mapping[str, Any], default: Sequence[int]
 ) -> tuple[int, ...]:
-    if name in wanted and not isinstance(wanted[name], int):
+    """Return the chunk of one array: by variable where `wanted` has a tuple, by dimension where it has a number.
+
+    Parameters
+    ----------
+    name, dims
+        The array and its dimensions.
+    wanted
+        ``{dimension: int}`` or ``{variable: tuple}``; a dimension may bear the name of a variable.
+    default
+        What isn't named.
+    """
+    if isinstance(wanted.get(name), tuple | list):
         return tuple(wanted[name])
-    return tuple(int(wanted.get(str(dim), size)) for dim, size in zip(variable.dims, default, strict=True))
+    by_dim = {dim: size for dim, size in wanted.items() if isinstance(size, int)}
+    return tuple(by_dim.get(str(dim), size) for dim, size in zip(dims, default, strict=True))

@@ -222,6 +222,24 @@ class Lease:
             found = self._lost or "a heartbeat that could not be renewed in time"
             raise Conflict(_lost_lease(self._storage, found))
 
+    def confirm(self) -> None:
+        """Ask the store whether the intent is still ours.
+
+        What was read before this returns is from before any take-over: compare-and-swaps on marks read then
+        cannot hit what a successor wrote. Marks read without it could be a successor's own.
+
+        Raises
+        ------
+        Conflict
+            If somebody took over.
+        """
+        with self._lock:
+            self.check()
+            now = self._storage.stat(INTENT)
+            if now is None or now.etag != self._etag:
+                self._lost = "an intent that somebody took over"
+            self.check()
+
     def record(self, **changes: Any) -> None:
         """Write changed fields of the intent, as its holder."""
         with self._lock:

@@ -81,10 +81,12 @@ def write_pieces(
     """
     wanted = list(pieces)
     writer = transaction.writer()
-    receipts = list(map(functools.partial(_once, work, writer), wanted))
-    for place in _unconfirmed(transaction.storage, receipts):
-        _log.info("writing piece %s again: its objects are gone or changed", wanted[place].digest)
-        receipts[place] = work(writer, wanted[place])
+    once = functools.partial(_once, work, writer)
+    receipts = list(map(once, wanted))
+    if stale := _unconfirmed(transaction.storage, receipts):
+        _log.info("writing %d pieces again: their objects are gone or changed", len(stale))
+        for place, receipt in zip(stale, map(once, [wanted[place] for place in stale]), strict=True):
+            receipts[place] = receipt
     return receipts
 
 

@@ -16,7 +16,7 @@ from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aggrade.commit.documents import Document
     from aggrade.commit.writer import WrittenObject
@@ -31,7 +31,7 @@ def document_bytes(document: Document) -> bytes:
 
 
 def write_documents(
-    storage: Storage, documents: Mapping[str, Document], hints: Mapping[str, str]
+    storage: Storage, documents: Mapping[str, Document], hints: Mapping[str, str], confirm: Callable[[], None]
 ) -> dict[str, str]:
     """Write array documents as the holder of the intent, whatever lies there.
 
@@ -40,7 +40,9 @@ def write_documents(
     storage, documents
         Where and what.
     hints
-        Key → mark as last written. A wrong hint costs one request.
+        Key → mark as last written. A wrong hint costs two requests.
+    confirm
+        Raises if the intent is no longer ours; called between reading a mark and replacing what bears it.
 
     Returns
     -------
@@ -50,13 +52,13 @@ def write_documents(
 
     def write(name: str) -> tuple[str, str]:
         key = f"{name}/{ROOT}"
-        return key, _replace(storage, key, document_bytes(documents[name]), hints.get(key))
+        return key, _replace(storage, key, document_bytes(documents[name]), hints.get(key), confirm)
 
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         return dict(pool.map(write, documents))
 
 
-def _replace(storage: Storage, key: str, data: bytes, hint: str | None) -> str:
+def _replace(storage: Storage, key: str, data: bytes, hint: str | None, confirm: Callable[[], None]) -> str:
     """Write what only the holder of the intent may write; a fenced writer can be in the way a few times."""
     for _ in range(settings().request_attempts):
         try:
@@ -66,6 +68,7 @@ def _replace(storage: Storage, key: str, data: bytes, hint: str | None) -> str:
             if stored is not None and stored.data == data:
                 return stored.etag
             hint = None if stored is None else stored.etag
+            confirm()
     problem = Problem(
         f"{storage.url}/{key}", "an object that keeps changing", "one writer", "run it again", "contended"
     )

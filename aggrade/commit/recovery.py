@@ -15,7 +15,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from aggrade.commit.dirt import still_dirty
+from aggrade.commit.dirt import left_dirty, still_dirty
 from aggrade.commit.documents import Document
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
 from aggrade.commit.layers import keep_receipt
@@ -180,8 +180,8 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
     touched = {
         target.variable: documents[target.variable] for target in targets if target.variable in documents
     }
-    etags = {**intent.etags, **write_documents(storage, touched, intent.etags)}
-    lease.release(dirty=still_dirty((*intent.dirty, *targets), documents), etags=etags)
+    etags = {**intent.etags, **write_documents(storage, touched, intent.etags, lease.confirm)}
+    lease.release(dirty=(*intent.dirty, *left_dirty(targets, documents)), etags=etags)
     _log.info("rolled back write %s in %s", intent.write_id, storage.url)
     return _report(storage, intent, root.generation if root else 0, "back")
 

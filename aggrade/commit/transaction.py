@@ -130,6 +130,7 @@ class Transaction:
         touched = self._read(self.plan.shared(self.published))
         self._replaceable = left_overs(self.storage, self.lease.intent.dirty)
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
+        self.lease.confirm()
         if self._backup and self._base:
             root = self.storage.read(ROOT)
             assert root is not None, "the root was read a moment ago, under the intent"
@@ -170,12 +171,10 @@ class Transaction:
         for name, index in list(
             uncovered(self.lease.intent.dirty, self.published, self.plan.documents, keys)
         ):
-            done.extend(writer.write_fill(name, index))
+            done.extend(writer.rebuild(name, index))
         self.lease.check()
-        etags = {
-            **self.lease.intent.etags,
-            **write_documents(self.storage, self._changed(), self.lease.intent.etags),
-        }
+        hints = self.lease.intent.etags
+        etags = {**hints, **write_documents(self.storage, self._changed(), hints, self.lease.confirm)}
         self.lease.check()
         try:
             self._switch()

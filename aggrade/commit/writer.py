@@ -27,6 +27,7 @@ from aggrade.commit.documents import (
     in_grid,
     key_of,
     shape_of,
+    unit_of,
     units_in,
 )
 from aggrade.errors import Conflict, Problem
@@ -144,39 +145,37 @@ class Writer:
         Conflict
             If a chunk was written by somebody else.
         """
-        document = self.documents[name]
         bounds = tuple((part.start, part.stop) for part in region)
-        box = aligned(document, bounds)
-        block = self._whole(name, box, bounds, values)
-        store = _ConditionalStore(self.storage, name, document, self.etags)
-        array = zarr.open_array(store, path=name, mode="r+", config={"write_empty_chunks": True})
-        array[tuple(slice(*pair) for pair in box)] = block
-        return store.written
-
-    def write_fill(self, name: str, index: tuple[int, ...]) -> list[WrittenObject]:
-        """Write one chunk of fill, so that nothing a dead writer left can show up there."""
-        document = self.documents[name]
-        unit = document["chunk_grid"]["configuration"]["chunk_shape"]
-        box = aligned(
-            document, tuple((i * size, (i + 1) * size) for i, size in zip(index, unit, strict=True))
-        )
-        store = _ConditionalStore(self.storage, name, document, self.etags)
-        array = zarr.open_array(store, path=name, mode="r+", config={"write_empty_chunks": True})
-        array[tuple(slice(*pair) for pair in box)] = array.fill_value
-        return store.written
-
-    def _whole(
-        self, name: str, box: Bounds, bounds: Bounds, values: np.ndarray[Any, Any]
-    ) -> np.ndarray[Any, Any]:
-        """Return the values of `box`: published rows, then `values`, fill elsewhere."""
+        box = aligned(self.documents[name], bounds)
         if box == bounds:
-            return values
-        fill = _fill_value(self.documents[name])
-        block = np.full([stop - start for start, stop in box], fill, dtype=values.dtype)
-        before = self.published.get(name)
-        if before is not None:
-            self._copy_published(name, before, box, block)
+            return self._store(name, box, values)
+        block = self._published_and_fill(name, box, values.dtype)
         block[_within(bounds, box)] = values
+        return self._store(name, box, block)
+
+    def rebuild(self, name: str, index: tuple[int, ...]) -> list[WrittenObject]:
+        """Write one chunk from published rows and fill, so that nothing a dead writer left shows up there."""
+        document = self.documents[name]
+        box = aligned(
+            document, tuple((i * n, (i + 1) * n) for i, n in zip(index, unit_of(document), strict=True))
+        )
+        return self._store(name, box, self._published_and_fill(name, box, self._empty(name).dtype))
+
+    def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
+        store = _ConditionalStore(self.storage, name, self.documents[name], self.etags)
+        array = zarr.open_array(store, path=name, mode="r+").with_config({"write_empty_chunks": True})
+        array[tuple(slice(*pair) for pair in box)] = values
+        return store.written
+
+    def _empty(self, name: str) -> zarr.Array[Any]:
+        return zarr.open_array(MemoryStore(_held(name, self.documents[name], {})), path=name, mode="r")
+
+    def _published_and_fill(self, name: str, box: Bounds, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return the values of `box` as published, fill elsewhere."""
+        block = np.full([stop - start for start, stop in box], self._empty(name).fill_value, dtype=dtype)
+        before = self.published.get(name)
+        if before is not None and before["chunk_key_encoding"] == self.documents[name]["chunk_key_encoding"]:
+            self._copy_published(name, before, box, block)
         return block
 
     def _copy_published(self, name: str, before: Document, box: Bounds, block: np.ndarray[Any, Any]) -> None:
@@ -207,10 +206,6 @@ def _within(inner: Bounds, outer: Bounds) -> tuple[slice, ...]:
     return tuple(
         slice(start - origin, stop - origin) for (start, stop), (origin, _) in zip(inner, outer, strict=True)
     )
-
-
-def _fill_value(document: Document) -> Any:
-    return zarr.open_array(MemoryStore(_held("fill", document, {})), path="fill", mode="r").fill_value
 
 
 def _held(name: str, document: Document, objects: Mapping[str, bytes]) -> dict[str, Buffer]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from aggrade.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "open_storage"]
+__all__ = ["OPENERS", "ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "open_storage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,22 @@ class Storage(Protocol):
         ...
 
 
+def _open_local(url: str, _: Mapping[str, Any]) -> Storage:
+    from aggrade.storage.local import LocalStorage
+
+    return LocalStorage(url)
+
+
+def _open_s3(url: str, storage_options: Mapping[str, Any]) -> Storage:
+    from aggrade.storage.s3 import S3Storage
+
+    return S3Storage(url, dict(storage_options))
+
+
+OPENERS: dict[str, Callable[[str, Mapping[str, Any]], Storage]] = {"s3": _open_s3}
+"""URL scheme → what opens it. A further kind of store is one more line; all else is a path on a disk."""
+
+
 def open_storage(url: str, storage_options: Mapping[str, Any] | None = None) -> Storage:
     """Open a folder on a disk or a prefix in a bucket. Sends no request and creates nothing.
 
@@ -151,10 +167,4 @@ def open_storage(url: str, storage_options: Mapping[str, Any] | None = None) -> 
     BadInput
         If the URL names another kind of store, or no bucket.
     """
-    if url.startswith("s3://"):
-        from aggrade.storage.s3 import S3Storage
-
-        return S3Storage(url, dict(storage_options or {}))
-    from aggrade.storage.local import LocalStorage
-
-    return LocalStorage(url)
+    return OPENERS.get(url.partition("://")[0], _open_local)(url, storage_options or {})

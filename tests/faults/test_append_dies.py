@@ -1,0 +1,138 @@
+"""Appends that die, sleep or lose a reply, at every single request (DESIGN §4 and §10)."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS, assert_holds, make_session
+from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, SleepsAt, World, open_world
+
+import aggrade
+from aggrade.commit import read_intent
+from aggrade.errors import AggradeError
+from aggrade.storage.zarr_store import ReadStore
+
+__all__ = ["open_world"]
+
+STORE = "world://data/windows.zarr"
+OLD = [make_session("s1", 3, 1), make_session("s2", 7, 2)]
+NEW = make_session("Sub 03/ä", 9, 3)
+SHORT = make_session("s4", 1, 4)
+CASES = {"create": [], "append": OLD}
+
+
+def grow_store(options, sessions):
+    """Append sessions as an undisturbed process does."""
+    for session in sessions:
+        aggrade.append(session, STORE, grow=("window",), chunks=CHUNKS, storage_options=options)
+
+
+def seen(world: World) -> xr.Dataset | None:
+    """Return what a bare reader sees, or None where there is no store yet."""
+    storage = MemoryStorage(world, "data/windows.zarr")
+    if storage.read("zarr.json") is None:
+        return None
+    found = xr.open_zarr(ReadStore(storage), consolidated=True)
+    return found.load() if found.variables else None
+
+
+def assert_state(world: World, sessions: list[xr.Dataset]) -> None:
+    """Assert that a bare reader sees exactly these sessions."""
+    found = seen(world)
+    if not sessions:
+        assert found is None
+    else:
+        assert found is not None
+        assert_holds(found, sessions)
+
+
+def worlds(open_world, before, *, content_etags=False):
+    """Yield the number of each request that the append of NEW sends, with a world in which it begins."""
+    start = World(content_etags=content_etags)
+    grow_store(open_world(start), before)
+    rehearsal, hooks = start.copy(), Numbered()
+    grow_store(open_world(rehearsal, hooks), [NEW])
+    for place in range(1, hooks.count + 1):
+        yield place, start.copy()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # a dead heartbeat
+@pytest.mark.parametrize("content_etags", [False, True], ids=["opaque", "content"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("case", CASES)
+def test_killed_at_every_request(open_world, case, after, content_etags):
+    """Whatever the request it dies at, readers see old or new, and running it again makes it whole, once."""
+    before = CASES[case]
+    outcomes = set()
+    for place, world in worlds(open_world, before, content_etags=content_etags):
+        with pytest.raises(Killed):
+            grow_store(open_world(world, DiesAt(world, place, after=after)), [NEW])
+        found = seen(world)
+        published = found is not None and NEW["session"].values[0] in found["session"].values
+        outcomes.add(published)
+        assert_state(world, [*before, NEW] if published else before)
+        aggrade.recover(STORE, storage_options=open_world(world))
+        assert_state(world, [*before, NEW] if published else before)
+        grow_store(open_world(world), [SHORT, NEW])
+        assert_state(world, [*before, NEW, SHORT] if published else [*before, SHORT, NEW])
+        report = aggrade.verify(STORE, storage_options=open_world(world))
+        assert report.ok, f"request {place}: {report}"
+        intent = read_intent(MemoryStorage(world, "data/windows.zarr"))
+        assert intent is not None
+        assert intent[0].state == "free"
+        assert not intent[0].dirty
+    assert outcomes == {False, True}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lost_reply_at_every_request(open_world, case):
+    """A lost reply ends in success or in a clear error, and running it again makes the store whole, once."""
+    before = CASES[case]
+    for place, world in worlds(open_world, before):
+        try:
+            grow_store(open_world(world, LosesReply(place)), [NEW])
+        except AggradeError as error:
+            assert error.code == "unavailable", f"request {place}: {error}"
+        grow_store(open_world(world), [NEW])
+        assert_state(world, [*before, NEW])
+        report = aggrade.verify(STORE, storage_options=open_world(world))
+        assert report.ok, f"request {place}: {report}"
+
+
+@pytest.mark.parametrize("content_etags", [False, True], ids=["opaque", "content"])
+@pytest.mark.parametrize("case", CASES)
+def test_sleeper_wakes_after_take_over(open_world, monkeypatch, case, content_etags):
+    """A writer that slept through its lease overwrites nothing of its successor's, whatever it wakes up to do."""
+    before = CASES[case]
+    for place, world in worlds(open_world, before, content_etags=content_etags):
+        hooks = SleepsAt(place)
+        monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "0.3")
+        failures: list[BaseException] = []
+
+        def sleeper(options=open_world(world, hooks), world=world, failures=failures):
+            try:
+                grow_store(options, [NEW])
+            except AggradeError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=sleeper)
+        thread.start()
+        assert hooks.asleep.wait(60)
+        monkeypatch.delenv("AGGRADE_LEASE_SECONDS")
+        grow_store(open_world(world), [SHORT])
+        hooks.woken.set()
+        thread.join(60)
+        assert not thread.is_alive()
+        assert all(isinstance(error, aggrade.Conflict) for error in failures), f"request {place}: {failures}"
+        grow_store(open_world(world), [NEW])
+        found = seen(world)
+        assert found is not None
+        order = [str(label) for label in found["session"].values]
+        wanted = sorted(str(s["session"].values[0]) for s in [*before, NEW, SHORT])
+        assert sorted(order) == wanted, f"request {place}: {hooks.kinds[place - 1]}"
+        by_label = {str(s["session"].values[0]): s for s in [*before, NEW, SHORT]}
+        assert_holds(found, [by_label[label] for label in order])
+        report = aggrade.verify(STORE, storage_options=open_world(world))
+        assert report.ok, f"request {place}: {report}"
