@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["apply_environment", "demo_environment", "end_with_parent", "one_run_in"]
+__all__ = ["apply_environment", "demo_environment", "end_tidily_when_asked", "end_with_parent", "one_run_in"]
 
 _PR_SET_PDEATHSIG = 1
 _LOCAL_HOSTS = "127.0.0.1,localhost"
@@ -30,50 +30,48 @@ _FOREIGN_AWS = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 )
+_OWN_STORE = {"AGGRADE_LEASE_SECONDS": "5"}  # nobody else writes there
+_NO_AWS_FILES = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
 
 
-def demo_environment(
-    environ: Mapping[str, str], folder: Path, prefect: Mapping[str, str], s3: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the environment in which the demonstration's flow runs.
+def demo_environment(environ: Mapping[str, str], folder: Path, *, own_store: bool) -> dict[str, str]:
+    """Return the environment of the demonstration, which the servers' own settings complete.
 
     Parameters
     ----------
     environ
-        The environment that the user has.
+        The environment that the user has. Every Prefect setting in it is dropped.
     folder
         The demonstration's folder.
-    prefect
-        What leads to the demonstration's Prefect server; every other Prefect setting is dropped.
-    s3
-        What leads to the demonstration's own S3 server. Empty where the user's store is used: then what the
-        user has set stays.
+    own_store
+        Whether the store lies on the demonstration's own S3 server. Then nothing of the user's may lead
+        elsewhere; else what leads to the user's store stays.
     """
-    foreign = _FOREIGN_AWS if s3 else ()
+    foreign = _FOREIGN_AWS if own_store else ()
     kept = {
         name: value
         for name, value in environ.items()
         if not name.startswith(_FOREIGN) and name not in foreign
     }
-    own_aws = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull} if s3 else {}
-    own_lease = {"AGGRADE_LEASE_SECONDS": environ.get("AGGRADE_LEASE_SECONDS", "5")} if s3 else {}
-    direct = ",".join(filter(None, (environ.get("no_proxy", environ.get("NO_PROXY", "")), _LOCAL_HOSTS)))
+    no_proxy = environ.get("no_proxy", environ.get("NO_PROXY", ""))
+    direct = ",".join(filter(None, (no_proxy, _LOCAL_HOSTS)))
     return {
+        **(_OWN_STORE if own_store else {}),
         **kept,
-        **own_aws,
-        **own_lease,
-        "AWS_EC2_METADATA_DISABLED": "true",
+        **(_NO_AWS_FILES if own_store else {}),
         "DASK_LOGGING__DISTRIBUTED": "error",
         "DO_NOT_TRACK": "1",
         "NO_PROXY": direct,
         "no_proxy": direct,
         "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        **prefect,
-        **s3,
     }
 
 
@@ -130,6 +128,12 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def end_tidily_when_asked() -> None:
+    """Turn a polite request to end (SIGTERM, SIGHUP) into an exit that closes what is open."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def end_with_parent() -> None:

@@ -16,7 +16,6 @@ from flows.demo_process import apply_environment, demo_environment, one_run_in
 
 ROOT = Path(__file__).parents[1]
 SERVER = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-PREFECT = {"PREFECT_API_URL": "http://127.0.0.1:2/api"}
 
 
 def python(code, **options):
@@ -28,16 +27,15 @@ def python(code, **options):
 def test_no_prefect_setting_of_the_user_reaches_the_demo(tmp_path):
     """A user's Prefect server, key and home are replaced by the demonstration's own or dropped."""
     theirs = {"PREFECT_API_URL": "https://elsewhere.example/api", "PREFECT_API_KEY": "secret", "PATH": "/bin"}
-    environment = demo_environment(theirs, tmp_path, PREFECT, SERVER)
-    assert environment["PREFECT_API_URL"] == PREFECT["PREFECT_API_URL"]
+    environment = demo_environment(theirs, tmp_path, own_store=True)
     assert environment["PREFECT_HOME"] == str(tmp_path / "prefect")
-    assert "PREFECT_API_KEY" not in environment
+    assert {"PREFECT_API_KEY", "PREFECT_API_URL"}.isdisjoint(environment)
     assert environment["PATH"] == "/bin"
 
 
 def test_telemetry_is_off(tmp_path):
     """Prefect's server analytics and its client's events are both switched off."""
-    environment = demo_environment({}, tmp_path, PREFECT, SERVER)
+    environment = demo_environment({}, tmp_path, own_store=True)
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environment["DO_NOT_TRACK"] == "1"
     assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
@@ -53,8 +51,7 @@ def test_the_demos_own_server_is_reached_whatever_the_user_has_set(tmp_path):
         "HTTP_PROXY": "http://proxy.example:3128",
         "NO_PROXY": "lab.example",
     }
-    environment = demo_environment(theirs, tmp_path, PREFECT, SERVER)
-    assert SERVER.items() <= environment.items()
+    environment = demo_environment(theirs, tmp_path, own_store=True)
     assert {"AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"} & environment.keys() == set()
     assert environment["AWS_CONFIG_FILE"] == os.devnull
     assert environment["NO_PROXY"] == environment["no_proxy"] == "lab.example,127.0.0.1,localhost"
@@ -63,8 +60,9 @@ def test_the_demos_own_server_is_reached_whatever_the_user_has_set(tmp_path):
 def test_where_the_store_is_the_users_own_so_are_the_credentials(tmp_path):
     """Without a server of the demonstration's own, nothing that leads to the user's store is changed."""
     theirs = {"AWS_PROFILE": "lab", "AWS_ENDPOINT_URL": "https://s3.example", "AGGRADE_LEASE_SECONDS": "40"}
-    assert theirs.items() <= demo_environment(theirs, tmp_path, PREFECT, {}).items()
-    assert "AGGRADE_LEASE_SECONDS" not in demo_environment({}, tmp_path, PREFECT, {})
+    assert theirs.items() <= demo_environment(theirs, tmp_path, own_store=False).items()
+    assert demo_environment(theirs, tmp_path, own_store=True)["AGGRADE_LEASE_SECONDS"] == "40"
+    assert "AGGRADE_LEASE_SECONDS" not in demo_environment({}, tmp_path, own_store=False)
 
 
 def test_botocore_finds_the_demos_credentials_and_endpoint(tmp_path):
@@ -78,7 +76,7 @@ def test_botocore_finds_the_demos_credentials_and_endpoint(tmp_path):
         session = boto3.Session()
         print(session.get_credentials().access_key, session.client("s3", region_name="us-east-1").meta.endpoint_url)
     """
-    with python(code, env=demo_environment(theirs, tmp_path, PREFECT, SERVER)) as process:
+    with python(code, env=demo_environment(theirs, tmp_path, own_store=True) | SERVER) as process:
         assert process.communicate()[0].split() == ["a", "http://127.0.0.1:1"]
 
 

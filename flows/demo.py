@@ -1,0 +1,245 @@
+"""The demonstration: everything aggrade does, once, on this machine, in one folder.
+
+Killed at any moment and started again in the same folder, it goes on; started once more, it has nothing to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from aggrade.errors import AggradeError, BadInput, Problem
+from flows import demo_process
+from flows.demo_report import draw_pictures, show_stores, states
+from flows.demo_terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from flows.demo_report import StoreState
+    from flows.demo_servers import PrefectServer, S3Server
+
+__all__ = ["DemoJob", "demo"]
+
+_BUCKET = "demo"
+_ANY_WINDOWS: dict[str, Any] = {"window_size_s": 2.0}
+
+
+@dataclass(frozen=True)
+class DemoJob:
+    """What the demonstration runs on.
+
+    Parameters
+    ----------
+    store
+        The dataset root.
+    recordings, catalogues
+        Folders of input.
+    windows, spec
+        How they are read.
+    """
+
+    store: str
+    recordings: str
+    catalogues: str
+    windows: dict[str, Any]
+    spec: dict[str, Any]
+
+
+def demo(
+    *,
+    folder: Path = Path("demo"),
+    store: Annotated[str | None, Parameter(env_var="DEMO_STORE")] = None,
+    recordings: Annotated[str | None, Parameter(env_var="DEMO_RECORDINGS")] = None,
+    catalogues: Annotated[str | None, Parameter(env_var="DEMO_CATALOGUES")] = None,
+    window_spec: Annotated[Path | None, Parameter(env_var="DEMO_WINDOW_SPEC")] = None,
+    catalogue_spec: Annotated[Path | None, Parameter(env_var="DEMO_CATALOGUE_SPEC")] = None,
+    hold: bool = False,
+    end_with_parent: bool = False,
+) -> None:
+    """Run everything once, on made-up recordings and catalogues, and say what lies where.
+
+    Parameters
+    ----------
+    folder
+        Where everything lies: inputs, servers, stores, pictures.
+    store
+        A folder or an s3:// URL of your own for the stores, instead of the demonstration's own S3 server.
+    recordings
+        A folder of recordings of your own, one child a session.
+    catalogues
+        A folder of catalogues of your own.
+    window_spec
+        A JSON file that says how your recordings are cut.
+    catalogue_spec
+        A JSON file that says which columns of your catalogues hold what.
+    hold
+        Leave the servers running at the end, to look at the runs in the Prefect UI and at the stores, until Ctrl-C.
+    end_with_parent
+        End when the process that started this one does.
+    """
+    started = time.monotonic()
+    if end_with_parent:
+        demo_process.end_with_parent()
+    demo_process.end_tidily_when_asked()
+    folder, terminal = folder.absolute(), Terminal()
+    terminal.title("aggrade: recordings and catalogues become layers of Zarr stores")
+    environment = demo_process.demo_environment(os.environ, folder, own_store=store is None)
+    with (
+        demo_process.one_run_in(folder),
+        demo_process.apply_environment(environment),
+        _starting(folder, own_store=store is None) as servers,
+    ):
+        job = _job(folder, terminal, store, (recordings, window_spec), (catalogues, catalogue_spec))
+        with terminal.step("start Prefect" + ("" if store else " and an S3 server")):
+            importlib.import_module("flows.pipeline")
+            prefect, s3 = servers()
+        os.environ.update(prefect.environment | (s3.environment if s3 else {}))
+        ready = time.monotonic()
+        _work(terminal, folder, job, prefect.api_url)
+        now = time.monotonic()
+        terminal.say(
+            f"{now - started:.1f} s in all, {ready - started:.1f} s of them to get ready.", style="dim"
+        )
+        if hold:
+            _hold(terminal, prefect, s3)
+
+
+@contextmanager
+def _starting(
+    folder: Path, *, own_store: bool
+) -> Iterator[Callable[[], tuple[PrefectServer, S3Server | None]]]:
+    """Begin to start the servers in the background; what is yielded waits for them. They end with the context."""
+    from flows.demo_servers import prefect_server, s3_server
+
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        prefect = pool.submit(stack.enter_context, prefect_server(folder / "prefect"))
+        s3 = pool.submit(stack.enter_context, s3_server(folder / "s3", [_BUCKET])) if own_store else None
+        yield lambda: (prefect.result(), s3.result() if s3 else None)
+
+
+def _job(
+    folder: Path,
+    terminal: Terminal,
+    store: str | None,
+    recordings: tuple[str | None, Path | None],
+    catalogues: tuple[str | None, Path | None],
+) -> DemoJob:
+    """Return what the demonstration runs on; make what the user doesn't bring."""
+    from flows.demo_inputs import CATALOGUE_SPEC, WINDOW_SPEC, make_inputs
+
+    own_recordings, window_spec = recordings
+    own_catalogues, catalogue_spec = catalogues
+    if own_catalogues and not catalogue_spec:
+        raise BadInput(_no_spec(own_catalogues))
+    made = folder / "inputs"
+    if not (own_recordings and own_catalogues):
+        with terminal.step(f"make recordings and catalogues in {made}"):
+            inputs = make_inputs(made)
+        terminal.say(
+            f"    {len(inputs.made)} files made" if inputs.made else "    they are there", style="dim"
+        )
+    return DemoJob(
+        store=_root(store),
+        recordings=own_recordings or str(made / "recordings"),
+        catalogues=own_catalogues or str(made / "catalogues"),
+        windows=_read_spec(window_spec) or (_ANY_WINDOWS if own_recordings else WINDOW_SPEC),
+        spec=_read_spec(catalogue_spec) or CATALOGUE_SPEC,
+    )
+
+
+def _root(store: str | None) -> str:
+    if store is None:
+        return f"s3://{_BUCKET}/data"
+    return store if "://" in store else str(Path(store).absolute())
+
+
+def _read_spec(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        spec: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        problem = Problem(str(path), str(error), "a JSON file", "name one that can be read", "demo-spec")
+        raise BadInput(problem) from error
+    return spec
+
+
+def _no_spec(catalogues: str) -> Problem:
+    return Problem(
+        f"DEMO_CATALOGUES={catalogues}",
+        "no specification of their columns",
+        "a JSON file in DEMO_CATALOGUE_SPEC",
+        "write one as docs/operations.md shows",
+        "demo-spec",
+    )
+
+
+def _work(terminal: Terminal, folder: Path, job: DemoJob, api_url: str) -> None:
+    """Run the pipeline and say what lies where, also of a run of which a part failed."""
+    before = states(job.store)
+    try:
+        with terminal.step("run the pipeline"):
+            _run_pipeline(job, api_url)
+    except AggradeError:
+        _report(terminal, folder, job, before)
+        raise
+    _report(terminal, folder, job, before)
+
+
+def _run_pipeline(job: DemoJob, api_url: str) -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.pipeline import pipeline
+    from flows.terminal import at_terminal
+    from tasks.progress import terminal
+
+    settings = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings), at_terminal(terminal()):
+        pipeline(
+            recordings=job.recordings,
+            catalogues=job.catalogues,
+            store=job.store,
+            windows=job.windows,
+            spec=job.spec,
+        )
+
+
+def _report(terminal: Terminal, folder: Path, job: DemoJob, before: Mapping[str, StoreState]) -> None:
+    after = states(job.store)
+    show_stores(terminal, job.store)
+    terminal.title("What lies where")
+    changed = [path for path in after if after[path] != before.get(path)]
+    if changed:
+        terminal.say(f"Written: {', '.join(changed)}.", style="bold")
+    else:
+        terminal.say("Nothing had to be done: every layer lies there already.", style="bold")
+    pictures = draw_pictures(job.store, folder / "pictures")
+    for what, where in (
+        ("stores", job.store),
+        ("receipts", f"{job.store}/<store>/.aggrade/receipts/"),
+        ("recordings", job.recordings),
+        ("catalogues", job.catalogues),
+        *(("picture" if drawn else "picture, as it was", str(path)) for path, drawn in pictures.items()),
+    ):
+        terminal.say(f"{what:20} {where}")
+
+
+def _hold(terminal: Terminal, prefect: PrefectServer, s3: S3Server | None) -> None:
+    """Leave the servers running until the user has looked enough."""
+    terminal.title("The servers stay until Ctrl-C")
+    terminal.say(f"Prefect: {prefect.ui_url}")
+    for name, value in (s3.environment if s3 else {}).items():
+        terminal.say(f"export {name}={value}")
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
