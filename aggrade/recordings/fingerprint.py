@@ -1,0 +1,62 @@
+"""Whether a recording may have changed, found out without reading it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from aggrade.errors import BadInput, Problem
+from aggrade.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aggrade.storage import ObjectInfo
+
+__all__ = ["source_fingerprint"]
+
+_SUFFIXES = re.compile(r"(\.[A-Za-z0-9]+)+$")
+
+
+def source_fingerprint(url: str, *, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Return a digest of the names, sizes and marks of a session's files, with one listing.
+
+    It changes whenever a file of the session is written, added or removed, and may change when nothing but a
+    file's time did; `aggrade.recordings.discover.source_digest` reads the files and says whether the content did.
+
+    Parameters
+    ----------
+    url
+        A session's folder, file, prefix or object.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    BadInput
+        If nothing lies there.
+    Unavailable
+        If the store does not answer.
+    """
+    plain = re.sub(r"^file://(localhost(?=/))?", "", url).rstrip("/")
+    found = [info for info in _files(plain, storage_options) if _is_visible(info.key)]
+    if not found:
+        fix = "check the spelling, and that the folder is reachable from here"
+        raise BadInput(Problem(url, "nothing", "a folder, a file or a prefix", fix, "source-missing"))
+    lines = "".join(f"{info.key}\0{info.size}\0{info.etag}\n" for info in found)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _files(url: str, storage_options: Mapping[str, Any] | None) -> Iterable[ObjectInfo]:
+    inside = list(open_storage(url, storage_options).list())
+    if inside:
+        return inside
+    above, _, name = url.rpartition("/")
+    stem = _SUFFIXES.sub("", name) or name
+    beside = open_storage(above or ".", storage_options).list(stem)
+    return [info for info in beside if info.key == name or info.key.startswith((f"{stem}.", f"{stem}-"))]
+
+
+def _is_visible(key: str) -> bool:
+    return not any(part.startswith((".", "__")) for part in key.split("/"))

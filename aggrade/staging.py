@@ -1,0 +1,238 @@
+"""A session between being cut and being appended: in a private store, so that neither step repeats the other.
+
+A staged session lies below the dataset root at ``.aggrade/staging/{name}.zarr``, where no reader of the dataset
+looks. It is appended there under guard, so a crash leaves it whole or absent, and its content digest is the one
+that the dataset's own store will record. When the session has landed, its staging store is removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.append_plan import AppendPlan
+from aggrade.appending import append
+from aggrade.commit import find_layer, find_receipt
+from aggrade.errors import Damaged, Problem
+from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
+from aggrade.placing import Layout, Partition, windows_store
+from aggrade.storage import open_storage
+from aggrade.storage.zarr_store import ReadStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+    from aggrade.append_plan import OnConflict
+    from aggrade.commit.plan import BackupKind
+    from aggrade.receipt import Receipt
+
+__all__ = [
+    "STAGING",
+    "Staged",
+    "drop_staged",
+    "find_landed",
+    "is_staged",
+    "open_staged",
+    "plan_landing",
+    "stage",
+]
+
+STAGING = f"{BOOKKEEPING}/staging"
+_ROOT = "zarr.json"
+_logger = logging.getLogger(__name__)
+
+
+class Staged(BaseModel):
+    """What there is to know of a session that was cut: kilobytes, never its samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: str = Field(description="The session's id.")
+    root: str = Field(description="URL of the dataset root.")
+    name: str = Field(description="Name of the staging store below the root.")
+    digest: str = Field(description="Digest of the session's content.")
+    windows: int = Field(description="Windows that were cut.")
+    start: str = Field(default="", description="When the session began, ISO 8601; empty if not known.")
+    source: str = Field(default="", description="Where the recording lies.")
+    bytes: int = Field(default=0, description="Bytes of the windows, uncompressed.")
+    notes: tuple[str, ...] = Field(default=(), description="What a person should know of the recording.")
+
+    def store(self, layout: Layout = "common", partition: Partition = "none") -> str:
+        """Return the URL of the Zarr store that the session belongs in. Parameters as for `windows_store`."""
+        return windows_store(self.root, self.session, self.start, layout, partition)
+
+    def __str__(self) -> str:
+        return f"{self.session}: {self.windows} windows, {self.bytes:,} bytes"
+
+
+def stage(
+    dataset: xr.Dataset, root: str, name: str, *, storage_options: Mapping[str, Any] | None = None
+) -> Staged:
+    """Put one session into its staging store. Doing it twice is doing it once.
+
+    Parameters
+    ----------
+    dataset
+        One session, as `aggrade.cut_windows` returns it.
+    root
+        The dataset root: a local path or URL.
+    name
+        Name of the staging store; sessions cut from other sources or in other ways have other names.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`.
+    """
+    receipt = append(
+        dataset,
+        _url(root, name),
+        dim="session",
+        grow=("window",),
+        backup="none",
+        storage_options=storage_options,
+    )
+    session = str(dataset["session"].values[0])
+    return Staged(
+        session=session,
+        root=root,
+        name=name,
+        digest=receipt.digests[session],
+        windows=dataset.sizes["window"],
+        start=_said(dataset, "session_start"),
+        source=_said(dataset, "source"),
+        bytes=dataset.nbytes,
+    )
+
+
+def plan_landing(
+    dataset: xr.Dataset,
+    root: str,
+    *,
+    layout: Layout = "common",
+    partition: Partition = "none",
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    storage_options: Mapping[str, Any] | None = None,
+) -> AppendPlan:
+    """Return what appending one session to the store it belongs in would do. Writes nothing.
+
+    Parameters
+    ----------
+    dataset, root
+        As for `stage`.
+    layout, partition
+        As for `aggrade.placing.windows_store`.
+    on_conflict, backup, storage_options
+        As for `aggrade.append`.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`.
+    """
+    session = str(dataset["session"].values[0])
+    plan = append(
+        dataset,
+        windows_store(root, session, _said(dataset, "session_start"), layout, partition),
+        grow=("window",),
+        on_conflict=on_conflict,
+        backup=backup,
+        dry_run=True,
+        storage_options=storage_options,
+    )
+    assert isinstance(plan, AppendPlan)
+    return plan
+
+
+def _said(dataset: xr.Dataset, name: str) -> str:
+    return str(dataset[name].values[0]) if name in dataset else ""
+
+
+def _url(root: str, name: str) -> str:
+    return f"{root.rstrip('/')}/{STAGING}/{name}{STORE_SUFFIX}"
+
+
+def is_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Tell whether a session still lies in its staging store."""
+    return is_zarr(open_storage(_url(staged.root, staged.name), storage_options))
+
+
+def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Open a staged session, lazily. A chunk that is missing raises; it is never taken for fill.
+
+    Raises
+    ------
+    Damaged
+        Here or when values are read, if the staging store has been removed meanwhile.
+    """
+    store = _WholeStore(open_storage(_url(staged.root, staged.name), storage_options))
+    try:
+        opened: xr.Dataset = xr.open_zarr(store, consolidated=True, zarr_format=3, chunks=None)
+    except FileNotFoundError as error:
+        raise Damaged(_gone(store, _ROOT)) from error
+    return opened.drop_attrs(deep=False).assign_attrs(
+        {k: v for k, v in opened.attrs.items() if k != "aggrade"}
+    )
+
+
+class _WholeStore(ReadStore):
+    """A staging store: every chunk was written, fill included, so one that isn't there is an error."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return an object or a part of it; raise if a chunk is missing."""
+        found = await super().get(key, prototype, byte_range)
+        if found is None and "c" in key.split("/")[1:2]:
+            raise Damaged(_gone(self, key))
+        return found
+
+
+def _gone(store: ReadStore, key: str) -> Problem:
+    fix = "run it again: the session is cut anew"
+    return Problem(f"{store}/{key}", "no object", "a session that is staged", fix, "staging-gone")
+
+
+def drop_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Remove a session's staging store, its root first, so that nobody opens what is half gone."""
+    storage = open_storage(staged.root, storage_options)
+    folder = f"{STAGING}/{staged.name}{STORE_SUFFIX}"
+    storage.delete([f"{folder}/{_ROOT}"])
+    keys = [info.key for info in storage.list(f"{folder}/")]
+    storage.delete(keys)
+    _logger.info("removed the staging store of session %s: %d objects", staged.session, len(keys) + 1)
+
+
+def find_landed(
+    store: str, session: str, digest: str, *, storage_options: Mapping[str, Any] | None = None
+) -> Receipt | None:
+    """Return the receipt of a session that lies in a store with just this content, reading no data.
+
+    Parameters
+    ----------
+    store
+        The Zarr store, or a dataset root, whose ``windows.zarr`` is meant.
+    session, digest
+        The session's id and the digest of its content.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    Receipt or None
+        None if the session isn't there, or with other content.
+    """
+    storage = store_for(store, "session", storage_options)
+    record = find_layer(storage, session)
+    if record is None or record.digest != digest:
+        return None
+    return find_receipt(storage, record.write_id)

@@ -1,0 +1,138 @@
+"""Sessions between being cut and being appended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import assert_holds, make_session
+
+from aggrade import Receipt, append
+from aggrade.append_plan import AppendPlan
+from aggrade.errors import BadInput, Damaged
+from aggrade.opening import open_windows
+from aggrade.staging import (
+    STAGING,
+    Staged,
+    drop_staged,
+    find_landed,
+    is_staged,
+    open_staged,
+    plan_landing,
+    stage,
+)
+
+
+@pytest.fixture
+def session():
+    """Make one session."""
+    return make_session("S 01/b", windows=5, seed=1)
+
+
+@pytest.fixture
+def staged(session, tmp_path):
+    """Stage it."""
+    return stage(session, str(tmp_path), "s01-abc")
+
+
+def _chunks(staged):
+    return sorted(Path(staged.root, STAGING, f"{staged.name}.zarr").glob("eeg/c/**/*"), reverse=True)
+
+
+def test_a_staged_session_comes_back_as_it_was(session, staged):
+    """What is opened from staging equals what was staged, and holds nothing of the bookkeeping."""
+    opened = open_staged(staged)
+    xr.testing.assert_equal(
+        opened.drop_vars(["content_digest", "receipt"]), session.drop_vars(["content_digest", "receipt"])
+    )
+    assert opened.attrs == session.attrs
+
+
+def test_what_is_known_of_it_is_small_and_json(session, staged):
+    """A staged session is known by id, place, digest and counts, and survives JSON."""
+    assert (staged.session, staged.windows, staged.bytes) == ("S 01/b", 5, session.nbytes)
+    assert Staged.model_validate_json(staged.model_dump_json()) == staged
+    assert "5 windows" in str(staged)
+
+
+def test_start_and_source_are_taken_from_the_session(session, tmp_path):
+    """The session's start and source are known without opening it."""
+    said = session.assign(session_start=("session", np.array(["2026-10-01T08:00:00"], dtype=object)))
+    staged = stage(said.assign(source=("session", np.array(["/data/s01"], dtype=object))), str(tmp_path), "x")
+    assert (staged.start, staged.source) == ("2026-10-01T08:00:00", "/data/s01")
+    assert staged.store(partition="month") == f"{tmp_path}/windows/2026-10.zarr"
+
+
+def test_staging_twice_is_staging_once(session, staged):
+    """The same session staged again changes nothing."""
+    assert stage(session, staged.root, staged.name) == staged
+
+
+def test_no_reader_of_the_dataset_sees_it(staged):
+    """A dataset with a staged session and nothing else holds no windows."""
+    with pytest.raises(BadInput, match="no store"):
+        open_windows(staged.root)
+
+
+def test_it_lands_with_the_digest_it_was_staged_with(session, staged):
+    """Appending from staging gives the same store as appending directly, with the digest that staging foretold."""
+    store = staged.store()
+    assert find_landed(store, staged.session, staged.digest) is None
+    receipt = append(open_staged(staged), store, grow=("window",))
+    assert isinstance(receipt, Receipt)
+    assert receipt.digests == {staged.session: staged.digest}
+    assert find_landed(store, staged.session, staged.digest) == receipt
+    assert_holds(open_windows(staged.root), [session])
+
+
+def test_it_lands_in_the_layout_of_a_direct_append(session, staged, tmp_path):
+    """The array documents of a store do not depend on the way through staging."""
+    append(open_staged(staged), staged.store(), grow=("window",))
+    append(session, f"{tmp_path}/direct/windows.zarr", grow=("window",))
+    roots = [
+        json.loads(Path(store, "zarr.json").read_text())
+        for store in (staged.store(), f"{tmp_path}/direct/windows.zarr")
+    ]
+    assert roots[0]["consolidated_metadata"] == roots[1]["consolidated_metadata"]
+
+
+def test_other_content_has_not_landed(staged):
+    """A session that lies there with other content is not taken for this one."""
+    append(make_session("S 01/b", windows=5, seed=2), staged.store(), grow=("window",))
+    assert find_landed(staged.store(), staged.session, staged.digest) is None
+
+
+def test_dropping_leaves_nothing(staged):
+    """A dropped session leaves no file, and dropping it again is no error."""
+    assert is_staged(staged)
+    drop_staged(staged)
+    assert not is_staged(staged)
+    assert [path for path in Path(staged.root).rglob("*") if path.is_file()] == []
+    drop_staged(staged)
+
+
+def test_a_dropped_session_does_not_open(staged):
+    """Opening what is gone is damage, said as such."""
+    drop_staged(staged)
+    with pytest.raises(Damaged, match="a session that is staged"):
+        open_staged(staged)
+
+
+def test_a_missing_chunk_is_never_taken_for_fill(staged):
+    """A session dropped while it is read raises; its samples never turn into NaN."""
+    opened = open_staged(staged)
+    next(path for path in _chunks(staged) if path.is_file()).unlink()
+    with pytest.raises(Damaged, match="no object"):
+        opened["eeg"].load()
+
+
+def test_planning_writes_nothing(session, tmp_path):
+    """The plan names the store that the session belongs in, and leaves no file."""
+    plan = plan_landing(session, str(tmp_path), layout="per_session")
+    assert isinstance(plan, AppendPlan)
+    assert plan.store.endswith("sessions/S 01%2Fb_windowed.zarr")
+    assert [layer.label for layer in plan.new] == ["S 01/b"]
+    assert list(tmp_path.iterdir()) == []
