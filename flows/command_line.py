@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["FLOWS", "flow_main", "main", "make_app", "with_files"]
 
 FLOWS = {
-    "ingest": (
-        "flows.ingest_sessions:ingest_sessions",
-        "Cut recordings into windows and append them to a dataset.",
-    ),
-    "populate": ("flows.populate_epochs:populate_epochs", "Bring catalogues into a light-curve store."),
-    "rechunk": ("flows.rechunk_store:rechunk_store", "Copy a store into the layout that is good to read."),
-    "pipeline": ("flows.pipeline:pipeline", "Ingest, populate and rechunk, in this order."),
-    "maintain": ("flows.maintain_store:maintain_store", "Recover, verify, and prune backups."),
+    "ingest": "Cut recordings into windows and append them to a dataset.",
+    "populate": "Bring catalogues into a light-curve store.",
+    "rechunk": "Copy a store into the layout that is good to read.",
+    "pipeline": "Ingest, populate and rechunk, in this order.",
+    "maintain": "Recover, verify, and prune backups.",
 }
-"""Subcommand → where its flow is and what it does."""
+"""Subcommand → what its flow does."""
 
 DIRECT = {
     "status": ("flows.inspecting:status", "Say what lies in a dataset and whether somebody is writing."),
@@ -55,7 +52,9 @@ def make_app() -> App:
         help_format="plaintext",
         version=__version__,
     )
-    for name, (place, summary) in (FLOWS | DIRECT).items():
+    for name, summary in FLOWS.items():
+        app.command(f"flows.commands:{name}", name=name, help=summary)
+    for name, (place, summary) in DIRECT.items():
         app.command(place, name=name, help=summary)
     return app
 
@@ -95,11 +94,12 @@ def flow_main(name: str) -> None:
     name
         The subcommand that stands for the flow.
     """
-    place, summary = FLOWS[name]
-    module, _, attribute = place.partition(":")
-    app = App(name=f"python -m {module}", help=summary, help_format="plaintext")
-    app.command(place, name=attribute, help=summary)
-    sys.exit(_run(app[attribute], sys.argv[1:]))
+    from flows import commands
+
+    module = commands.PLACES[name].partition(":")[0]
+    app = App(name=f"python -m {module}", help_format="plaintext", version=__version__)
+    app.default(getattr(commands, name))
+    sys.exit(_run(app, sys.argv[1:]))
 
 
 def _run(app: App, arguments: Sequence[str]) -> int:

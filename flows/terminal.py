@@ -15,7 +15,7 @@ from prefect.settings import (
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
-from rich.logging import RichHandler
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["QuietHandler", "at_terminal", "terminal_settings"]
 
 
-class QuietHandler(RichHandler):
-    """Shows what the core reports, and of Prefect only warnings, without tracebacks.
+class QuietHandler(logging.Handler):
+    """Shows what the core reports, and of Prefect only warnings, a line each and without tracebacks.
 
     Parameters
     ----------
@@ -36,15 +36,20 @@ class QuietHandler(RichHandler):
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(
-            console=console, show_path=False, show_time=False, markup=False, rich_tracebacks=False
-        )
+        super().__init__()
+        self._console = console
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         """Let through warnings, and the core's own reports."""
         loud = record.levelno >= logging.WARNING or record.name.partition(".")[0] == "aggrade"
-        reported = record.name.startswith("prefect.") and record.levelno >= logging.ERROR
-        return loud and not reported and super().filter(record)
+        said_anyway = record.name == "aggrade.artifacts" and record.levelno == logging.INFO
+        raised_anyway = record.name.startswith("prefect.") and record.levelno >= logging.ERROR
+        return loud and not said_anyway and not raised_anyway and super().filter(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        style = "dim" if record.levelno < logging.WARNING else "yellow"
+        self._console.print(Text(record.getMessage(), style=style), soft_wrap=True)
 
 
 def terminal_settings(*, has_server: bool) -> dict[Setting, Any]:
@@ -66,7 +71,10 @@ def terminal_settings(*, has_server: bool) -> dict[Setting, Any]:
 
 @contextmanager
 def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
-    """Show the core's reports instead of Prefect's while the context lasts.
+    """Run flows by hand while the context lasts.
+
+    The core's reports are shown instead of Prefect's from here on, also when the context has ended: what Prefect
+    says when the process ends is not for this terminal either.
 
     Parameters
     ----------
@@ -75,17 +83,10 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
     debug
         Leave Prefect's own output, with tracebacks, as it is.
     """
+    if not debug:
+        root = logging.getLogger()
+        kept = [handler for handler in root.handlers if not isinstance(handler, PrefectConsoleHandler)]
+        root.handlers = [*kept, QuietHandler(console)]
     settings: Mapping[Setting, Any] = terminal_settings(has_server=bool(PREFECT_API_URL.value()))
     with temporary_settings(set_defaults=settings):
-        if debug:
-            yield
-            return
-        root = logging.getLogger()
-        before = root.handlers[:]
-        root.handlers = [h for h in before if not isinstance(h, PrefectConsoleHandler)] + [
-            QuietHandler(console)
-        ]
-        try:
-            yield
-        finally:
-            root.handlers = before
+        yield

@@ -1,0 +1,218 @@
+"""Recordings → windows → layers of a dataset: one session is one task that cuts and one that appends.
+
+Reads the recordings below `source`; writes the stores of windows below `store`. A session that was cut is
+`Cached`, one that was appended is a no-op, and a bad one stops no other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aggrade import AppendPlan, Receipt
+from aggrade.append_plan import OnConflict
+from aggrade.commit.plan import BackupKind
+from aggrade.errors import AggradeError, Conflict, Problem
+from aggrade.placing import Layout, Partition, check_root
+from aggrade.window_spec import WindowSpec
+from flows.declaring import declare
+from flows.reporting import begin, raise_failures
+from tasks.appending import append_session
+from tasks.artifacts import show_plans, show_receipts
+from tasks.clusters import cores
+from tasks.progress import progress
+from tasks.windowing import find_sessions, fingerprint_of, plan_session, window_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from prefect.futures import PrefectFuture
+
+    from aggrade.recordings.discover import SessionSource
+    from aggrade.staging import Staged
+
+__all__ = ["each_of", "ingest_sessions"]
+
+Result = TypeVar("Result")
+
+
+@declare("ingest-sessions", run_name="ingest {source} → {store}")
+def ingest_sessions(
+    source: str,
+    store: str,
+    windows: WindowSpec,
+    layout: Layout = "common",
+    partition: Partition = "none",
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    credentials: str | None = None,
+    dry_run: bool = False,
+) -> list[Receipt] | list[AppendPlan]:
+    """Cut recordings into windows and append them to a dataset, one session a layer.
+
+    Run again, it goes on where it stopped and adds what is new.
+
+    Parameters
+    ----------
+    source
+        Folder or prefix with recordings; each child, a file or a folder, is one session.
+    store
+        Dataset root: a folder or s3://bucket/prefix. It is made where it is missing.
+    windows
+        How to cut. Give at least the size of a window.
+    layout
+        common: all sessions in windows.zarr. per_session: each in a store of its own.
+    partition
+        Whether the common store is split by the month or year in which a session began.
+    on_conflict
+        What to do with a session that is there with other content: refuse it, or replace the old one.
+    backup
+        What is kept of the state before each append: the objects it touches, the full store, or none.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    dry_run
+        Print the plan with its price and write nothing.
+
+    Returns
+    -------
+    list of Receipt or list of AppendPlan
+        One per session, in the order of their ids; the plans when `dry_run`.
+
+    Raises
+    ------
+    AggradeError
+        After every good session has landed, naming each bad one and why.
+    """
+    check_root(store, layout, partition)
+    begin(store, dry_run=dry_run, credentials=credentials)
+    ingest = _Ingest(store, windows, layout, partition, on_conflict, backup, credentials)
+    sessions = find_sessions(source, credentials)
+    if dry_run:
+        plans, failures = each_of(sessions, ingest.plan, lambda _, plan: plan.result(), "plan")
+        show_plans(plans)
+        raise_failures(failures, len(sessions), "sessions")
+        return plans
+    receipts, failures = each_of(sessions, ingest.cut, ingest.land, "ingest")
+    show_receipts(receipts)
+    raise_failures(failures, len(sessions), "sessions")
+    return receipts
+
+
+@dataclass(frozen=True)
+class _Ingest:
+    """The steps of one session, and what they have in common."""
+
+    store: str
+    windows: WindowSpec
+    layout: Layout
+    partition: Partition
+    on_conflict: OnConflict
+    backup: BackupKind
+    credentials: str | None
+
+    def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
+        """Begin to work out what would be done."""
+        return plan_session.submit(
+            session,
+            self.store,
+            self.windows,
+            layout=self.layout,
+            partition=self.partition,
+            on_conflict=self.on_conflict,
+            backup=self.backup,
+            credentials=self.credentials,
+        )
+
+    def cut(self, session: SessionSource, *, again: bool = False) -> PrefectFuture[Staged]:
+        """Begin to cut a session; it is `Cached` if that was done, unless `again`."""
+        fingerprint = fingerprint_of(session, self.credentials)
+        task = window_session.with_options(refresh_cache=again)
+        return task.submit(session, fingerprint, self.store, self.windows, self.credentials)
+
+    def land(self, session: SessionSource, cut: PrefectFuture[Staged]) -> Receipt:
+        """Append a session that was cut; cut it again if what was cut is gone."""
+        receipt = self._append(cut.result())
+        if receipt is None:
+            receipt = self._append(self.cut(session, again=True).result())
+        if receipt is None:
+            found, fix = (
+                "a staging store that vanished twice",
+                "let one run at a time ingest it, and run again",
+            )
+            raise Conflict(Problem(f"session {session.id!r}", found, "one that stays", fix, "staging-gone"))
+        return receipt
+
+    def _append(self, staged: Staged) -> Receipt | None:
+        return append_session(
+            staged,
+            staged.store(self.layout, self.partition),
+            on_conflict=self.on_conflict,
+            backup=self.backup,
+            credentials=self.credentials,
+        )
+
+
+def each_of(
+    sessions: Sequence[SessionSource],
+    submit: Callable[[SessionSource], PrefectFuture[Any]],
+    finish: Callable[[SessionSource, PrefectFuture[Any]], Result],
+    verb: str,
+) -> tuple[list[Result], dict[str, Exception]]:
+    """Do something with every session: a few are begun ahead, and they are finished in order.
+
+    Parameters
+    ----------
+    sessions
+        Which.
+    submit, finish
+        Begin a session's work in the background; wait for it and do the rest.
+    verb
+        What is done, for the progress.
+
+    Returns
+    -------
+    results : list
+        Of the sessions that could be finished, in order.
+    failures : dict
+        Session id → error of those that could not.
+    """
+    results: list[Result] = []
+    failures: dict[str, Exception] = {}
+    with progress(verb, total=len(sessions), unit="sessions") as advance:
+        for session, future in _ahead(sessions, submit):
+            try:
+                results.append(finish(session, future()))
+                advance(session.id)
+            except Exception as error:  # noqa: BLE001 - every failure is raised once all sessions were tried
+                failures[session.id] = error
+                advance(f"{session.id} failed: {error}")
+    return results, failures
+
+
+def _ahead(
+    sessions: Iterable[SessionSource], submit: Callable[[SessionSource], PrefectFuture[Any]]
+) -> Iterator[tuple[SessionSource, Callable[[], PrefectFuture[Any]]]]:
+    """Yield sessions with their begun work, while the next ones are begun; a failed beginning raises when called."""
+    begun: deque[tuple[SessionSource, Callable[[], PrefectFuture[Any]]]] = deque()
+    for session in sessions:
+        begun.append((session, _begun(session, submit)))
+        if len(begun) > 2 * cores():
+            yield begun.popleft()
+    yield from begun
+
+
+def _begun(
+    session: SessionSource, submit: Callable[[SessionSource], PrefectFuture[Any]]
+) -> Callable[[], PrefectFuture[Any]]:
+    try:
+        future = submit(session)
+    except AggradeError:
+        return lambda: submit(session)
+    return lambda: future
+
+
+if __name__ == "__main__":
+    from flows.command_line import flow_main
+
+    flow_main("ingest")

@@ -1,0 +1,86 @@
+"""Task: append a staged session to the store of the dataset that it belongs in."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from aggrade import append
+from aggrade.staging import drop_staged, find_landed, is_staged, open_staged
+from tasks.credentials import storage_options
+from tasks.logs import send_core_logs
+from tasks.retrying import RETRYING
+
+if TYPE_CHECKING:
+    from aggrade import Receipt
+    from aggrade.append_plan import OnConflict
+    from aggrade.commit.plan import BackupKind
+    from aggrade.staging import Staged
+
+__all__ = ["append_session"]
+
+logger = logging.getLogger("aggrade.tasks")
+
+
+@task(
+    name="append",
+    task_run_name="append {staged.session} → {store}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRYING,
+)
+def append_session(
+    staged: Staged,
+    store: str,
+    *,
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    credentials: str | None = None,
+) -> Receipt | None:
+    """Append a staged session to a store, once; then remove its staging store.
+
+    The store itself knows whether the session is there, so nothing is cached: a session that has landed is a
+    no-op that reads no data.
+
+    Parameters
+    ----------
+    staged
+        What `tasks.windowing.window_session` returned.
+    store
+        URL of the Zarr store.
+    on_conflict, backup
+        As `aggrade.append` takes them.
+    credentials
+        Name of a block, or None.
+
+    Returns
+    -------
+    Receipt or None
+        None if the session lies neither in the store nor in its staging store any more: it must be cut again.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`.
+    """
+    send_core_logs()
+    options = storage_options(credentials)
+    receipt = find_landed(store, staged.session, staged.digest, storage_options=options)
+    if receipt is not None:
+        logger.info("session %s is there already: nothing to do", staged.session)
+    if not is_staged(staged, storage_options=options):
+        return receipt
+    if receipt is None:
+        receipt = append(
+            open_staged(staged, storage_options=options),
+            store,
+            grow=("window",),
+            on_conflict=on_conflict,
+            backup=backup,
+            storage_options=options,
+        )
+    drop_staged(staged, storage_options=options)
+    return receipt

@@ -1,0 +1,107 @@
+"""What a person sees of a run in the Prefect UI: the plan before, the receipts after, pictures of the result.
+
+Outside of a run these do nothing. A report that doesn't get through is logged and never ends the work.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from tasks.logs import in_a_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from aggrade.receipt import Receipt
+
+__all__ = ["show_failures", "show_picture", "show_plans", "show_receipts"]
+
+logger = logging.getLogger("aggrade.artifacts")
+
+
+@contextmanager
+def _reporting(what: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        logger.warning("%s could not be shown in the Prefect UI: %s", what, error)
+
+
+def show_plans(plans: Sequence[BaseModel]) -> None:
+    """Show what a run is going to do, and its price.
+
+    Parameters
+    ----------
+    plans
+        Plans of the core; their text is what is shown.
+    """
+    text = "\n\n".join(str(plan) for plan in plans) or "nothing to do"
+    logger.info("the plan:\n%s", text)
+    if in_a_run():
+        with _reporting("the plan"):
+            create_markdown_artifact(f"```text\n{text}\n```", key="plan", description="What this run will do")
+
+
+def show_receipts(receipts: Sequence[Receipt]) -> None:
+    """Show what a run has done, a row per commit, with the command that undoes it."""
+    if in_a_run() and receipts:
+        with _reporting("the receipts"):
+            rows = [_row(receipt) for receipt in receipts]
+            create_table_artifact(rows, key="receipts", description="What this run has done")
+
+
+def _row(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "what": receipt.kind,
+        "store": receipt.store,
+        "layers": ", ".join(receipt.layers),
+        "objects": receipt.objects,
+        "bytes": receipt.bytes_written,
+        "seconds": round(receipt.seconds, 1),
+        "backup": receipt.backup or "",
+        "undo": receipt.undo or "",
+        "write id": receipt.write_id,
+    }
+
+
+def show_failures(failures: Mapping[str, Exception]) -> None:
+    """Show what could not be done, and why.
+
+    Parameters
+    ----------
+    failures
+        Name of each part that failed → its error.
+    """
+    if in_a_run() and failures:
+        with _reporting("the failures"):
+            rows = [
+                {"what": name, "error": type(error).__name__, "why": str(error)}
+                for name, error in failures.items()
+            ]
+            create_table_artifact(rows, key="failures", description="What could not be done")
+
+
+def show_picture(png: bytes, key: str, description: str) -> None:
+    """Show a picture.
+
+    Parameters
+    ----------
+    png
+        The file's bytes.
+    key
+        Lower-case letters, digits and dashes.
+    description
+        What it shows.
+    """
+    if in_a_run():
+        with _reporting("the picture"):
+            url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+            create_image_artifact(url, key=key, description=description)

@@ -1,0 +1,112 @@
+"""Tasks: finish what dead writers left, prove that stores are whole, prune backups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from aggrade import Report, prune_backups, recover, verify
+from aggrade.errors import Damaged, Problem
+from aggrade.recovering import open_intents
+from tasks.credentials import storage_options
+from tasks.logs import send_core_logs
+from tasks.retrying import RETRYING
+
+if TYPE_CHECKING:
+    from aggrade import Receipt
+    from aggrade.commit import Manifest
+
+__all__ = ["look_for_intents", "prune_store", "recover_store", "verify_store"]
+
+
+@task(
+    name="recover", task_run_name="recover {store}", cache_policy=NO_CACHE, persist_result=False, **RETRYING
+)
+def recover_store(store: str, credentials: str | None = None) -> Receipt | None:
+    """Roll dead writers' commits forward or back. Returns what was done, or None.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    credentials
+        Name of a block, or None.
+    """
+    send_core_logs()
+    return recover(store, storage_options=storage_options(credentials))
+
+
+@task(
+    name="look",
+    task_run_name="look for writers in {store}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRYING,
+)
+def look_for_intents(store: str, credentials: str | None = None) -> dict[str, str]:
+    """Return the intents that are held: URL of the store → what is, or was, being done. Writes nothing.
+
+    Parameters
+    ----------
+    store, credentials
+        As for `recover_store`.
+    """
+    held = open_intents(store, storage_options=storage_options(credentials))
+    return {
+        url: f"{intent.journal.kind if intent.journal else 'unknown'} by process {intent.owner.process} on {intent.owner.host}"
+        for url, intent in held.items()
+    }
+
+
+@task(name="verify", task_run_name="verify {store}", cache_policy=NO_CACHE, persist_result=False, **RETRYING)
+def verify_store(store: str, credentials: str | None = None) -> Report:
+    """Compare a store, or all of a dataset, with its own records.
+
+    Parameters
+    ----------
+    store, credentials
+        As for `recover_store`.
+
+    Raises
+    ------
+    Damaged
+        Naming everything that is wrong.
+    """
+    send_core_logs()
+    report = verify(store, storage_options=storage_options(credentials))
+    if not report.ok:
+        raise Damaged(*(_damage(sentence) for sentence in report.problems))
+    return report
+
+
+def _damage(sentence: str) -> Problem:
+    where, _, found = sentence.partition(": ")
+    fix = "see aggrade verify, then restore a backup or append the layer again"
+    return Problem(where, found.rstrip("."), "what the receipts say", fix, "verify")
+
+
+@task(
+    name="prune",
+    task_run_name="prune backups of {store}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRYING,
+)
+def prune_store(
+    store: str, keep: int, *, dry_run: bool = False, credentials: str | None = None
+) -> list[Manifest]:
+    """Delete all but the newest backups of each store; return what was, or would be, deleted.
+
+    Parameters
+    ----------
+    store, credentials
+        As for `recover_store`.
+    keep
+        How many to keep per store.
+    dry_run
+        Delete nothing.
+    """
+    send_core_logs()
+    return prune_backups(store, keep, dry_run=dry_run, storage_options=storage_options(credentials))

@@ -1,0 +1,112 @@
+"""Tasks: plan a rechunk; carry it out, a piece per task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from aggrade import Receipt
+from aggrade.rechunking import RechunkPlan, rechunk
+from tasks.clusters import Cluster, pieces_on
+from tasks.credentials import storage_options
+from tasks.logs import send_core_logs
+from tasks.retrying import RETRYING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["plan_rechunk", "rechunk_pieces"]
+
+
+@task(
+    name="plan-rechunk",
+    task_run_name="plan rechunk → {target}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRYING,
+)
+def plan_rechunk(
+    source: str,
+    target: str,
+    *,
+    chunks: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Any] | None = None,
+    max_memory: str = "1 GiB",
+    credentials: str | None = None,
+) -> RechunkPlan:
+    """Return what a rechunk would do. Writes nothing.
+
+    Parameters
+    ----------
+    source, target, chunks, shards, max_memory
+        As `aggrade.rechunk` takes them.
+    credentials
+        Name of a block, or None.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.rechunk`.
+    """
+    send_core_logs()
+    plan = rechunk(
+        source,
+        target,
+        chunks=chunks,
+        shards=shards,
+        max_memory=max_memory,
+        dry_run=True,
+        storage_options=storage_options(credentials),
+    )
+    assert isinstance(plan, RechunkPlan)
+    return plan
+
+
+@task(
+    name="rechunk",
+    task_run_name="rechunk {source} → {target}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRYING,
+)
+def rechunk_pieces(
+    source: str,
+    target: str,
+    *,
+    chunks: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Any] | None = None,
+    max_memory: str = "1 GiB",
+    cluster: Cluster | None = None,
+    credentials: str | None = None,
+) -> Receipt:
+    """Rechunk a store, each piece as a task of its own on a Dask cluster.
+
+    Where nothing is to be done, no cluster is started.
+
+    Parameters
+    ----------
+    source, target, chunks, shards, max_memory, credentials
+        As for `plan_rechunk`.
+    cluster
+        Where to compute; a worker per core on this machine if None.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.rechunk`.
+    """
+    send_core_logs()
+    with pieces_on(cluster or Cluster(), "rechunk", target) as map_pieces:
+        receipt = rechunk(
+            source,
+            target,
+            chunks=chunks,
+            shards=shards,
+            max_memory=max_memory,
+            map=map_pieces,
+            storage_options=storage_options(credentials),
+        )
+    assert isinstance(receipt, Receipt)
+    return receipt
