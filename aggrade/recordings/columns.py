@@ -1,0 +1,92 @@
+"""Chosen columns of a wide table in an HDF5 file, read by pieces of bounded size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aggrade.recordings import reader_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Columns"]
+
+PIECE_BYTES = 64 << 20
+_SPAN = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns of an HDF5 dataset (row, column), as float32, which keeps their order.
+
+    A piece of the file of at most 64 MiB is in memory at a time (or one HDF5 chunk, if that is more), of
+    whole HDF5 chunks where the file has any, so that none is unpacked twice within a read.
+
+    Parameters
+    ----------
+    table
+        The dataset, of one or two dimensions.
+    picks
+        The columns.
+    name
+        What the table is reported by.
+    """
+
+    table: Any
+    picks: Sequence[int]
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows, number of chosen columns."""
+        return int(self.table.shape[0]), len(self.picks)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        """Return consecutive rows of the chosen columns, (row, column) float32.
+
+        Raises
+        ------
+        BadInput
+            If the file cannot be read there.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        values = np.empty((max(stop - start, 0), len(self.picks)), np.float32)
+        with reader_errors(self.name, "SNIRF"):
+            for where, columns in self._groups:
+                for low, high in self._pieces(start, stop, columns):
+                    values[low - start : high - start, where] = self._read(low, high, columns)
+        return values
+
+    @cached_property
+    def _chunk(self) -> tuple[int, int]:
+        chunks = self.table.chunks or (1, _SPAN)
+        return int(chunks[0]), int(chunks[1]) if len(chunks) > 1 else 1
+
+    @cached_property
+    def _groups(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Columns that lie in one HDF5 chunk, or near each other: where they go, and which they are."""
+        picks = np.asarray(self.picks, np.intp)
+        order = np.argsort(picks, kind="stable")
+        parts = np.flatnonzero(np.diff(picks[order] // self._chunk[1])) + 1
+        bounds = [0, *parts.tolist(), len(picks)]
+        return [(order[low:high], picks[order[low:high]]) for low, high in pairwise(bounds)]
+
+    def _pieces(self, start: int, stop: int, columns: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+        width = int(columns[-1] - columns[0] + 1) * self.table.dtype.itemsize
+        whole = max(1, PIECE_BYTES // width // self._chunk[0]) * self._chunk[0]
+        bounds = [start, *range((start // whole + 1) * whole, stop, whole), stop]
+        return ((low, high) for low, high in pairwise(bounds) if high > low)
+
+    def _read(self, low: int, high: int, columns: NDArray[np.intp]) -> NDArray[Any]:
+        if self.table.ndim == 1:
+            return np.asarray(self.table[low:high])[:, None]
+        first = int(columns[0])
+        block = self.table[low:high, first : int(columns[-1]) + 1]
+        return np.asarray(block[:, columns - first])

@@ -1,0 +1,160 @@
+"""What to cut: the specification of windows, as a form, a command line and a file understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations at run time
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from aggrade.errors import BadInput, Problem
+
+__all__ = ["WindowSpec"]
+
+_LARGEST_LABEL = 2**15 - 1
+
+
+class WindowSpec(BaseModel):
+    """How recordings are cut into windows.
+
+    Give the size in seconds or in samples, not both. Everything else has a default that suits a recording with
+    one EEG stream, one fNIRS stream or one of each. ``docs/windows.md`` says exactly what a window holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    window_size_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Length of a window in seconds, e.g. 2.0. Or give window_size_samples.",
+    )
+    window_size_samples: int | None = Field(
+        default=None,
+        gt=0,
+        description="Length of a window in EEG samples (fNIRS samples where there is no EEG), e.g. 512.",
+    )
+    window_stride_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds from the start of one window to the next; shorter than the size makes windows "
+        "overlap. Left out: the size.",
+    )
+    window_stride_samples: int | None = Field(
+        default=None, gt=0, description="The stride in EEG samples, instead of in seconds."
+    )
+    drop_last_window: bool = Field(
+        default=True,
+        description="On: what is left at the end and is shorter than a window is left out. Off: one more "
+        "window is cut that ends with the recording and overlaps the one before.",
+    )
+    fnirs_window_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Length of the fNIRS span of a window in seconds, where it shall differ from the EEG's "
+        "(blood flow answers slowly: 3 to 8 s are usual). Left out: the size.",
+    )
+    fnirs_offset_s: float = Field(
+        default=0.0,
+        description="Seconds by which the fNIRS span begins after the EEG span of the same window; negative: "
+        "before it.",
+    )
+    eeg_channels: tuple[str, ...] | None = Field(
+        default=None,
+        description="EEG channels by name or pattern (* and ?), in the order in which they are stored, e.g. "
+        '["Fz", "C*"]. Left out: all that are EEG. An empty list leaves the EEG out.',
+    )
+    fnirs_channels: tuple[str, ...] | None = Field(
+        default=None,
+        description='fNIRS channels by name or pattern, e.g. ["S1_D1 *", "* 850"]. Left out: all. An empty '
+        "list leaves the fNIRS out.",
+    )
+    streams: dict[Literal["eeg", "fnirs"], str] = Field(
+        default_factory=dict,
+        description="Which stream is the EEG or the fNIRS where a recording has several, by name, e.g. "
+        '{"fnirs": "Photon_Cap_RAW"}. Put the file name and a colon before it where two files use one name.',
+    )
+    markers: str | None = Field(
+        default=None, description="Name of the marker stream that labels come from, where there are several."
+    )
+    mapping: dict[str, int] = Field(
+        default_factory=dict,
+        description='Marker text → label from 0 to 32767, e.g. {"LEFT": 0, "RIGHT": 1}. Other markers are '
+        "left out. Left out: no labels; all are -1.",
+    )
+    label: Literal["majority", "first", "last"] = Field(
+        default="majority",
+        description="The label of a window with several markers: the one that covers most of it, the one "
+        "that begins first, or the one that begins last.",
+    )
+    hold_markers: bool = Field(
+        default=False,
+        description="Off: a marker without a duration labels the window that it falls in. On: it holds until "
+        "the next marker of the mapping, as in block designs.",
+    )
+    start: Literal["overlap", "first"] = Field(
+        default="overlap",
+        description="overlap: windows lie where both EEG and fNIRS were recorded. first: they lie where at "
+        "least one was, from its beginning to its end; what the other lacks is NaN, with its coverage.",
+    )
+
+    @field_validator("mapping")
+    @classmethod
+    def _labels_fit(cls, mapping: dict[str, int]) -> dict[str, int]:
+        if wrong := {text: label for text, label in mapping.items() if not 0 <= label <= _LARGEST_LABEL}:
+            raise ValueError(f"labels must be from 0 to {_LARGEST_LABEL}, found {wrong}")
+        return mapping
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.window_size_s is None) == (self.window_size_samples is None):
+            raise ValueError("give either window_size_s or window_size_samples")
+        if self.window_stride_s is not None and self.window_stride_samples is not None:
+            raise ValueError("give window_stride_s or window_stride_samples, not both")
+        return self
+
+    @classmethod
+    def of(cls, spec: WindowSpec | Mapping[str, Any]) -> WindowSpec:
+        """Return a specification, from one or from a plain mapping.
+
+        Parameters
+        ----------
+        spec
+            A `WindowSpec`, or its fields.
+
+        Raises
+        ------
+        BadInput
+            If a field is unknown or its value does not fit; every one is named.
+        """
+        if isinstance(spec, cls):
+            return spec
+        try:
+            return cls.model_validate(spec)
+        except ValidationError as error:
+            raise BadInput(*(_problem(dict(item)) for item in error.errors())) from error
+
+    def length_s(self, rate: float) -> float:
+        """Return the length of a window in s; `rate` in Hz is that of the samples it is counted in."""
+        if self.window_size_s is not None:
+            return self.window_size_s
+        return float(self.window_size_samples or 0) / rate
+
+    def stride_s(self, rate: float) -> float:
+        """Return the stride in s; `rate` as in `length_s`."""
+        if self.window_stride_samples is not None:
+            return self.window_stride_samples / rate
+        return self.length_s(rate) if self.window_stride_s is None else self.window_stride_s
+
+
+def _problem(item: dict[str, Any]) -> Problem:
+    from difflib import get_close_matches
+
+    where = ".".join(str(part) for part in item["loc"])
+    found = "nothing that fits" if not item["loc"] else repr(item["input"])
+    if item["type"] == "extra_forbidden":
+        near = get_close_matches(where, WindowSpec.model_fields, 1)
+        fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(WindowSpec.model_fields)}"
+        return Problem(f"windows.{where}", "an unknown setting", "a known one", fix.rstrip("?"), "spec")
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return Problem(f"windows.{where}".rstrip("."), found, message, "change it", "spec")
