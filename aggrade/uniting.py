@@ -251,15 +251,14 @@ def _duplicates(parts: Mapping[str, xr.Dataset], dim: str) -> Iterator[Problem]:
 
 
 def _common_attributes(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
-    texts = [
-        {key: json.dumps(value, sort_keys=True, default=str) for key, value in part.attrs.items()}
-        for part in parts
-    ]
-    return {
-        key: value
-        for key, value in parts[0].attrs.items()
-        if all(text.get(key) == texts[0][key] for text in texts)
-    }
+    """Merge attributes on which all parts that have them agree; a store's bookkeeping is its own."""
+    merged: dict[Hashable, Any] = {}
+    texts: dict[Hashable, set[str]] = {}
+    for part in parts:
+        for key, value in part.attrs.items():
+            merged.setdefault(key, value)
+            texts.setdefault(key, set()).add(json.dumps(value, sort_keys=True, default=str))
+    return {str(key): value for key, value in merged.items() if len(texts[key]) == 1 and key != "aggrade"}
 
 
 def unite(parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = ()) -> xr.Dataset:
@@ -279,7 +278,7 @@ def unite(parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = 
     xarray.Dataset
         Every variable of every part. Along dimensions with labels, the union of labels in the order of their
         first appearance; what a part does not have is the fill that its store declares, of the same type.
-        Attributes of the dataset are kept where all parts agree. A single part comes back as it is.
+        Attributes of the dataset are kept where all parts that have them agree. A single part comes back as it is.
 
     Raises
     ------

@@ -100,8 +100,11 @@ def test_the_whole_equals_the_parts_copied_by_hand(parts):
 
 
 def test_attributes_on_which_all_agree_are_kept(parts):
-    """The title is the same everywhere and stays; bookkeeping that differs is dropped."""
-    assert unite(parts, dim="session", ragged=("window",)).attrs == {"title": "windows"}
+    """What is the same wherever it is said stays; what differs and each store's bookkeeping are dropped."""
+    parts["two"].attrs["fnirs_window_s"] = 2.0
+    parts["one"].attrs["spec"], parts["two"].attrs["spec"] = {"a": 1}, {"a": 2}
+    found = unite(parts, dim="session", ragged=("window",)).attrs
+    assert found == {"title": "windows", "fnirs_window_s": 2.0}
 
 
 def _slices(size):
