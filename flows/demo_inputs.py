@@ -27,6 +27,7 @@ WINDOW_SPEC: dict[str, Any] = {
     "window_size_s": 2.0,
     "mapping": {"rest": 0, "tap left": 1, "tap right": 2},
     "label": "majority",
+    "hold_markers": True,
 }
 CATALOGUE_SPEC: dict[str, Any] = {
     "object_id": "objid",

@@ -187,20 +187,25 @@ def fnirs(session: DemoSession) -> NDArray[np.float64]:
     return np.stack(columns, axis=1)
 
 
+def _clock(time: NDArray[np.float64], offset: float) -> list[tuple[float, float]]:
+    return [(float(tick), offset) for tick in np.arange(time[0], time[-1] + 5, 5)]
+
+
 def _write_xdf(session: DemoSession, path: Path) -> None:
-    base, offset = 5000.0 + 1000 * session.seed, 37.5
+    base, behind = 5000.0 + 1000 * session.seed, 37.5
     channels = [{"label": label, "unit": "microvolts", "type": "EEG"} for label in EEG_LABELS]
-    streams = [XdfStream("Demo EEG", "EEG", base + stamps(session, "eeg"), eeg(session), EEG_RATE, channels)]
+    time = base + stamps(session, "eeg")
+    streams = [XdfStream("Demo EEG", "EEG", time, eeg(session), EEG_RATE, channels, _clock(time, 0.0))]
     if session.fnirs_delay is not None:
         channels = [{"label": label, "unit": "V", "type": "NIRS"} for label in FNIRS_LABELS]
-        time = base + stamps(session, "fnirs") - offset
-        clock = [(float(tick), offset) for tick in np.arange(time[0], time[-1] + 5, 5)]
+        time = base + stamps(session, "fnirs") - behind
         optics = XdfStream(
-            "Demo fNIRS", "NIRS", time, fnirs(session), FNIRS_RATE, channels, clock, chunk_samples=32
+            "Demo fNIRS", "NIRS", time, fnirs(session), FNIRS_RATE, channels, _clock(time, behind)
         )
         streams.append(optics)
     onsets, names = zip(*markers(session), strict=True)
-    streams.append(XdfStream("Demo markers", "Markers", base + np.array(onsets), list(names)))
+    time = base + np.array(onsets)
+    streams.append(XdfStream("Demo markers", "Markers", time, list(names), clock_offsets=_clock(time, 0.0)))
     write_xdf(path, streams, header={"datetime": f"{session.start:%Y-%m-%dT%H:%M:%S%z}"})
 
 
