@@ -88,6 +88,39 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
+    def make_buckets(self, *names: str) -> None:
+        """Make buckets where they are missing, and prove that each takes an object.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
+            What S3 says.
+        """
+        client = self._client()
+        try:
+            there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+            for name in names:
+                if name not in there:
+                    client.create_bucket(Bucket=name)
+                client.put_object(Bucket=name, Key=_PROBE, Body=b"")
+                client.delete_object(Bucket=name, Key=_PROBE)
+        finally:
+            client.close()
+
+    def _client(self) -> Any:
+        from botocore.config import Config
+        from botocore.session import Session
+
+        config = Config(proxies={}, connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1})
+        return Session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            config=config,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PrefectServer:
@@ -141,7 +174,7 @@ def s3_server(folder: str | Path, buckets: Sequence[str] = ()) -> Iterator[S3Ser
         seconds=60.0,
         command=lambda port, scratch: _weed(program, home, port, scratch),
         environment=lambda _: {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "400MiB"},
-        ready=lambda port: answers(local_url(port), refusal=403) and _made_buckets(server(port), buckets),
+        ready=lambda port: answers(local_url(port), refusal=403) and _has_buckets(server(port), buckets),
         leftovers=_weed_sockets,
     )
     with running(home, recipe) as port:
@@ -218,32 +251,13 @@ def _weed_sockets(port: int) -> list[str]:
     return [f"/tmp/seaweedfs-{name}-grpc-{number}.sock" for name, number in grpc]  # noqa: S108 - SeaweedFS names them
 
 
-def _made_buckets(server: S3Server, buckets: Sequence[str]) -> bool:
-    """Make buckets where they are missing; return whether each took an object, which is then deleted."""
-    from botocore.config import Config
+def _has_buckets(server: S3Server, buckets: Sequence[str]) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.session import Session
 
-    config = Config(proxies={}, connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1})
-    client = Session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.key,
-        aws_secret_access_key=server.secret,
-        config=config,
-    )
     try:
-        there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-        for bucket in buckets:
-            if bucket not in there:
-                client.create_bucket(Bucket=bucket)
-            client.put_object(Bucket=bucket, Key=_PROBE, Body=b"")
-            client.delete_object(Bucket=bucket, Key=_PROBE)
+        server.make_buckets(*buckets)
     except (BotoCoreError, ClientError):
         return False
-    finally:
-        client.close()
     return True
 
 

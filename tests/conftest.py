@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from flows.demo_servers import S3Server
+from flows.demo_servers import s3_server as run_s3_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+pytest.register_assert_rewrite("storage_conformance")
+
+
+class Bucket(NamedTuple):
+    """A bucket as a store's URL and the storage options that lead to it."""
+
+    url: str
+    storage_options: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Run one S3 server for the session; it has the bucket ``shared``."""
+    with run_s3_server(tmp_path_factory.mktemp("s3"), ["shared"]) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> Bucket:
+    """Give an empty bucket of one's own."""
+    name = f"test-{secrets.token_hex(8)}"
+    s3_server.make_buckets(name)
+    return Bucket(f"s3://{name}", s3_server.storage_options)
+
+
+@pytest.fixture
+def s3_prefix(s3_server: S3Server) -> Bucket:
+    """Give an empty prefix of one's own in a bucket that all share, in a tenth of a bucket's time."""
+    return Bucket(f"s3://shared/test-{secrets.token_hex(8)}", s3_server.storage_options)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real recordings and catalogues; without it, skip."""
+    named = os.environ.get("AGGRADE_REAL_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if named and not folder.is_dir():
+        pytest.fail(f"AGGRADE_REAL_DATA names no folder: {folder}")
+    if not folder.is_dir():
+        pytest.skip("no real data: AGGRADE_REAL_DATA is not set and ../shared/data is not there")
+    return folder
 
 
 @pytest.fixture(scope="session")

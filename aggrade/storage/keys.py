@@ -5,8 +5,9 @@ from __future__ import annotations
 from aggrade.errors import BadInput, Problem
 from aggrade.storage import ConditionFailed, ObjectInfo
 
-__all__ = ["check_condition", "check_key", "check_prefix", "condition_failed", "missing_source"]
+__all__ = ["check_condition", "check_key", "check_prefix", "condition_failed", "is_key", "missing_source"]
 
+_FORBIDDEN = frozenset("\0\\")
 _LONGEST = 1024  # bytes; https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 
 
@@ -18,12 +19,17 @@ def check_key(key: str) -> str:
     Raises
     ------
     BadInput
-        If a part is empty, ``.`` or ``..``, or if the key is absolute, holds a NUL, isn't Unicode text or is
-        longer than 1024 bytes.
+        If a part is empty, ``.`` or ``..``, or if the key is absolute, holds a NUL or a backslash (which some
+        servers take for a slash), isn't Unicode text or is longer than 1024 bytes.
     """
-    if not key or any(part in {"", ".", ".."} for part in key.split("/")):
+    if not is_key(key):
         raise _bad(key, "parts between single slashes, none of them '.' or '..'")
     return _spelled(key)
+
+
+def is_key(key: str) -> bool:
+    """Tell whether `check_key` lets a name pass that somebody else gave."""
+    return all(part not in {"", ".", ".."} for part in key.split("/"))
 
 
 def check_prefix(prefix: str) -> str:
@@ -76,8 +82,8 @@ def _spelled(key: str) -> str:
         length = len(key.encode())
     except UnicodeEncodeError as error:
         raise _bad(key, "Unicode text") from error
-    if length > _LONGEST or "\0" in key:
-        raise _bad(key, f"at most {_LONGEST} bytes without NUL")
+    if length > _LONGEST or not _FORBIDDEN.isdisjoint(key):
+        raise _bad(key, f"at most {_LONGEST} bytes without NUL and backslash")
     return key
 
 

@@ -1,0 +1,251 @@
+"""A prefix in a bucket as a storage, with every write on condition.
+
+See ``docs/decisions/0001-conditional-requests.md`` for why the requests go through s3fs's client.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aggrade.errors import AggradeError, BadInput, Damaged, Problem, Unavailable
+from aggrade.storage import ConditionFailed, ObjectInfo, StoredObject
+from aggrade.storage.keys import check_key, check_prefix, condition_failed, is_key, missing_source
+from aggrade.storage.s3_connection import CallFailed, Connection, connect
+from aggrade.storage.s3_errors import ABSENT, FORBIDDEN, OUT_OF_RANGE, UNMET, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["S3Storage"]
+
+_MOST_DELETED_AT_ONCE = 1000
+_DELETED = ("a deleted object", "delete it again", "delete-failed")
+_UNKNOWN_TO_SERVER = {"NotImplemented", "501"}
+
+
+class S3Storage:
+    """A prefix in a bucket as a `Storage`. Opening sends no request.
+
+    Storages with the same options share one client per process, whose time-outs and number of connections come
+    from `aggrade.settings`. Whatever fails in transit is sent again, with pauses, as often as they say.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket`` or ``s3://bucket/prefix``. A prefix is a name, not a URL: ``%``, ``#`` and ``?`` stand for
+        themselves.
+    storage_options
+        What `s3fs.S3FileSystem` takes.
+
+    Raises
+    ------
+    BadInput
+        If the URL names no bucket, or a prefix that is no key.
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        prefix = prefix.strip("/")
+        if not url.startswith("s3://") or not bucket:
+            raise BadInput(Problem("store", repr(url), "s3://bucket/…", "name a bucket", "store-url"))
+        self.url = f"s3://{bucket}/{check_key(prefix)}" if prefix else f"s3://{bucket}"
+        self._bucket = bucket
+        self._root = f"{prefix}/" if prefix else ""
+        self._options = dict(storage_options or {})
+        self._connected: tuple[int, Connection] | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Storage({self.url!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, S3Storage) and (self.url, self._options) == (other.url, other._options)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
+        """Return bytes ``[start, stop)`` of an object, or None. See `Storage.read`."""
+        request = {"Key": self._root + check_key(key)}
+        if stop is not None and (start < 0 or stop <= start):
+            return self._read_by_size(key, slice(start, stop))
+        if start or stop is not None:
+            request["Range"] = (
+                f"bytes={start}-{'' if stop is None else stop - 1}" if start >= 0 else f"bytes={start}"
+            )
+        try:
+            response = self._call("get_object", **request)
+        except CallFailed as failed:
+            if failed.failure.status == OUT_OF_RANGE:
+                info = self.stat(key)
+                return StoredObject(b"", info.etag) if info else None
+            self._absent_or_raise(failed, key)
+            return None
+        return StoredObject(response["Body"], response["ETag"])
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Return size and mark of an object, or None. See `Storage.stat`."""
+        try:
+            response = self._call("head_object", Key=self._root + check_key(key))
+        except CallFailed as failed:
+            self._absent_or_raise(failed, key)
+            return None
+        return ObjectInfo(key, int(response["ContentLength"]), response["ETag"])
+
+    def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
+        """Write an object whole, on condition, with its MD5 for the server to check. See `Storage.write`."""
+        condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            response = self._call(
+                "put_object",
+                Key=self._root + check_key(key),
+                Body=bytes(data),
+                ContentMD5=digest,
+                **condition,
+            )
+        except CallFailed as failed:
+            return self._after_failed_write(failed, key, data)
+        return ObjectInfo(key, len(data), response["ETag"])
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object to a key that no one else uses, on the server. See `Storage.copy`."""
+        check_key(target)
+        request = {"CopySource": {"Bucket": self._bucket, "Key": self._root + check_key(source)}}
+        try:
+            self._call("copy_object", Key=self._root + target, IfNoneMatch="*", **request)
+        except CallFailed as failed:
+            if failed.failure.status == ABSENT and failed.failure.code != "NoSuchBucket":
+                raise Damaged(missing_source(f"{self.url}/{source}")) from failed
+            if failed.failure.status != UNMET and failed.failure.code not in _UNKNOWN_TO_SERVER:
+                raise self._translated(failed, target) from failed
+            return self._copy_by_hand(source, target)
+        return self.stat(target) or self._copy_by_hand(source, target)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, a thousand with one request. See `Storage.delete`."""
+        doomed = sorted({self._root + check_key(key) for key in keys})
+        for first in range(0, len(doomed), _MOST_DELETED_AT_ONCE):
+            names = [{"Key": name} for name in doomed[first : first + _MOST_DELETED_AT_ONCE]]
+            response = self._checked("", "delete_objects", Delete={"Objects": names, "Quiet": True})
+            problems = [
+                Problem(
+                    f"s3://{self._bucket}/{error.get('Key')}",
+                    error.get("Message") or error["Code"],
+                    *_DELETED,
+                )
+                for error in response.get("Errors", ())
+            ]
+            if problems:
+                raise Unavailable(*problems)
+
+    def folders(self, prefix: str = "") -> Sequence[str]:
+        """Return the names of the folders below `prefix`. See `Storage.folders`."""
+        folder = check_prefix(prefix.strip("/"))
+        start = self._root + (f"{folder}/" if folder else "")
+        pages = self._pages(prefix, Prefix=start, Delimiter="/")
+        found = {
+            common["Prefix"][len(start) : -1] for page in pages for common in page.get("CommonPrefixes", ())
+        }
+        return sorted(found - {""}, key=str.encode)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects in the order of their keys. See `Storage.list`.
+
+        Pages are read to the end first: some servers list folder by folder, which is another order.
+        """
+        pages = self._pages(prefix, Prefix=self._root + check_prefix(prefix))
+        found = {
+            entry["Key"][len(self._root) :]: entry for page in pages for entry in page.get("Contents", ())
+        }
+        for key in sorted(filter(is_key, found), key=str.encode):
+            yield ObjectInfo(key, int(found[key]["Size"]), found[key]["ETag"])
+
+    def within(self, path: str) -> S3Storage:
+        """Return the storage of the folder `path` below this one."""
+        return S3Storage(f"{self.url}/{check_key(path.strip('/'))}", self._options)
+
+    def above(self) -> tuple[S3Storage, str]:
+        """Return the folder that holds this one, and this one's name. See `Storage.above`."""
+        if not self._root:
+            raise BadInput(Problem("store", "a whole bucket", "a folder in it", "name a folder", "store-url"))
+        parent, _, name = self.url.rpartition("/")
+        return S3Storage(parent, self._options), name
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connected": None}
+
+    def _connection(self) -> Connection:
+        if self._connected is None or self._connected[0] != os.getpid():
+            self._connected = (os.getpid(), connect(self._options))
+        return self._connected[1]
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self._connection().call(operation, Bucket=self._bucket, **request)
+
+    def _checked(self, key: str, operation: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._call(operation, **request)
+        except CallFailed as failed:
+            raise self._translated(failed, key) from failed
+
+    def _pages(self, prefix: str, **request: Any) -> Iterator[dict[str, Any]]:
+        page = self._checked(prefix, "list_objects_v2", **request)
+        yield page
+        while page.get("IsTruncated"):
+            after = page["NextContinuationToken"]
+            page = self._checked(prefix, "list_objects_v2", ContinuationToken=after, **request)
+            yield page
+
+    def _read_by_size(self, key: str, span: slice) -> StoredObject | None:
+        info = self.stat(key)
+        if info is None:
+            return None
+        start, stop, _ = span.indices(info.size)
+        return self.read(key, start=start, stop=stop) if start < stop else StoredObject(b"", info.etag)
+
+    def _after_failed_write(self, failed: CallFailed, key: str, data: bytes) -> ObjectInfo:
+        """Return what an earlier attempt wrote whose reply was lost; raise where none can have."""
+        if failed.failure.status == UNMET and failed.attempts > 1:
+            found = self.read(key)
+            if found is not None and found.data == data:
+                return ObjectInfo(key, len(data), found.etag)
+        if failed.failure.status == ABSENT and failed.failure.code != "NoSuchBucket":
+            raise condition_failed(f"{self.url}/{key}", None, "as it was read") from failed
+        raise self._translated(failed, key) from failed
+
+    def _copy_by_hand(self, source: str, target: str) -> ObjectInfo:
+        """Copy where the server refused: because the target is there, or because it knows no such condition."""
+        found = self.read(source)
+        if found is None:
+            raise Damaged(missing_source(f"{self.url}/{source}"))
+        try:
+            return self.write(target, found.data)
+        except ConditionFailed:
+            there = self.read(target)
+            if there is None or there.data != found.data:
+                raise
+            return ObjectInfo(target, len(there.data), there.etag)
+
+    def _absent_or_raise(self, failed: CallFailed, key: str) -> None:
+        """Return if the object is absent. HEAD does not say whether the bucket is, so that is asked once."""
+        failure = failed.failure
+        if failure.status != ABSENT or failure.code == "NoSuchBucket":
+            raise self._translated(failed, key) from failed
+        if failure.code == "NoSuchKey" or self._connection().has_seen(self._bucket):
+            return
+        try:
+            self._call("head_bucket")
+        except CallFailed as gone:
+            if gone.failure.status == ABSENT:
+                missing = replace(gone.failure, code="NoSuchBucket")
+                raise self._translated(CallFailed(missing, gone.attempts), key) from gone
+            if gone.failure.status != FORBIDDEN:
+                raise self._translated(gone, key) from gone
+
+    def _translated(self, failed: CallFailed, key: str) -> AggradeError:
+        where = f"{self.url}/{key}".rstrip("/")
+        return translate(failed.failure, where, self._bucket, self._connection().endpoint)
