@@ -26,8 +26,8 @@ _SPAN = 4096
 class Columns:
     """Columns of an HDF5 dataset (row, column), as float32, which keeps their order.
 
-    A piece of the file of at most 64 MiB is in memory at a time (or one HDF5 chunk, if that is more), of
-    whole HDF5 chunks where the file has any, so that none is unpacked twice within a read.
+    A piece of the file of bounded size is in memory at a time, of whole HDF5 chunks where the file has any, so
+    that none is unpacked twice within a read.
 
     Parameters
     ----------
@@ -37,11 +37,14 @@ class Columns:
         The columns.
     name
         What the table is reported by.
+    piece_bytes
+        Largest piece; one HDF5 chunk, if that is more.
     """
 
     table: Any
     picks: Sequence[int]
     name: str
+    piece_bytes: int = PIECE_BYTES
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,7 +83,7 @@ class Columns:
 
     def _pieces(self, start: int, stop: int, columns: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
         width = int(columns[-1] - columns[0] + 1) * self.table.dtype.itemsize
-        whole = max(1, PIECE_BYTES // width // self._chunk[0]) * self._chunk[0]
+        whole = max(1, self.piece_bytes // width // self._chunk[0]) * self._chunk[0]
         bounds = [start, *range((start // whole + 1) * whole, stop, whole), stop]
         return ((low, high) for low, high in pairwise(bounds) if high > low)
 

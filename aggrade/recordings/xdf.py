@@ -134,7 +134,8 @@ def _walk(file: IO[bytes], size: int | None) -> _Outline:
 
 
 def _outline(path: Path) -> _Outline:
-    zipped = path.open("rb").read(2) == _GZIP
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP
     with cast("IO[bytes]", gzip.open(path) if zipped else path.open("rb")) as file:
         if _exactly(file, 4) != _MAGIC:
             raise ValueError("the file does not begin with 'XDF:'")
