@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aggrade.lightcurves import LightCurves
     from aggrade.opening import open_windows
     from aggrade.receipt import Receipt
+    from aggrade.rechunking import RechunkPlan, rechunk
     from aggrade.recovering import recover
     from aggrade.verifying import Report, verify
 
@@ -38,6 +39,7 @@ _HOMES = {
     "aggrade.lightcurves": ("LightCurves",),
     "aggrade.opening": ("open_windows",),
     "aggrade.receipt": ("Receipt",),
+    "aggrade.rechunking": ("RechunkPlan", "rechunk"),
     "aggrade.recovering": ("recover",),
     "aggrade.verifying": ("Report", "verify"),
 }
@@ -52,6 +54,7 @@ __all__ = [
     "LightCurves",
     "Problem",
     "Receipt",
+    "RechunkPlan",
     "Refused",
     "Report",
     "Unavailable",
@@ -59,6 +62,7 @@ __all__ = [
     "list_backups",
     "open_windows",
     "prune_backups",
+    "rechunk",
     "recover",
     "verify",
 ]

@@ -1,0 +1,258 @@
+"""`rechunk`: plan, copy in pieces, compare, and publish by one switch of the target's root.
+
+A target that shows the source's state in the layout asked for is left alone. One that is stale, or has another
+layout, gets its next version beside the one that is served (see `aggrade.rechunking.slots`); the root's
+compare-and-swap makes it the one that is seen. The version before stays until the next rechunk, for readers that
+have it open.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aggrade.commit import (
+    Base,
+    CommitPlan,
+    Region,
+    Transaction,
+    find_receipt,
+    forget_pieces,
+    read_snapshot,
+    recover_store,
+    write_pieces,
+)
+from aggrade.commit.documents import shape_of
+from aggrade.commit.layers import RECEIPTS
+from aggrade.errors import BadInput, Conflict, Problem, raise_all
+from aggrade.receipt import Receipt
+from aggrade.rechunking.clearing import make_room
+from aggrade.rechunking.engine import copy_piece
+from aggrade.rechunking.guards import memory_bound, place_problems, target_problems
+from aggrade.rechunking.plan import plan_rechunk, target_documents
+from aggrade.rechunking.sampling import compare_samples
+from aggrade.rechunking.source import OWN_MARKS, read_source
+from aggrade.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from aggrade.commit import PieceReceipt, Snapshot
+    from aggrade.rechunking.layouts import Asked
+    from aggrade.rechunking.plan import RechunkPlan
+    from aggrade.rechunking.source import Source
+    from aggrade.storage import Storage
+
+__all__ = ["rechunk", "rechunk_storage"]
+
+_log = logging.getLogger(__name__)
+
+
+def rechunk(
+    source: str,
+    target: str,
+    *,
+    chunks: Asked | None = None,
+    shards: Asked | None = None,
+    max_memory: int | str = "1 GiB",
+    map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
+    dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt | RechunkPlan:
+    """Copy a store into another layout, within a bound of memory, and publish the result by one switch.
+
+    Run again, it goes on where it was killed. A target that shows the source's state in this layout already is a
+    no-op with the same receipt; a stale one is served until its next version is whole.
+
+    Parameters
+    ----------
+    source, target
+        Zarr stores: local paths or ``s3://…``. The target is made where it is missing; one that exists must be an
+        earlier result of `rechunk` from the same source.
+    chunks, shards
+        Lengths by dimension (``{"object": 1000, "epoch": -1}``, -1 for the whole length) or by variable
+        (``{"eeg": (1, 1, 64, 500)}``). What isn't named keeps the source's chunks. If neither is given, light curves
+        and windows get the layout that reads one of them with one small request.
+    max_memory
+        What the work on one piece may take, beside the program itself; as bytes or as text. A `map` that runs
+        several pieces in one process takes that much for each.
+    map
+        Runs the pieces: the builtin, or one that sends them to threads, processes or a cluster.
+    dry_run
+        Return the plan; nothing is written.
+    storage_options
+        As `s3fs.S3FileSystem` takes them, for both stores.
+
+    Returns
+    -------
+    Receipt or RechunkPlan
+        The plan when `dry_run`.
+
+    Raises
+    ------
+    BadInput
+        If the source is no Zarr store, or what is asked for does not fit it or overlaps it.
+    Refused
+        If the memory does not suffice, or the target holds something else; nothing was written.
+    Conflict
+        If the source changed meanwhile or another writer is at work on the target. Run it again.
+    Damaged
+        If a chunk of the source can't be decoded, or the copy differs from it. What was served still is.
+    Unavailable
+        If a store did not answer. Run it again: finished pieces are found again.
+    """
+    here, there = (
+        open_storage(source.rstrip("/"), storage_options),
+        open_storage(target.rstrip("/"), storage_options),
+    )
+    layout = {"chunks": _plain(chunks), "shards": _plain(shards), "max_memory": memory_bound(max_memory)}
+    return rechunk_storage(here, there, layout, map=map, dry_run=dry_run)
+
+
+def _plain(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return lengths as integers and tuples, whatever brought them (JSON knows no tuples)."""
+    if asked is None:
+        return None
+    return {str(name): _length(wanted) for name, wanted in asked.items()}
+
+
+def _length(wanted: Any) -> Any:
+    if isinstance(wanted, list | tuple):
+        return tuple(map(_length, wanted))
+    return wanted if isinstance(wanted, bool) or not hasattr(wanted, "__index__") else wanted.__index__()
+
+
+def rechunk_storage(
+    source: Storage,
+    target: Storage,
+    layout: Mapping[str, Any],
+    *,
+    map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
+    dry_run: bool = False,
+) -> Receipt | RechunkPlan:
+    """Do what `rechunk` does, between storages.
+
+    Parameters
+    ----------
+    source, target
+        The stores.
+    layout
+        ``chunks``, ``shards`` and ``max_memory`` (bytes) as `aggrade.rechunking.plan.plan_rechunk` takes them.
+    map, dry_run
+        As for `rechunk`.
+    """
+    raise_all(place_problems(source.url, target.url), BadInput)
+    origin = read_source(source)
+    if not dry_run:
+        recover_store(target)
+    before = read_snapshot(target)
+    raise_all(target_problems(target, before, origin.state(target)))
+    plan = _plan(origin, target, before, layout)
+    if dry_run:
+        return plan
+    if plan.up_to_date and before is not None:
+        return _last_receipt(target, before)
+    return _carry_out(origin, target, before, plan, map)
+
+
+def _version_of(before: Snapshot | None) -> int | None:
+    return before.mark["rechunk"]["version"] if before is not None and "rechunk" in before.mark else None
+
+
+def _plan(origin: Source, target: Storage, before: Snapshot | None, layout: Mapping[str, Any]) -> RechunkPlan:
+    state, served = origin.state(target), _version_of(before)
+    version = 0 if served is None else served + 1
+    plan = plan_rechunk(state, origin.documents, target.url, version=version, **layout)
+    if before is None or served is None or before.mark["source"] != state.model_dump():
+        return plan
+    same = target_documents(origin.documents, version=served, **layout)
+    if same != before.documents:
+        return plan
+    return plan.model_copy(update={"version": served, "pieces": (), "arrays": {}, "up_to_date": True})
+
+
+def _last_receipt(target: Storage, before: Snapshot) -> Receipt:
+    """Return the receipt of the rechunk that made what the target shows; a fence since then has another name."""
+    _log.info("%s shows this state already, nothing to do", target.url)
+    receipt = find_receipt(target, before.write_id)
+    if receipt is not None:
+        return receipt
+    stored = (target.read(info.key) for info in target.list(RECEIPTS))
+    receipts = [Receipt.model_validate_json(one.data) for one in stored if one is not None]
+    made = [one for one in receipts if one.kind == "rechunk"]
+    if made:
+        return max(made, key=lambda one: one.generation)
+    return Receipt(kind="rechunk", store=target.url, write_id=before.write_id, generation=before.generation)
+
+
+def _commit_plan(origin: Source, target: Storage, before: Snapshot | None, plan: RechunkPlan) -> CommitPlan:
+    published = before.documents if before else {}
+    made = {"version": plan.version, "retired": sorted(set(published) - set(plan.documents))}
+    return CommitPlan(
+        kind="rechunk",
+        store=target.url,
+        base=Base(etag=before.etag, generation=before.generation) if before else None,
+        documents=plan.documents,
+        attributes=origin.attributes,
+        mark={**_emptied(before), **origin.mark, "source": plan.source.model_dump(), "rechunk": made},
+        regions=tuple(
+            Region(variable=name, bounds=tuple((0, size) for size in shape_of(document)))
+            for name, document in plan.documents.items()
+            if 0 not in shape_of(document)
+        ),
+    )
+
+
+def _emptied(before: Snapshot | None) -> dict[str, Any]:
+    """Return what the target's root says of the source, with nothing in it: the source decides what stays."""
+    kept = before.mark if before else {}
+    return {
+        key: [] if isinstance(value, list) else None for key, value in kept.items() if key not in OWN_MARKS
+    }
+
+
+def _carry_out(
+    origin: Source,
+    target: Storage,
+    before: Snapshot | None,
+    plan: RechunkPlan,
+    map: Callable[..., Iterable[PieceReceipt]],  # noqa: A002 - it is a map, handed in
+) -> Receipt:
+    retired = before.mark.get("rechunk", {}).get("retired", []) if before else []
+    work = functools.partial(copy_piece, source=origin, arrays=plan.arrays)
+    with Transaction(target, _commit_plan(origin, target, before, plan)) as transaction:
+        deleted = make_room(transaction, plan, retired)
+        pieces = write_pieces(transaction, plan.pieces, work, map)
+        compared = compare_samples(origin, transaction.storage, plan)
+        _demand_unchanged(origin)
+        written = [item for piece in pieces for item in piece.written]
+        receipt = transaction.publish(written, details=_details(plan, deleted, compared))
+        forget_pieces(transaction.storage, pieces)
+    return receipt
+
+
+def _details(plan: RechunkPlan, deleted: int, compared: int) -> dict[str, Any]:
+    return {
+        "source": plan.source.model_dump(),
+        "version": plan.version,
+        "pieces": len(plan.pieces),
+        "chunk_reads": plan.reads,
+        "peak_memory": plan.price.peak_memory,
+        "samples_compared": compared,
+        "objects_deleted": deleted,
+    }
+
+
+def _demand_unchanged(origin: Source) -> None:
+    """Raise if the source shows another state than the one that was copied."""
+    now = read_source(origin.storage)
+    if (now.generation, now.write_id) != (origin.generation, origin.write_id):
+        problem = Problem(
+            origin.storage.url,
+            f"generation {now.generation} of the source",
+            f"generation {origin.generation}, which was read at the start",
+            "run it again when nothing is appended to the source",
+            "source-changed",
+        )
+        raise Conflict(problem)

@@ -1,0 +1,205 @@
+"""The state of the store that is rechunked: one of ours, or any flat Zarr store of format 3 or 2.
+
+A store of ours is known by the generation and write id in its root. Of another tool's store the mark of its root
+metadata and a digest of its array documents stand for the state: chunks that such a tool overwrites without touching
+metadata can't be noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.storage import StorePath
+
+from aggrade.commit.documents import Document
+from aggrade.commit.snapshot import ROOT
+from aggrade.errors import BadInput, Damaged, Problem, raise_all
+from aggrade.layout import stores_in
+from aggrade.rechunking.grids import native_dtype
+from aggrade.rechunking.plan import SourceState
+from aggrade.rechunking.version2 import as_version3
+from aggrade.storage.zarr_store import ReadStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aggrade.storage import Storage
+
+__all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
+
+OWN_MARKS = frozenset({"format", "generation", "write_id", "dim", "grow", "source", "rechunk"})
+"""Keys of the root's ``aggrade`` attribute that say how one store grows; its copies grow by rechunking."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One state of a store, and how to read its arrays; small and picklable.
+
+    Parameters
+    ----------
+    storage
+        Where it lies.
+    generation, write_id
+        What tells this state from others.
+    attributes
+        The root's attributes, aggrade's own left out.
+    mark
+        What aggrade keeps in the root for whoever reads: superseded rows and the like.
+    documents
+        Array documents in the form of Zarr v3.
+    stored
+        Array documents as they lie in the store, of format 3 or 2.
+    """
+
+    storage: Storage
+    generation: int
+    write_id: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    mark: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+    stored: dict[str, Document] = field(default_factory=dict)
+
+    def state(self, target: Storage) -> SourceState:
+        """Return the state as a plan and the root of `target` keep it."""
+        store = relative_url(self.storage.url, target.url)
+        return SourceState(store=store, generation=self.generation, write_id=self.write_id)
+
+    def open(self, name: str) -> zarr.Array[Any]:
+        """Open one array for reading as it was when the state was read."""
+        return open_array(self.storage, name, self.stored[name])
+
+
+def open_array(storage: Storage, name: str, document: Document) -> zarr.Array[Any]:
+    """Open an array by a document that need not lie in the store; chunks are read from there."""
+    path = StorePath(ReadStore(storage), name)
+    return zarr.Array(zarr.AsyncArray(metadata=document, store_path=path))  # type: ignore[call-overload]
+
+
+def relative_url(source: str, target: str) -> str:
+    """Return the source's place as seen from the target's folder if both lie in the same one, else its URL.
+
+    >>> relative_url("s3://bucket/a/x.zarr", "s3://bucket/a/y.zarr")
+    '../x.zarr'
+    """
+    if posixpath.dirname(source) == posixpath.dirname(target):
+        return f"../{posixpath.basename(source)}"
+    return source
+
+
+def read_source(storage: Storage) -> Source:
+    """Read the state that a store shows.
+
+    Raises
+    ------
+    BadInput
+        If there is no Zarr group.
+    Refused
+        If it holds what can't be rechunked: groups in groups, irregular chunk grids, unknown data types.
+    Damaged
+        If its metadata can't be read.
+    """
+    stored = storage.read(ROOT)
+    source = _read_version2(storage) if stored is None else _read_version3(storage, stored.data, stored.etag)
+    raise_all(problem for name, document in source.documents.items() for problem in _problems(name, document))
+    return source
+
+
+def _read_version3(storage: Storage, data: bytes, etag: str) -> Source:
+    root = _parsed(storage, ROOT, data)
+    if root.get("node_type") != "group":
+        raise BadInput(_not_a_group(storage.url, "a Zarr array"))
+    consolidated = root.get("consolidated_metadata") or {}
+    nodes = consolidated.get("metadata")
+    if nodes is None:
+        nodes = {name: _node(storage, name) for name in storage.folders() if not name.startswith(".")}
+    documents = {name: node for name, node in nodes.items() if node and node.get("node_type") == "array"}
+    raise_all(_nested(name) for name, node in nodes.items() if node and node.get("node_type") == "group")
+    attributes = dict(root.get("attributes") or {})
+    mark = attributes.pop("aggrade", {})
+    kept = {key: value for key, value in mark.items() if key not in OWN_MARKS}
+    write_id = mark.get("write_id") or _digest(etag, documents)
+    return Source(storage, int(mark.get("generation", 0)), write_id, attributes, kept, documents, documents)
+
+
+def _node(storage: Storage, name: str) -> Document | None:
+    stored = storage.read(f"{name}/{ROOT}")
+    return None if stored is None else _parsed(storage, f"{name}/{ROOT}", stored.data)
+
+
+def _read_version2(storage: Storage) -> Source:
+    metadata, etags = _version2_metadata(storage)
+    names = [key.removesuffix("/.zarray") for key in metadata if key.endswith("/.zarray")]
+    raise_all(_nested(key.removesuffix("/.zgroup")) for key in metadata if key.endswith("/.zgroup"))
+    stored = {
+        name: {**metadata[f"{name}/.zarray"], "attributes": metadata.get(f"{name}/.zattrs", {})}
+        for name in names
+    }
+    documents = {name: as_version3(document) for name, document in stored.items()}
+    attributes = metadata.get(".zattrs", {})
+    return Source(storage, 0, _digest(etags, stored), attributes, {}, documents, stored)
+
+
+def _version2_metadata(storage: Storage) -> tuple[dict[str, Any], str]:
+    """Return metadata by key, and the marks of what they were read from."""
+    consolidated = storage.read(".zmetadata")
+    if consolidated is not None:
+        metadata = _parsed(storage, ".zmetadata", consolidated.data)["metadata"]
+        return dict(metadata), consolidated.etag
+    if storage.stat(".zgroup") is None:
+        raise BadInput(_not_a_group(storage.url, _what_lies_there(storage)))
+    folders = [f"{name}/" for name in storage.folders() if not name.startswith(".")]
+    keys = [".zattrs", *(folder + key for folder in folders for key in (".zarray", ".zattrs", ".zgroup"))]
+    found = {key: stored for key in keys if (stored := storage.read(key)) is not None}
+    return {key: _parsed(storage, key, one.data) for key, one in found.items()}, "".join(
+        one.etag for one in found.values()
+    )
+
+
+def _what_lies_there(storage: Storage) -> str:
+    stores = stores_in(storage)
+    return f"a folder with the stores {', '.join(stores)}" if stores else "no Zarr store"
+
+
+def _parsed(storage: Storage, key: str, data: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data)
+    except ValueError as error:
+        raise Damaged(_unreadable(f"{storage.url}/{key}")) from error
+    if not isinstance(parsed, dict):
+        raise Damaged(_unreadable(f"{storage.url}/{key}"))
+    return parsed
+
+
+def _unreadable(where: str) -> Problem:
+    return Problem(where, "an object that is no JSON document", "metadata of Zarr", "restore it", "metadata")
+
+
+def _digest(etags: str, documents: Mapping[str, Any]) -> str:
+    stated = json.dumps([etags, documents], sort_keys=True)
+    return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def _not_a_group(url: str, found: str) -> Problem:
+    return Problem(url, found, "one Zarr store with arrays", "name the Zarr store itself", "not-a-store")
+
+
+def _nested(name: str) -> Problem:
+    return Problem(
+        name, "a group inside the store", "arrays only", "rechunk the group as a store of its own", "group"
+    )
+
+
+def _problems(name: str, document: Document) -> Iterator[Problem]:
+    grid = document["chunk_grid"]["name"]
+    if grid != "regular":
+        yield Problem(name, f"a {grid} chunk grid", "a regular one", "leave the array out", "chunk-grid")
+    try:
+        native_dtype(document)
+    except ValueError as error:
+        fix = "update zarr, or leave the array out"
+        yield Problem(name, str(error), "a data type that the installed zarr knows", fix, "data-type")
