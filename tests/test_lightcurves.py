@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from make_stores import light_curves, write_light_curves, write_zarr
 from aggrade.errors import BadInput, Damaged
 from aggrade.lightcurve_dataset import LightCurveDataset
 from aggrade.lightcurves import LightCurves
+from aggrade.storage import open_storage
+from aggrade.storage.counting import Counted
 
 RNG = np.random.default_rng(17)
 COUNT = 60
@@ -248,6 +251,19 @@ def test_one_object_reads_one_chunk(tmp_path):
     _same(curves.lightcurves(NUMBERS[[15, 12]]), truth.isel(object=[15, 12]))
     with pytest.raises(Exception, match=r"(?i)zstd|decompress|checksum|buffer|input"):
         curves.lightcurve(NUMBERS[20]).load()
+
+
+def test_what_is_the_same_for_all_objects_is_read_once(tmp_path, monkeypatch):
+    """After the first, each light curve costs one read per array and nothing else."""
+    _write(tmp_path)
+    counted = Counted(open_storage(str(tmp_path)))
+    monkeypatch.setattr("aggrade.lightcurves.open_storage", lambda *_: counted)
+    curves = LightCurves("anything")
+    curves.lightcurve(NUMBERS[0]).load()
+    before = Counter(counted.counts)
+    curves.lightcurve(NUMBERS[30]).load()
+    sent = counted.counts - before
+    assert {kind: count for kind, count in sent.items() if kind != "bytes_read"} == {"GET": 3}
 
 
 def test_a_root_without_light_curves_says_what_lies_there(tmp_path):
