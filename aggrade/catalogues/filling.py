@@ -1,0 +1,186 @@
+"""What one task of a population does: read some epochs, match them, and write every chunk that holds them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
+
+from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES
+from aggrade.catalogues.loading import EpochSources, load_epoch
+from aggrade.catalogues.matching import match_epoch
+from aggrade.catalogues.objects import ObjectTable
+from aggrade.commit import PieceReceipt
+from aggrade.commit.documents import dims_of, key_of, shape_of, unit_of, units_in
+from aggrade.errors import Conflict, Damaged, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from aggrade.catalogues.loading import How
+    from aggrade.catalogues.planning import FilledEpoch, FilledPiece
+    from aggrade.commit import Document, Writer, WrittenObject
+    from aggrade.storage import Storage
+
+__all__ = ["fill_piece", "read_array", "read_objects", "write_objects"]
+
+_SECONDS_PER_DAY = 86400.0
+
+
+def fill_piece(
+    how: How, storage_options: Mapping[str, Any] | None, writer: Writer, piece: FilledPiece
+) -> PieceReceipt:
+    """Write every chunk of a piece's epochs, a chunk's worth of epochs at a time.
+
+    Parameters
+    ----------
+    how
+        How catalogues are read and matched.
+    storage_options
+        For reading the catalogues, as `s3fs.S3FileSystem` takes them.
+    writer
+        Of the open transaction.
+    piece
+        What to write.
+
+    Returns
+    -------
+    PieceReceipt
+        With the counts of `aggrade.catalogues.matching.Matched` per epoch.
+
+    Raises
+    ------
+    Conflict
+        If a catalogue is not the one that was looked at.
+    """
+    objects = _kept_objects(_Objects(writer.storage.url, piece.objects_digest, writer))
+    unit = max(_unit(writer.documents[name]) for name in DATA if name in writer.documents)
+    written: list[WrittenObject] = []
+    counts: dict[str, dict[str, int]] = {}
+    for _, chunk in groupby(piece.epochs, key=lambda epoch: epoch.index // unit):
+        epochs = list(chunk)
+        block = _Block(writer.documents, piece.measurements, len(epochs))
+        for place, epoch in enumerate(epochs):
+            counts[epoch.report.key] = _fill(block, place, epoch, objects, how, storage_options)
+        for name, values in block.arrays.items():
+            written += writer.write(name, block.region(name, epochs[0].index), values)
+    return PieceReceipt(digest=piece.digest, written=tuple(written), details={"epochs": counts})
+
+
+def _unit(document: Document) -> int:
+    return unit_of(document)[dims_of(document).index("epoch")]
+
+
+class _Block:
+    """The cells of some neighbouring epochs, all objects, in memory."""
+
+    def __init__(self, documents: Mapping[str, Document], measurements: Sequence[str], epochs: int) -> None:
+        self.documents = documents
+        self.measurements = tuple(measurements)
+        self.epochs = epochs
+        fills = {"lightcurves": np.float32(np.nan), "status": np.uint8(0), "time_offset": np.float64(np.nan)}
+        self.arrays: dict[str, NDArray[Any]] = {
+            name: np.full((*shape_of(documents[name])[:-1], epochs), fills[name])
+            for name in DATA
+            if name in documents
+        }
+
+    def region(self, name: str, first: int) -> tuple[slice, ...]:
+        """Return where the array lies in the store."""
+        sizes = shape_of(self.documents[name])[:-1]
+        return (*(slice(0, size) for size in sizes), slice(first, first + self.epochs))
+
+
+def _fill(
+    block: _Block,
+    place: int,
+    epoch: FilledEpoch,
+    objects: ObjectTable,
+    how: How,
+    storage_options: Mapping[str, Any] | None,
+) -> dict[str, int]:
+    """Put one epoch's cells into the block; return what became of its rows."""
+    report = epoch.report
+    loaded = load_epoch(EpochSources(key=report.key, sources=report.sources), how, storage_options)
+    if loaded.digest != report.digest:
+        where = ", ".join(source.url for source in report.sources)
+        fix = "wait until the delivery is complete, then run it again"
+        raise Conflict(Problem(where, "other rows than a moment ago", "the same", fix, "catalogue-changed"))
+    matched = match_epoch(loaded.catalogue, objects, how.spec, how.match, by_id=how.by_id)
+    catalogue = loaded.catalogue
+    for column, (rows, found) in enumerate(matched.cells):
+        band = block.measurements.index(catalogue.measurements[column])
+        block.arrays["lightcurves"][found, band, 0, place] = catalogue.value[rows, column]
+        block.arrays["lightcurves"][found, band, 1, place] = catalogue.error[rows, column]
+        block.arrays["status"][found, band, place] = catalogue.status[rows, column]
+        if "time_offset" in block.arrays:
+            offset = (catalogue.time[rows, column] - report.time) * _SECONDS_PER_DAY
+            block.arrays["time_offset"][found, band, place] = offset
+    return matched.counts
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """The object table of one store, by its place and content."""
+
+    url: str
+    digest: str
+    writer: Writer = field(compare=False)
+
+
+@functools.lru_cache(2)
+def _kept_objects(where: _Objects) -> ObjectTable:
+    """Read the object table once per process, published or not, and make sure that it is the planned one."""
+    table = read_objects(where.writer.storage, where.writer.documents)
+    if table.digest != where.digest:
+        found = f"an object table with digest {table.digest}"
+        raise Damaged(Problem(where.url, found, f"digest {where.digest}", "run it again", "objects-differ"))
+    return table
+
+
+def read_objects(storage: Storage, documents: Mapping[str, Document]) -> ObjectTable:
+    """Read the object table of a store, or of one that is just being made.
+
+    Raises
+    ------
+    Damaged
+        If a chunk of it is missing.
+    """
+    ids, ra, dec, index = (read_array(storage, name, documents[name]) for name in OBJECT_VARIABLES)
+    return ObjectTable(ids if ids.dtype.kind == "i" else np.array(ids.tolist(), np.str_), ra, dec, index)
+
+
+def read_array(storage: Storage, name: str, document: Document) -> NDArray[Any]:
+    """Read one array whole by its document, whether or not the store shows it yet.
+
+    Raises
+    ------
+    Damaged
+        If a chunk is missing.
+    """
+    held: dict[str, Any] = {f"{name}/zarr.json": Buffer.from_bytes(json.dumps(document).encode())}
+    for index in units_in(document, tuple((0, size) for size in shape_of(document))):
+        key = key_of(name, document, index)
+        stored = storage.read(key)
+        if stored is None:
+            raise Damaged(
+                Problem(f"{storage.url}/{key}", "nothing", "a chunk", "verify the store", "chunk-missing")
+            )
+        held[key] = Buffer.from_bytes(stored.data)
+    return np.asarray(zarr.open_array(MemoryStore(held), path=name, mode="r")[...])
+
+
+def write_objects(writer: Writer, objects: ObjectTable) -> Iterable[WrittenObject]:
+    """Write the object table, before any piece needs it."""
+    ids = objects.ids.astype(np.dtypes.StringDType()) if objects.ids.dtype.kind == "U" else objects.ids
+    for name, values in zip(OBJECT_VARIABLES, (ids, objects.ra, objects.dec, objects.healpix), strict=True):
+        yield from writer.write(name, (slice(0, len(objects)),), values)

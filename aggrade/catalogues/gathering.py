@@ -1,0 +1,113 @@
+"""Building an object table from catalogues: the union of ids, or clusters of positions.
+
+Positions are gathered as whole numbers (unit vectors in steps of 2⁻⁴², 5·10⁻⁸ arcsec), whose sums are exact, so
+that the table is the same whatever the order of the files and however the work was divided. Without ids,
+positions are first gathered in HEALPix pixels much smaller than the radius; pixels whose mean positions are
+linked by steps of at most the radius are one object (friends of friends), at the mean of all its positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from aggrade.catalogues.epochs import NOT_OBSERVED, EpochCatalogue
+from aggrade.catalogues.ids import alike
+from aggrade.catalogues.objects import ObjectTable, object_table
+from aggrade.catalogues.positions import HEALPIX_ORDER, chord, degrees_of, healpix, unit_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from aggrade.catalogues.spec import MatchSpec
+
+__all__ = ["Gathered", "clustered", "gather", "union", "united"]
+
+_STEP = float(1 << 42)
+_PIXELS_PER_RADIUS = 8
+_PIXEL_ARCSEC = 58.6 * 3600
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Where rows of one id, or of one small pixel, lie.
+
+    Parameters
+    ----------
+    keys
+        (key,) ids, or int64 pixels; sorted, each once.
+    sums
+        (key, 3) int64: sum of the unit vectors of its rows that have a position, in steps of 2⁻⁴².
+    counts
+        (key,) int64: how many rows that were.
+    """
+
+    keys: NDArray[Any]
+    sums: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def _pixel_order(radius_arcsec: float) -> int:
+    wanted = np.log2(_PIXEL_ARCSEC * _PIXELS_PER_RADIUS / radius_arcsec)
+    return int(np.clip(np.ceil(wanted), 0, HEALPIX_ORDER))
+
+
+def gather(catalogue: EpochCatalogue, match: MatchSpec, *, by_id: bool) -> Gathered:
+    """Gather the rows of one epoch that say something."""
+    says = (catalogue.status != NOT_OBSERVED).any(axis=1)
+    rows = np.flatnonzero(says)
+    ra, dec = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    if catalogue.ra is not None and catalogue.dec is not None:
+        ra, dec = catalogue.ra[rows], catalogue.dec[rows]
+    placed = np.isfinite(ra) & np.isfinite(dec)
+    vectors = np.zeros((len(rows), 3), np.int64)
+    vectors[placed] = np.rint(unit_vectors(ra[placed], dec[placed]) * _STEP)
+    if by_id:
+        assert catalogue.ids is not None, "rows that are matched by id have one"
+        keys = catalogue.ids[rows]
+    else:
+        keys = healpix(ra, dec, _pixel_order(match.radius_arcsec))
+    return _summed(keys, vectors, placed.astype(np.int64))
+
+
+def _summed(keys: NDArray[Any], sums: NDArray[np.int64], counts: NDArray[np.int64]) -> Gathered:
+    order = np.argsort(keys, kind="stable")
+    known, first = np.unique(keys[order], return_index=True)
+    if not len(known):
+        return Gathered(known, sums[:0], counts[:0])
+    return Gathered(known, np.add.reduceat(sums[order], first, axis=0), np.add.reduceat(counts[order], first))
+
+
+def united(several: Iterable[Gathered]) -> Gathered:
+    """Put what was gathered in several places together; the order does not matter."""
+    parts = list(several)
+    keys = np.concatenate(alike([part.keys for part in parts if len(part.keys)]) or [np.zeros(0, np.int64)])
+    return _summed(
+        keys, np.concatenate([part.sums for part in parts]), np.concatenate([part.counts for part in parts])
+    )
+
+
+def union(gathered: Gathered, where: str) -> ObjectTable:
+    """Return the table of every id that occurs, each at the mean of its positions."""
+    ra, dec = degrees_of(gathered.sums.astype(np.float64))
+    lost = gathered.counts == 0
+    ra[lost] = dec[lost] = np.nan
+    return object_table(gathered.keys, ra, dec, where)
+
+
+def clustered(gathered: Gathered, match: MatchSpec, where: str) -> ObjectTable:
+    """Return the table of the clusters of positions; an object's id is its HEALPix index of order 29."""
+    vectors = gathered.sums / np.linalg.norm(gathered.sums.astype(np.float64), axis=1, keepdims=True)
+    pairs = cKDTree(vectors).query_pairs(chord(match.radius_arcsec), output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(vectors),) * 2)
+    _, cluster = connected_components(links, directed=False)
+    objects = _summed(cluster, gathered.sums, gathered.counts)
+    ra, dec = degrees_of(objects.sums.astype(np.float64))
+    return object_table(healpix(ra, dec), ra, dec, where)

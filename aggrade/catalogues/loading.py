@@ -1,0 +1,159 @@
+"""From files to whole epochs: read, interpret, put together."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.catalogues.epochs import EpochCatalogue, content_digest, merged
+from aggrade.catalogues.finding import Source, content_mark, read_source
+from aggrade.catalogues.interpreting import Interpreted, interpret
+from aggrade.catalogues.reading import read_table
+from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, spec_digest
+from aggrade.catalogues.tables import Wanted
+from aggrade.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["Epoch", "EpochSources", "How", "Loaded", "digest_of", "load_epoch", "load_file", "mark_of"]
+
+_FILES_KEPT = 2
+
+
+class How(BaseModel):
+    """How catalogues are read and matched: what every worker needs to know beside the files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: CatalogueSpec = Field(description="What the columns mean.")
+    match: MatchSpec = Field(description="How rows find their objects.")
+
+    @property
+    def by_id(self) -> bool:
+        """Whether rows are matched by id."""
+        return self.match.by_id(self.spec)
+
+    @property
+    def digest(self) -> str:
+        """Digest of both."""
+        return spec_digest(self.spec, self.match)
+
+
+class EpochSources(BaseModel):
+    """One epoch and the files it lies in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(description="The epoch's key.")
+    sources: tuple[Source, ...] = Field(description="Its files, sorted by where they lie.")
+
+
+class Loaded(NamedTuple):
+    """One file, read and interpreted, with the mark of its content."""
+
+    interpreted: Interpreted
+    mark: str
+
+
+def load_file(source: Source, how: How, storage_options: Mapping[str, Any] | None) -> Loaded:
+    """Read and interpret one file; what is wrong with it is in the result.
+
+    The last few files are kept, so that the epochs of one file do not each read it again.
+
+    Raises
+    ------
+    Unavailable
+        If the store does not answer.
+    Conflict
+        If the file changed since it was found.
+    """
+    reading = _Reading(source, how.model_dump_json(), repr(storage_options), how, storage_options)
+    return _recent(reading) if how.spec.epoch.filename is None else _load(reading)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    source: Source
+    how_text: str
+    options_text: str
+    how: How = field(compare=False)
+    options: Mapping[str, Any] | None = field(compare=False)
+
+
+def _load(reading: _Reading) -> Loaded:
+    source, how = reading.source, reading.how
+    data = read_source(source, reading.options)
+    mark = content_mark(source, data)
+    try:
+        table = read_table(data, source.key, Wanted(how.spec.numbers, how.spec.labels))
+    except BadInput as error:
+        return Loaded(Interpreted((), (), error.problems), mark)
+    return Loaded(interpret(table, source.key, how.spec, by_id=how.by_id), mark)
+
+
+_recent = functools.lru_cache(_FILES_KEPT)(_load)
+
+
+class Epoch(NamedTuple):
+    """One epoch of all its files, with the digest and the mark of its content."""
+
+    catalogue: EpochCatalogue
+    digest: str
+    mark: str
+
+
+def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any] | None) -> Epoch:
+    """Read one epoch from all its files.
+
+    Raises
+    ------
+    BadInput
+        If any of them is wrong.
+    """
+    loaded = [load_file(source, how, storage_options) for source in epoch.sources]
+    problems: list[Problem] = [problem for each in loaded for problem in each.interpreted.problems]
+    parts = [part for each in loaded for part in each.interpreted.epochs if part.key == epoch.key]
+    problems += _disagreements(epoch, parts)
+    if problems or not parts:
+        raise BadInput(*problems or [_vanished(epoch)])
+    catalogue = merged(parts, tuple(how.spec.measurements))
+    mark = mark_of([each.mark for each in loaded], how) if how.spec.epoch.filename is not None else ""
+    return Epoch(catalogue, digest_of([content_digest(part) for part in parts], how), mark)
+
+
+def _disagreements(epoch: EpochSources, parts: Sequence[EpochCatalogue]) -> Iterator[Problem]:
+    """Yield what the files of one epoch contradict each other in."""
+    where = ", ".join(source.key for source in epoch.sources)
+    filters = sorted({part.filter for part in parts if part.filter})
+    if len(filters) > 1:
+        fix = "leave 'filter' out and name the measurements by their filter"
+        yield Problem(
+            where, f"filters {', '.join(filters)} in epoch {epoch.key}", "one filter per epoch", fix, "filter"
+        )
+    units = {pair for part in parts for pair in zip(part.measurements, part.units, strict=True)}
+    for name in sorted({name for name, _ in units if sum(name == other for other, _ in units) > 1}):
+        told = f"units {', '.join(sorted(str(unit) for other, unit in units if other == name))} of measurement {name}"
+        yield Problem(
+            where, told, "one unit", "deliver all files in one unit, or split the measurement", "unit"
+        )
+
+
+def _vanished(epoch: EpochSources) -> Problem:
+    where = ", ".join(source.key for source in epoch.sources)
+    return Problem(where, f"no rows of epoch {epoch.key}", "some", "run it again", "epoch-gone")
+
+
+def digest_of(parts: Iterable[str], how: How) -> str:
+    """Return an epoch's digest from those of its files; their order counts only where the first row wins."""
+    ordered = list(parts) if how.spec.duplicates == "first" else sorted(parts)
+    return hashlib.sha256("\0".join([how.digest, *ordered]).encode()).hexdigest()
+
+
+def mark_of(marks: Iterable[str], how: How) -> str:
+    """Return an epoch's mark from those of its files."""
+    return hashlib.sha256("\0".join([how.digest, *sorted(marks)]).encode()).hexdigest()
