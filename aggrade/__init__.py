@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from aggrade.append_plan import AppendPlan
     from aggrade.appending import append
     from aggrade.backups import list_backups, prune_backups
+    from aggrade.catalogues.planning import PopulatePlan
+    from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, Measurement
     from aggrade.errors import AggradeError, BadInput, Conflict, Damaged, Problem, Refused, Unavailable
     from aggrade.lightcurves import LightCurves
     from aggrade.opening import open_windows
+    from aggrade.populating import populate
     from aggrade.receipt import Receipt
     from aggrade.rechunking import RechunkPlan, rechunk
     from aggrade.recovering import recover
@@ -27,6 +30,8 @@ _HOMES = {
     "aggrade.append_plan": ("AppendPlan",),
     "aggrade.appending": ("append",),
     "aggrade.backups": ("list_backups", "prune_backups"),
+    "aggrade.catalogues.planning": ("PopulatePlan",),
+    "aggrade.catalogues.spec": ("CatalogueSpec", "MatchSpec", "Measurement"),
     "aggrade.errors": (
         "AggradeError",
         "BadInput",
@@ -38,6 +43,7 @@ _HOMES = {
     ),
     "aggrade.lightcurves": ("LightCurves",),
     "aggrade.opening": ("open_windows",),
+    "aggrade.populating": ("populate",),
     "aggrade.receipt": ("Receipt",),
     "aggrade.rechunking": ("RechunkPlan", "rechunk"),
     "aggrade.recovering": ("recover",),
@@ -49,9 +55,13 @@ __all__ = [
     "AggradeError",
     "AppendPlan",
     "BadInput",
+    "CatalogueSpec",
     "Conflict",
     "Damaged",
     "LightCurves",
+    "MatchSpec",
+    "Measurement",
+    "PopulatePlan",
     "Problem",
     "Receipt",
     "RechunkPlan",
@@ -61,6 +71,7 @@ __all__ = [
     "append",
     "list_backups",
     "open_windows",
+    "populate",
     "prune_backups",
     "rechunk",
     "recover",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.documents import dims_of, resized, shape_of, unit_of
+from aggrade.commit.documents import asked_sizes, dims_of, resized, shape_of, unit_of
 from aggrade.commit.plan import BackupKind, Base, CommitPlan, Layer, Region
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
@@ -85,39 +85,37 @@ def default_layout(
     """
     inner: dict[str, Any] = {}
     outer: dict[str, Any] = {}
-    for name, variable in dataset.variables.items():
-        sizes = {str(d): int(size) for d, size in variable.sizes.items()}
-        chunk, shard = _unit(variable, sizes, dim, grow)
-        asked = {d: size for d, size in chunks.items() if d in sizes and not isinstance(size, tuple | list)}
-        inner[str(name)] = tuple(chunks.get(str(name), tuple({**chunk, **asked}.values())))
-        if str(name) in shards or set(shards) & set(sizes):
-            wanted = {**shard, **{d: size for d, size in shards.items() if d in sizes}}
-            outer[str(name)] = tuple(shards.get(str(name), tuple(wanted.values())))
-        elif shard != chunk and not asked and str(name) not in chunks:
-            outer[str(name)] = tuple(shard.values())
+    for key, variable in dataset.variables.items():
+        name, dims = str(key), [str(d) for d in variable.dims]
+        chunk, shard = _unit(variable, dict(zip(dims, variable.shape, strict=True)), dim, grow)
+        inner[name] = asked_sizes(name, dims, chunks, chunk)
+        if name in shards or set(shards) & set(dims):
+            outer[name] = asked_sizes(name, dims, shards, inner[name])
+        elif shard != chunk == inner[name]:
+            outer[name] = shard
     return inner, outer
 
 
 def _unit(
     variable: xr.Variable, sizes: dict[str, int], dim: str, grow: Sequence[str]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the inner chunk and the shard of one variable, by dimension."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the inner chunk and the shard of one variable."""
     chunk = {d: max(1, size) for d, size in sizes.items()}
+    growing = next((d for d in sizes if d in grow and d != dim), None)
     if dim not in sizes:
-        return chunk, chunk
+        chunk |= {growing: 1024} if growing else {}
+        return tuple(chunk.values()), tuple(chunk.values())
     row = variable.dtype.itemsize * int(np.prod([size for d, size in sizes.items() if d != dim] or [1]))
-    growing = next((d for d in sizes if d in grow), None)
     if row <= _SMALL_ROW:
-        rows = max(1, _SHARED_ROWS if growing is None else _SHARED_ROWS // 32)
-        small = {dim: rows} if growing is None else {dim: rows, growing: 256}
-        return {**chunk, **small}, {**chunk, **small}
+        chunk |= {dim: _SHARED_ROWS} if growing is None else {dim: _SHARED_ROWS // 32, growing: 256}
+        return tuple(chunk.values()), tuple(chunk.values())
     chunk[dim] = 1
-    if growing is None:
-        return chunk, chunk
-    each = max(1, row // max(1, sizes[growing]))
-    chunk[growing] = int(np.clip(_INNER_BYTES // each, 1, 8))
-    per_shard = int(np.clip(_SHARD_BYTES // (each * chunk[growing]), 1, 64))
-    return chunk, {**chunk, growing: chunk[growing] * per_shard}
+    shard = dict(chunk)
+    if growing is not None:
+        each = max(1, row // max(1, sizes[growing]))
+        chunk[growing] = int(np.clip(_INNER_BYTES // each, 1, 8))
+        shard[growing] = chunk[growing] * int(np.clip(_SHARD_BYTES // (each * chunk[growing]), 1, 64))
+    return tuple(chunk.values()), tuple(shard.values())
 
 
 def is_superseded(snapshot: Snapshot | None, index: int) -> bool:

@@ -22,7 +22,7 @@ from aggrade.commit import (
     read_snapshot,
 )
 from aggrade.commit.documents import dims_of, storable, unit_of
-from aggrade.encoding import blocks_of, encode, layer_digest
+from aggrade.encoding import blocks_of, encode, encodings, layer_digest
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import Asked, problems_of
 from aggrade.layout import store_for
@@ -197,6 +197,7 @@ class _Append:
         self.dataset = dataset
         self.chunks, self.shards = chunks, shards
         self.documents = self._documents()
+        self.encodings = encodings(self.documents)
 
     def _documents(self) -> dict[str, Document]:
         if self.filled is not None:
@@ -207,9 +208,9 @@ class _Append:
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         """Check everything, then plan."""
         stored = self.filled.dataset(self.storage) if self.filled else None
-        asked = Asked(self.dataset, self.dim, self.grow, self.documents, stored, self.chunks, self.shards)
-        raise_all(problems_of(asked))
-        self.variables = encode(self.dataset, self.documents)
+        about = (self.documents, self.encodings, stored, self.chunks, self.shards)
+        raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
+        self.variables = encode(self.dataset, self.encodings)
         content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
         self.labels = [str(label) for label in self.dataset[self.dim].values]
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}

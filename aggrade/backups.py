@@ -33,7 +33,7 @@ def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None
 
 
 def prune_backups(
-    store: str, keep: int = 10, *, storage_options: Mapping[str, Any] | None = None
+    store: str, keep: int = 10, *, dry_run: bool = False, storage_options: Mapping[str, Any] | None = None
 ) -> list[Manifest]:
     """Delete all but the newest backups of each store.
 
@@ -45,13 +45,15 @@ def prune_backups(
         A dataset root, or one Zarr store.
     keep
         How many to keep per store, at least 0.
+    dry_run
+        Only return what would be deleted.
     storage_options
         As `s3fs.S3FileSystem` takes them.
 
     Returns
     -------
     list of Manifest
-        What was deleted.
+        What was deleted, or would be.
 
     Raises
     ------
@@ -60,16 +62,22 @@ def prune_backups(
     """
     if keep < 0:
         raise BadInput(Problem("keep", str(keep), "0 or more", "say how many backups to keep", "keep"))
-    return [manifest for storage in open_stores(store, storage_options) for manifest in _prune(storage, keep)]
+    doomed = [(storage, _doomed(storage, keep)) for storage in open_stores(store, storage_options)]
+    if not dry_run:
+        for storage, old in doomed:
+            _delete(storage, old)
+    return [manifest for _, old in doomed for manifest in old]
 
 
-def _prune(storage: Storage, keep: int) -> list[Manifest]:
+def _doomed(storage: Storage, keep: int) -> list[Manifest]:
     intent = read_intent(storage)
     needed = intent[0].journal.backup if intent is not None and intent[0].journal else None
     there = manifests(storage)
-    doomed = [manifest for manifest in there[: max(0, len(there) - keep)] if manifest.id != needed]
+    return [manifest for manifest in there[: max(0, len(there) - keep)] if manifest.id != needed]
+
+
+def _delete(storage: Storage, old: list[Manifest]) -> None:
     backups = backups_beside(storage)
-    for manifest in doomed:
+    for manifest in old:
         backups.delete([info.key for info in backups.list(f"{manifest.id}/")])
-    _log.info("pruned %d of %d backups of %s", len(doomed), len(there), storage.url)
-    return doomed
+    _log.info("pruned %d backups of %s", len(old), storage.url)

@@ -53,22 +53,21 @@ def encodings(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
     }
 
 
-def encode(dataset: xr.Dataset, documents: Mapping[str, Document]) -> dict[str, xr.Variable]:
+def encode(dataset: xr.Dataset, known: Mapping[str, Mapping[str, Any]]) -> dict[str, xr.Variable]:
     """Return every variable of `dataset` as the store holds it, lazily where it is lazy.
 
     Parameters
     ----------
     dataset
         Decoded data.
-    documents
-        Array documents of the store; each variable of `dataset` has one.
+    known
+        The store's `encodings`, with one entry for each variable of `dataset`.
 
     Returns
     -------
     dict
         Name → variable in the array's own dtype.
     """
-    known = encodings(documents)
     return {
         str(name): _encode(variable, str(name), known[str(name)])
         for name, variable in dataset.variables.items()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.commit.documents import dims_of, shape_of, storable, unit_of
-from aggrade.encoding import changed_values, encodings
+from aggrade.commit.documents import asked_sizes, dims_of, shape_of, storable, unit_of
+from aggrade.encoding import changed_values
 from aggrade.errors import Problem
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Asked:
         Dimensions that may be longer than the store's.
     documents
         The store's array documents; on create, those it will get.
+    encodings
+        Name of each array → its CF encoding (`aggrade.encoding.encodings`).
     stored
         The store's own lazy dataset; None on create.
     chunks, shards
@@ -54,6 +56,7 @@ class Asked:
     dim: str
     grow: tuple[str, ...]
     documents: Mapping[str, Document]
+    encodings: Mapping[str, Mapping[str, Any]]
     stored: xr.Dataset | None = None
     chunks: Mapping[str, Any] = field(default_factory=dict)
     shards: Mapping[str, Any] = field(default_factory=dict)
@@ -186,7 +189,7 @@ def rates_match(asked: Asked) -> Iterator[Problem]:
 
 def values_come_back(asked: Asked) -> Iterator[Problem]:
     """Demand that every value decodes to what was handed over: no overflow, rounding, re-based time."""
-    known = encodings(asked.documents)
+    known = asked.encodings
     for name, variable in asked.known.items():
         if not _castable(variable, known[name]):
             found, expected = f"dtype {variable.dtype}", f"{known[name].get('dtype')}"
@@ -209,7 +212,7 @@ def chunks_match(asked: Asked) -> Iterator[Problem]:
     for what, wanted in (("chunks", asked.chunks), ("shards", asked.shards)):
         for name, document in asked.documents.items():
             there = _inner(document) if what == "chunks" else unit_of(document)
-            asks = _wanted(wanted, name, dims_of(document), there)
+            asks = asked_sizes(name, dims_of(document), wanted, there)
             if asks != there:
                 found, expected = f"{what} of {asks}", f"{there}, as in the store"
                 fix = "leave it out, or rechunk the store: aggrade rechunk"
@@ -221,14 +224,6 @@ def _inner(document: Document) -> tuple[int, ...]:
         if codec["name"] == "sharding_indexed":
             return tuple(codec["configuration"]["chunk_shape"])
     return unit_of(document)
-
-
-def _wanted(
-    wanted: Mapping[str, Any], name: str, dims: tuple[str, ...], default: tuple[int, ...]
-) -> tuple[int, ...]:
-    if name in wanted and not isinstance(wanted[name], int):
-        return tuple(wanted[name])
-    return tuple(int(wanted.get(dim, size)) for dim, size in zip(dims, default, strict=True))
 
 
 def _castable(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:

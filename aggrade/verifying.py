@@ -15,9 +15,10 @@ from aggrade.appending import STAMPS
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.documents import dims_of, shape_of
 from aggrade.commit.snapshot import ROOT
-from aggrade.encoding import encode, layer_digest
+from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.layout import open_stores
+from aggrade.rechunking.checking import copy_problems
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
         return
     yield from _documents(storage, snapshot, checked)
     yield from _layers(storage, snapshot, checked)
+    yield from copy_problems(storage, snapshot)
 
 
 def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
@@ -122,7 +124,8 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     dim = snapshot.mark.get("dim")
     if dim is None:
         return
-    labels = [str(label) for label in snapshot.dataset(storage)[dim].values]
+    dataset = snapshot.dataset(storage, decoded=False)
+    labels = [str(label) for label in dataset[dim].values]
     gone = set(snapshot.mark.get("superseded", []))
     live = [label for index, label in enumerate(labels) if index not in gone]
     records = {record.label: record for record in layers_of(storage)}
@@ -136,11 +139,15 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     for record in records.values():
         checked["layers"] += 1
         if record.label in labels:
-            yield from _layer(storage, snapshot, record, labels, checked)
+            yield from _layer(storage, (snapshot, dataset), record, labels, checked)
 
 
 def _layer(
-    storage: Storage, snapshot: Snapshot, record: LayerRecord, labels: list[str], checked: Counter[str]
+    storage: Storage,
+    state: tuple[Snapshot, xr.Dataset],
+    record: LayerRecord,
+    labels: list[str],
+    checked: Counter[str],
 ) -> Iterator[str]:
     where = f"{storage.url}: layer {record.label!r}"
     if record.index >= len(labels) or labels[record.index] != record.label:
@@ -154,11 +161,7 @@ def _layer(
         yield f"{where} misses {len(missing)} objects, such as {missing[0]}; restore."
     elif digest != record.objects_sha256:
         yield f"{where}: its objects are not the bytes that were written; restore."
-    elif (
-        receipt is not None
-        and receipt.kind == "append"
-        and _content(storage, snapshot, record) != record.digest
-    ):
+    elif receipt is not None and receipt.kind == "append" and _content(*state, record) != record.digest:
         yield f"{where}: its content is not what was appended; restore."
 
 
@@ -178,18 +181,21 @@ def _sha256(storage: Storage, key: str) -> str | None:
     return None if stored is None else hashlib.sha256(stored.data).hexdigest()
 
 
-def _content(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> str | None:
+def _content(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> str | None:
     """Return the digest of a layer's content as it lies there; None if it can't be decoded."""
     try:
-        return layer_digest(_row(snapshot.dataset(storage), snapshot, record), snapshot.mark["dim"], 0)
+        return layer_digest(_row(snapshot, dataset, record), snapshot.mark["dim"], 0)
     except (RuntimeError, ValueError) as error:
-        _log.warning("layer %s of %s can't be decoded: %s", record.label, storage.url, error)
+        _log.warning("layer %s can't be decoded: %s", record.label, error)
         return None
 
 
-def _row(dataset: xr.Dataset, snapshot: Snapshot, record: LayerRecord) -> dict[str, xr.Variable]:
+def _row(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
     dim = snapshot.mark["dim"]
     own = {name: slice(0, size) for name, size in record.sizes.items() if name in dataset.dims}
     row = dataset.isel({dim: slice(record.index, record.index + 1), **own})
-    encoded = encode(row.drop_vars([name for name in STAMPS if name in row.variables]), snapshot.documents)
-    return {name: variable for name, variable in encoded.items() if dim in variable.dims}
+    return {
+        str(name): row.variables[name]
+        for name in row.variables
+        if dim in row[name].dims and name not in STAMPS
+    }

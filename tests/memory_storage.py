@@ -76,7 +76,9 @@ class MemoryStorage:
         def effect() -> ObjectInfo:
             found = self.world.objects.get(self._at(key))
             if (found[1] if found else None) != replacing:
-                raise ConditionFailed(Problem(key, "another object", "the condition", "plan again", "condition"))
+                raise ConditionFailed(
+                    Problem(key, "another object", "the condition", "plan again", "condition")
+                )
             etag = self.world.mark(data)
             self.world.objects[self._at(key)] = (data, etag)
             return ObjectInfo(key, len(data), etag)

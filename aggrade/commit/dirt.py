@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import Storage
 
-__all__ = ["left_dirty", "left_overs", "still_dirty", "uncovered"]
+__all__ = ["left_dirty", "left_overs", "still_dirty", "twins", "uncovered"]
 
 
 def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
@@ -31,6 +31,20 @@ def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
             if index is not None and _holds(target, index):
                 found[info.key] = info.etag
     return found
+
+
+def twins(keys: Iterable[str], dirty: Iterable[Target], content: str) -> frozenset[str]:
+    """Return those keys at which nobody ever meant to write anything else than `content`.
+
+    What lies there may stay if it is what would be written: whoever comes late brings the same.
+    """
+    others = [target for target in dirty if not content or target.content != content]
+    return frozenset(key for key in keys if not any(_holds_key(target, key) for target in others))
+
+
+def _holds_key(target: Target, key: str) -> bool:
+    index = index_of(target.variable, target.document, key)
+    return index is not None and _holds(target, index)
 
 
 def _common_prefix(target: Target) -> str:
@@ -101,18 +115,30 @@ def _is_inside(target: Target, document: Document | None) -> bool:
 
 
 def still_dirty(dirty: Iterable[Target], documents: Mapping[str, Document]) -> tuple[Target, ...]:
-    """Return those dirty regions that a commit has not covered whole, since they reach beyond its grid."""
+    """Return what of the dirty regions a commit has not covered: their objects beyond its grid."""
     kept: list[Target] = []
     for target in dirty:
-        if target not in kept and not _is_covered(target, documents.get(target.variable)):
-            kept.append(target)
+        for part in _beyond(target, documents.get(target.variable)):
+            if part not in kept:
+                kept.append(part)
     return tuple(kept)
 
 
-def _is_covered(target: Target, document: Document | None) -> bool:
+def _beyond(target: Target, document: Document | None) -> Iterator[Target]:
+    """Cut off what lies within the grid; the rest falls into one box per dimension at most."""
     if document is None or document["chunk_key_encoding"] != target.key_encoding:
-        return False
-    return all(last < count for last, count in zip(_last(target), grid_of(document), strict=False))
+        yield target
+        return
+    bounds = list(target.bounds)
+    for axis, (count, unit) in enumerate(zip(grid_of(document), target.unit, strict=True)):
+        start, stop = bounds[axis]
+        edge = count * unit
+        if stop > edge:
+            outside = [*bounds[:axis], (max(start, edge), stop), *bounds[axis + 1 :]]
+            yield target.model_copy(update={"bounds": tuple(outside)})
+        bounds[axis] = (start, min(stop, edge))
+        if bounds[axis][1] <= start:
+            return
 
 
 def _last(target: Target) -> tuple[int, ...]:

@@ -258,20 +258,24 @@ class Lease:
 
     def stop(self) -> None:
         """End the heartbeat without releasing: what a killed process does."""
-        self._done.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        with self._lock:
+            self._done.set()
 
     def _write(self, intent: Intent) -> None:
         started = time.monotonic()
         self._etag = _swap(self._storage, intent, self._etag)
         self._intent, self._renewed = intent, started
 
+    def _beat(self) -> None:
+        with self._lock:
+            if not self._done.is_set():
+                self.record()
+
     def _keep_beating(self) -> None:
         pause = self._intent.lease_seconds / _BEATS_PER_LEASE
         while not self._done.wait(pause):
             try:
-                self.record()
+                self._beat()
             except Conflict as error:
                 self._lost = str(error)
                 return

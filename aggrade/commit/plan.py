@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +63,7 @@ class Target(_Frozen):
     bounds: tuple[tuple[int, int], ...]
     unit: tuple[int, ...]
     key_encoding: dict[str, Any]
+    content: str = Field(default="", description="Digest of the layers that were to be written there.")
 
     @property
     def document(self) -> Document:
@@ -116,6 +119,12 @@ class CommitPlan(_Frozen):
     layers: tuple[Layer, ...] = ()
     backup: BackupKind = "touched"
 
+    @property
+    def content(self) -> str:
+        """Digest of the layers: two plans that bear the same one write the same values in the same place."""
+        layers = json.dumps([[layer.label, layer.index, layer.digest] for layer in self.layers])
+        return hashlib.sha256(layers.encode()).hexdigest() if self.layers else ""
+
     def targets(self) -> tuple[Target, ...]:
         """Return the regions with all that their keys follow from."""
         return tuple(
@@ -124,6 +133,7 @@ class CommitPlan(_Frozen):
                 bounds=region.bounds,
                 unit=tuple(self.documents[region.variable]["chunk_grid"]["configuration"]["chunk_shape"]),
                 key_encoding=self.documents[region.variable]["chunk_key_encoding"],
+                content=self.content,
             )
             for region in self.regions
         )

@@ -172,10 +172,11 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
         Whether somebody's compare-and-swap on the root may still be under way.
     """
     intent = lease.intent
-    root = _fence(storage, intent.write_id) if fence else read_snapshot(storage)
+    before = read_snapshot(storage)
+    root = _fence(storage, intent.write_id) if fence else before
     if root is not None and root.write_id == intent.write_id:
         return _roll_forward(storage, lease, root)
-    targets = intent.journal.targets if intent.journal else ()
+    targets = () if _is_void(intent, before) else intent.journal.targets if intent.journal else ()
     documents: dict[str, Document] = root.documents if root else {}
     touched = {
         target.variable: documents[target.variable] for target in targets if target.variable in documents
@@ -184,6 +185,18 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
     lease.release(dirty=(*intent.dirty, *left_dirty(targets, documents)), etags=etags)
     _log.info("rolled back write %s in %s", intent.write_id, storage.url)
     return _report(storage, intent, root.generation if root else 0, "back")
+
+
+def _is_void(intent: Intent, root: Snapshot | None) -> bool:
+    """Tell whether the intent was won on a base that had gone by then: its holder wrote nothing.
+
+    While it is held, only a fence changes the root, and a fence says whom it fenced.
+    """
+    if intent.journal is None:
+        return True
+    base = intent.journal.base.etag if intent.journal.base else None
+    fenced = root is not None and root.mark.get("fenced") == intent.write_id
+    return (root.etag if root else None) != base and not fenced
 
 
 def _fence(storage: Storage, write_id: str) -> Snapshot:
@@ -195,7 +208,7 @@ def _fence(storage: Storage, write_id: str) -> Snapshot:
         root = read_snapshot(storage)
         if root is not None and root.write_id == write_id:
             return root
-        attributes = _fenced(root)
+        attributes = _fenced(root, write_id)
         try:
             etag = storage.write(
                 ROOT,
@@ -216,10 +229,10 @@ def _fence(storage: Storage, write_id: str) -> Snapshot:
     )
 
 
-def _fenced(root: Snapshot | None) -> dict[str, Any]:
+def _fenced(root: Snapshot | None, write_id: str) -> dict[str, Any]:
     before = root.mark if root else {"format": FORMAT}
     generation = (root.generation if root else 0) + 1
-    mark = {**before, "generation": generation, "write_id": f"fence-{new_write_id()}"}
+    mark = {**before, "generation": generation, "write_id": f"fence-{new_write_id()}", "fenced": write_id}
     return {**(root.attributes if root else {}), "aggrade": mark}
 
 

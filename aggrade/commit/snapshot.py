@@ -73,9 +73,12 @@ class Snapshot:
         """Open the store for reading, as plain Zarr."""
         return zarr.open_group(ReadStore(storage), mode="r", zarr_format=3, use_consolidated=True)
 
-    def dataset(self, storage: Storage) -> xr.Dataset:
-        """Open the store for reading, as a lazy xarray Dataset."""
-        opened: xr.Dataset = xr.open_zarr(ReadStore(storage), consolidated=True, zarr_format=3)
+    def dataset(self, storage: Storage, *, decoded: bool = True) -> xr.Dataset:
+        """Open the store for reading, as a lazy xarray Dataset without Dask, with values as users see them or as stored."""
+        store = ReadStore(storage)
+        opened: xr.Dataset = xr.open_zarr(
+            store, consolidated=True, zarr_format=3, chunks=None, decode_cf=decoded
+        )
         return opened
 
 

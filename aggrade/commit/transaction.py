@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.backup import back_up, backup_id
-from aggrade.commit.dirt import left_overs, still_dirty, uncovered
+from aggrade.commit.dirt import left_overs, still_dirty, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
@@ -75,6 +75,7 @@ class Transaction:
         self._lease: Lease | None = None
         self._base: Snapshot | None = None
         self._replaceable: dict[str, str] = {}
+        self._twins: frozenset[str] = frozenset()
         self._switching = False
         self._backup: str | None = None
         self._started = time.monotonic()
@@ -109,7 +110,10 @@ class Transaction:
 
     def writer(self) -> Writer:
         """Return a picklable writer for the plan's regions."""
-        return Writer(self.storage, self.plan.documents, self.published, self._replaceable)
+        published, plan = self.published, self.plan
+        return Writer(
+            self.storage, plan.documents, published, self._replaceable, self.generation, self._twins
+        )
 
     def _journal(self) -> Journal:
         plan = self.plan
@@ -128,7 +132,9 @@ class Transaction:
         if (self._base.etag if self._base else None) != (self.plan.base.etag if self.plan.base else None):
             raise Conflict(_moved_on(self.storage))
         touched = self._read(self.plan.shared(self.published))
-        self._replaceable = left_overs(self.storage, self.lease.intent.dirty)
+        dirty = self.lease.intent.dirty
+        self._replaceable = left_overs(self.storage, dirty)
+        self._twins = twins(self._replaceable, dirty, self.plan.content) - set(touched)
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
         self.lease.confirm()
         if self._backup and self._base:
@@ -201,7 +207,11 @@ class Transaction:
     def _switch(self) -> None:
         mark = {
             "format": FORMAT,
-            **(self._base.mark if self._base else {}),
+            **{
+                key: value
+                for key, value in (self._base.mark if self._base else {}).items()
+                if key != "fenced"
+            },
             **self.plan.mark,
             "generation": self.generation,
             "write_id": self.write_id,

@@ -30,6 +30,7 @@ from aggrade.commit.documents import (
     unit_of,
     units_in,
 )
+from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed, Storage
@@ -107,6 +108,10 @@ class Writer:
         Array documents before the commit; empty on create.
     etags
         Marks of objects that may be replaced: shared chunks and left-overs. All other keys are created.
+    generation
+        The generation of the commit, which every replacement carries (`aggrade.commit.salting`).
+    twins
+        Keys where an object may stay that is what would be written.
     """
 
     def __init__(
@@ -115,11 +120,15 @@ class Writer:
         documents: Mapping[str, Document],
         published: Mapping[str, Document],
         etags: Mapping[str, str],
+        generation: int = 0,
+        twins: frozenset[str] = frozenset(),
     ) -> None:
         self.storage = storage
         self.documents = dict(documents)
         self.published = dict(published)
         self.etags = dict(etags)
+        self.generation = generation
+        self.twins = twins
 
     def write(
         self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]
@@ -162,7 +171,7 @@ class Writer:
         return self._store(name, box, self._published_and_fill(name, box, self._empty(name).dtype))
 
     def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
-        store = _ConditionalStore(self.storage, name, self.documents[name], self.etags)
+        store = _ConditionalStore(self, name)
         array = zarr.open_array(store, path=name, mode="r+").with_config({"write_empty_chunks": True})
         array[tuple(slice(*pair) for pair in box)] = values
         return store.written
@@ -221,10 +230,10 @@ class _ConditionalStore(MemoryStore):
     Chunks that exist are never shown to zarr: what it writes is whole.
     """
 
-    def __init__(self, storage: Storage, name: str, document: Document, etags: Mapping[str, str]) -> None:
-        super().__init__(_held(name, document, {}))
-        self._storage = storage
-        self._etags = etags
+    def __init__(self, writer: Writer, name: str) -> None:
+        super().__init__(_held(name, writer.documents[name], {}))
+        self._writer = writer
+        self._document = writer.documents[name]
         self._guard = threading.Lock()
         self.written: list[WrittenObject] = []
 
@@ -232,7 +241,17 @@ class _ConditionalStore(MemoryStore):
         """Write one chunk conditionally."""
         if byte_range is not None or key.endswith("zarr.json"):
             raise NotImplementedError(key)
-        data = value.to_bytes()
-        done = await in_thread(write_object, self._storage, key, data, self._etags.get(key))
+        done = await in_thread(self._put, key, value.to_bytes())
         with self._guard:
             self.written.append(done)
+
+    def _put(self, key: str, data: bytes) -> WrittenObject:
+        writer = self._writer
+        etag = writer.etags.get(key)
+        if etag is None:
+            return write_object(writer.storage, key, data, None)
+        if key in writer.twins:
+            stored = writer.storage.read(key)
+            if stored is not None and stored.data == data:
+                return WrittenObject(key, len(data), stored.etag, hashlib.sha256(data).hexdigest())
+        return write_object(writer.storage, key, salted(self._document, data, writer.generation), etag)
