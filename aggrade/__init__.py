@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aggrade.rechunking import RechunkPlan, rechunk
     from aggrade.recovering import recover
     from aggrade.verifying import Report, verify
+    from aggrade.window_spec import WindowSpec
+    from aggrade.windowing import cut_windows
 
 __version__ = "0.1.0"
 
@@ -48,6 +50,8 @@ _HOMES = {
     "aggrade.rechunking": ("RechunkPlan", "rechunk"),
     "aggrade.recovering": ("recover",),
     "aggrade.verifying": ("Report", "verify"),
+    "aggrade.window_spec": ("WindowSpec",),
+    "aggrade.windowing": ("cut_windows",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -68,7 +72,9 @@ __all__ = [
     "Refused",
     "Report",
     "Unavailable",
+    "WindowSpec",
     "append",
+    "cut_windows",
     "list_backups",
     "open_windows",
     "populate",
