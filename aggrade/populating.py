@@ -167,8 +167,11 @@ def _carry_out(
         counts = {key: each for piece in done for key, each in piece.details["epochs"].items()}
         written += [item for piece in done for item in piece.written]
         written += _ledger(writer, plan, counts)
-        receipt = txn.publish(written, details=_details(plan, counts))
+        details = _details(plan, counts)
+        receipt = txn.publish(written, details=details)
     forget_pieces(storage, done)
+    if details["rows"] and not details["matched"]:
+        _log.warning("none of %d rows matched an object: are these the right objects?", details["rows"])
     return receipt
 
 

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.commit import describe, resized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aggrade.commit import Document
 
-__all__ = ["DATA", "LEDGER", "OBJECT_VARIABLES", "Shape", "documents_of", "shape_of_store"]
+__all__ = ["DATA", "LEDGER", "OBJECT_VARIABLES", "Shape", "documents_of", "shape_of"]
 
 DATA = ("lightcurves", "status", "time_offset")
 OBJECT_VARIABLES = ("object", "ra", "dec", "healpix")
@@ -129,28 +131,24 @@ def _template(shape: Shape) -> xr.Dataset:
     return xr.Dataset(data, coordinates)
 
 
-def shape_of_store(dataset: xr.Dataset) -> Shape:
-    """Return what a store is, from its metadata and its few labels along `measurement`.
+def shape_of(documents: Mapping[str, Document], measurements: Sequence[str], units: Sequence[str]) -> Shape:
+    """Return what a store is, from its array documents and its labels along `measurement`.
 
     Parameters
     ----------
-    dataset
-        The store, opened lazily.
-
-    Raises
-    ------
-    KeyError
-        If it is no light-curve store.
+    documents
+        The array documents of a light-curve store.
+    measurements, units
+        What the store's variables of that name hold.
     """
-    values, times = dataset["lightcurves"].attrs, dataset["epoch_time"].attrs
-    names = [str(name) for name in dataset["measurement"].values]
+    values, times = (documents[name]["attributes"] for name in ("lightcurves", "epoch_time"))
     return Shape(
-        objects=dataset.sizes["object"],
-        text_ids=dataset["object"].dtype.kind not in "iu",
-        units=dict(zip(names, (str(unit) for unit in dataset["measurement_unit"].values), strict=True)),
+        objects=documents["object"]["shape"][0],
+        text_ids=documents["object"]["data_type"] == "string",
+        units=dict(zip(measurements, units, strict=True)),
         value=values["value"],
         system=values.get("system"),
         time_scale=times["time_scale"],
         time_ref=times["time_ref"],
-        offsets="time_offset" in dataset,
+        offsets="time_offset" in documents,
     )

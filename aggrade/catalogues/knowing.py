@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aggrade.catalogues.cube import Shape, shape_of_store
+from aggrade.catalogues.cube import Shape, shape_of
 from aggrade.catalogues.filling import read_array, read_objects
 from aggrade.catalogues.finding import content_mark, find_catalogues
 from aggrade.catalogues.gathering import clustered, union
@@ -85,12 +85,15 @@ class Known:
             raise Refused(
                 Problem(storage.url, found, "light curves as populate makes them", fix, "no-lightcurves")
             )
-        names = ("epoch", "source_digest", "source_mark")
-        keys, digests, marks = (read_array(storage, name, snapshot.documents[name]) for name in names)
+
+        def texts(name: str) -> list[str]:
+            return [str(text) for text in read_array(storage, name, snapshot.documents[name])]
+
+        told = list(zip(texts("epoch"), texts("source_digest"), texts("source_mark"), strict=True))
         gone = set(snapshot.mark.get("superseded", []))
-        told = [(str(k), (str(d), str(m))) for k, d, m in zip(keys, digests, marks, strict=True)]
-        epochs = {key: pair for index, (key, pair) in enumerate(told) if index not in gone}
-        return cls(storage, snapshot, shape_of_store(snapshot.dataset(storage)), epochs)
+        epochs = {key: (digest, mark) for index, (key, digest, mark) in enumerate(told) if index not in gone}
+        shape = shape_of(snapshot.documents, texts("measurement"), texts("measurement_unit"))
+        return cls(storage, snapshot, shape, epochs)
 
     def digest_of(self, key: str) -> str | None:
         """Return the digest that an epoch was populated with, None if it isn't there."""
