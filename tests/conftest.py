@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from s3_proxy import Proxy
+from s3_proxy import s3_proxy as run_s3_proxy
 
 from flows.demo_servers import S3Server
 from flows.demo_servers import s3_server as run_s3_server
@@ -45,6 +47,13 @@ def s3_bucket(s3_server: S3Server) -> Bucket:
 def s3_prefix(s3_server: S3Server) -> Bucket:
     """Give an empty prefix of one's own in a bucket that all share, in a tenth of a bucket's time."""
     return Bucket(f"s3://shared/test-{secrets.token_hex(8)}", s3_server.storage_options)
+
+
+@pytest.fixture
+def s3_proxy(s3_server: S3Server) -> Iterator[Proxy]:
+    """Give a proxy before the S3 server that records requests and breaks them on demand."""
+    with run_s3_proxy(s3_server) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from aggrade.errors import AggradeError, BadInput, Damaged, Problem, Unavailable
 from aggrade.storage import ConditionFailed, ObjectInfo, StoredObject
 from aggrade.storage.keys import check_key, check_prefix, condition_failed, is_key, missing_source
 from aggrade.storage.s3_connection import CallFailed, Connection, connect
-from aggrade.storage.s3_errors import ABSENT, FORBIDDEN, OUT_OF_RANGE, UNMET, translate
+from aggrade.storage.s3_errors import ABSENT, CONTENDED, FORBIDDEN, OUT_OF_RANGE, UNMET, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["S3Storage"]
 
+_STAMP = "aggrade-write"
 _MOST_DELETED_AT_ONCE = 1000
 _DELETED = ("a deleted object", "delete it again", "delete-failed")
 _UNKNOWN_TO_SERVER = {"NotImplemented", "501"}
@@ -88,27 +90,23 @@ class S3Storage:
 
     def stat(self, key: str) -> ObjectInfo | None:
         """Return size and mark of an object, or None. See `Storage.stat`."""
-        try:
-            response = self._call("head_object", Key=self._root + check_key(key))
-        except CallFailed as failed:
-            self._absent_or_raise(failed, key)
-            return None
-        return ObjectInfo(key, int(response["ContentLength"]), response["ETag"])
+        response = self._head(key)
+        return ObjectInfo(key, int(response["ContentLength"]), response["ETag"]) if response else None
 
     def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
         """Write an object whole, on condition, with its MD5 for the server to check. See `Storage.write`."""
         condition = {"IfNoneMatch": "*"} if replacing is None else {"IfMatch": replacing}
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        stamp = secrets.token_hex(16)
+        request = {"Body": bytes(data), "ContentMD5": digest, "Metadata": {_STAMP: stamp}, **condition}
         try:
-            response = self._call(
-                "put_object",
-                Key=self._root + check_key(key),
-                Body=bytes(data),
-                ContentMD5=digest,
-                **condition,
-            )
+            response = self._call("put_object", Key=self._root + check_key(key), **request)
         except CallFailed as failed:
-            return self._after_failed_write(failed, key, data)
+            if failed.failure.status in {UNMET, CONTENDED} and (own := self._written_as(key, stamp)):
+                return own
+            if failed.failure.status == ABSENT and failed.failure.code != "NoSuchBucket":
+                raise condition_failed(f"{self.url}/{key}", None, replacing) from failed
+            raise self._translated(failed, key) from failed
         return ObjectInfo(key, len(data), response["ETag"])
 
     def copy(self, source: str, target: str) -> ObjectInfo:
@@ -192,6 +190,13 @@ class S3Storage:
         except CallFailed as failed:
             raise self._translated(failed, key) from failed
 
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self._call("head_object", Key=self._root + check_key(key))
+        except CallFailed as failed:
+            self._absent_or_raise(failed, key)
+            return None
+
     def _pages(self, prefix: str, **request: Any) -> Iterator[dict[str, Any]]:
         page = self._checked(prefix, "list_objects_v2", **request)
         yield page
@@ -207,15 +212,16 @@ class S3Storage:
         start, stop, _ = span.indices(info.size)
         return self.read(key, start=start, stop=stop) if start < stop else StoredObject(b"", info.etag)
 
-    def _after_failed_write(self, failed: CallFailed, key: str, data: bytes) -> ObjectInfo:
-        """Return what an earlier attempt wrote whose reply was lost; raise where none can have."""
-        if failed.failure.status == UNMET and failed.attempts > 1:
-            found = self.read(key)
-            if found is not None and found.data == data:
-                return ObjectInfo(key, len(data), found.etag)
-        if failed.failure.status == ABSENT and failed.failure.code != "NoSuchBucket":
-            raise condition_failed(f"{self.url}/{key}", None, "as it was read") from failed
-        raise self._translated(failed, key) from failed
+    def _written_as(self, key: str, stamp: str) -> ObjectInfo | None:
+        """Return the object if it bears this write's stamp.
+
+        Then the condition failed on the write's own success: a reply got lost, and the request was sent again,
+        here or by a layer below, which for PUT takes that to be safe.
+        """
+        response = self._head(key)
+        if response is None or response.get("Metadata", {}).get(_STAMP) != stamp:
+            return None
+        return ObjectInfo(key, int(response["ContentLength"]), response["ETag"])
 
     def _copy_by_hand(self, source: str, target: str) -> ObjectInfo:
         """Copy where the server refused: because the target is there, or because it knows no such condition."""

@@ -208,7 +208,8 @@ def _reply(error: BaseException) -> Any:
 
 def _failure(error: Exception) -> Failure | None:
     """Return what went wrong with a request; None if it is no request that went wrong."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, HTTPClientError
+    from botocore.exceptions import ConnectionError as NotConnectedError
     from s3fs.core import S3_RETRYABLE_ERRORS
 
     if reply := _reply(error):
@@ -218,7 +219,9 @@ def _failure(error: Exception) -> Failure | None:
         transient = transient or status in {_CONTENDED, 429} or code in _TRANSIENT_CODES
         return Failure(status, code, str(reply.response.get("Error", {}).get("Message", reply)), transient)
     text = f"{type(error).__name__}: {error}".rstrip(": ")
-    if isinstance(error, (*S3_RETRYABLE_ERRORS, ConnectionError, TimeoutError)):
+    if isinstance(
+        error, (*S3_RETRYABLE_ERRORS, HTTPClientError, NotConnectedError, ConnectionError, TimeoutError)
+    ):
         return Failure(0, type(error).__name__, text, True)
     if isinstance(error, BotoCoreError):
         return Failure(0, type(error).__name__, text, False)
