@@ -12,6 +12,7 @@ from make_recordings import counted, eeg_stream, write_fif, write_snirf, write_x
 
 from aggrade.errors import BadInput
 from aggrade.recordings.discover import local_session, sessions_in, source_digest
+from aggrade.storage import open_storage
 
 
 @pytest.fixture
@@ -113,3 +114,27 @@ def test_the_digest_is_that_of_names_and_contents(recordings):
     assert source_digest(recordings / "b#?%") == before
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert source_digest(recordings / "b#?%") != before
+
+
+@pytest.mark.e2e
+def test_a_bucket_is_read_as_a_folder_is(recordings, s3_prefix):
+    """Sessions, files and digests of a prefix on a real S3 server are those of the same files in a folder."""
+    for suffix, text in ((".vhdr", "Brain Vision Data Exchange Header File"), (".eeg", "x"), (".vmrk", "y")):
+        (recordings / f"c{suffix}").write_text(text)
+    storage = open_storage(s3_prefix.url, s3_prefix.storage_options)
+    for path in (path for path in recordings.rglob("*") if path.is_file()):
+        storage.write(path.relative_to(recordings).as_posix(), path.read_bytes())
+    options = {"storage_options": s3_prefix.storage_options}
+    there, here = sessions_in(s3_prefix.url, **options), sessions_in(str(recordings))
+    assert [item.id for item in there] == [item.id for item in here]
+    for remote, local in zip(there, here, strict=True):
+        assert source_digest(remote.url, **options) == source_digest(local.url)
+        with local_session(remote.url, s3_prefix.storage_options) as session:
+            copies = [file.path for file in session.files]
+            assert session.id == remote.id
+            assert all(path.is_file() for path in copies)
+        assert not any(path.exists() for path in copies)
+    assert [item.id for item in sessions_in(f"{s3_prefix.url}/c.vhdr", **options)] == ["c"]
+    with pytest.raises(BadInput) as caught:
+        sessions_in(f"{s3_prefix.url}/nowhere", **options)
+    assert caught.value.code == "source-missing"
