@@ -18,7 +18,7 @@ from aggrade.recordings.choosing import Wanted, choose_markers
 from aggrade.recordings.discover import digest_of, local_session
 from aggrade.recordings.session import opened_session
 from aggrade.window_grid import Track, believed_rate, window_starts
-from aggrade.window_labels import bad_fractions, labels_of
+from aggrade.window_labels import NO_LABEL, bad_fractions, labels_of
 from aggrade.window_spec import WindowSpec
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _per_window(
     start = {"long_name": "start of the window since the session's start", "units": "s"}
     return {
         "window_start": (dims, starts[None], start),
-        "label": (dims, labels[None], {"long_name": "label; -1: none"}),
+        "label": (dims, labels[None], {"long_name": "label; -1: none"}, {"fill_value": NO_LABEL}),
         "bad_fraction": (dims, bad[None], {"long_name": "part of the window that is annotated as bad"}),
         "max_gap": (dims, longest[None], {"long_name": "longest time without a sample", "units": "s"}),
     }

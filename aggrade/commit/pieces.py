@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import Conflict, Problem
+from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
@@ -132,12 +134,12 @@ def _lies_there(storage: Storage, item: WrittenObject) -> bool:
 def _unconfirmed(storage: Storage, receipts: Sequence[PieceReceipt]) -> list[int]:
     """Return the places of receipts whose objects don't lie there as they were confirmed.
 
-    Receipts can come from a cache that has outlived the store.
+    Receipts can come from a cache that has outlived the store. One request per object of this commit: what
+    the store holds beside does not matter.
     """
-    prefixes = {item.key.partition("/")[0] + "/" for receipt in receipts for item in receipt.written}
-    there = {info.key: (info.etag, info.size) for prefix in prefixes for info in storage.list(prefix)}
-    return [
-        place
-        for place, receipt in enumerate(receipts)
-        if any(there.get(item.key) != (item.etag, item.size) for item in receipt.written)
-    ]
+
+    def holds(receipt: PieceReceipt) -> bool:
+        return all(_lies_there(storage, item) for item in receipt.written)
+
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        return [place for place, held in enumerate(pool.map(holds, receipts)) if not held]

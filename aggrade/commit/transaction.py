@@ -76,6 +76,7 @@ class Transaction:
         self._base: Snapshot | None = None
         self._replaceable: dict[str, str] = {}
         self._twins: frozenset[str] = frozenset()
+        self._touched: dict[str, bytes] = {}
         self._switching = False
         self._backup: str | None = None
         self._started = time.monotonic()
@@ -111,9 +112,8 @@ class Transaction:
     def writer(self) -> Writer:
         """Return a picklable writer for the plan's regions."""
         published, plan = self.published, self.plan
-        return Writer(
-            self.storage, plan.documents, published, self._replaceable, self.generation, self._twins
-        )
+        marks = (self._replaceable, self.generation, self._twins)
+        return Writer(self.storage, plan.documents, published, *marks, held=self._touched)
 
     def _journal(self) -> Journal:
         plan = self.plan
@@ -134,6 +134,7 @@ class Transaction:
         touched = self._read(self.plan.shared(self.published))
         dirty = self.lease.intent.dirty
         self._replaceable = left_overs(self.storage, dirty)
+        self._touched = {key: stored.data for key, stored in touched.items()}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - set(touched)
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
         self.lease.confirm()

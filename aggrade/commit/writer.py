@@ -112,6 +112,9 @@ class Writer:
         The generation of the commit, which every replacement carries (`aggrade.commit.salting`).
     twins
         Keys where an object may stay that is what would be written.
+    held
+        Objects that were read with the marks in `etags`, so that they need not be read again. They stay in
+        this process: a pickled writer reads them itself.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Writer:
         etags: Mapping[str, str],
         generation: int = 0,
         twins: frozenset[str] = frozenset(),
+        held: Mapping[str, bytes] | None = None,
     ) -> None:
         self.storage = storage
         self.documents = dict(documents)
@@ -129,6 +133,10 @@ class Writer:
         self.etags = dict(etags)
         self.generation = generation
         self.twins = twins
+        self._held = dict(held or {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": {}}
 
     def write(
         self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]
@@ -205,6 +213,8 @@ class Writer:
         return MemoryStore(_held(name, before, there))
 
     def _read_unchanged(self, key: str) -> bytes | None:
+        if key in self._held:
+            return self._held[key]
         stored = self.storage.read(key)
         if stored is not None and stored.etag != self.etags.get(key, stored.etag):
             raise Conflict(_taken(self.storage, key))
