@@ -20,6 +20,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 FAULTS = ("409", "501", "503", "503-after", "corrupt", "hold", "lose-reply", "lose-request", "truncate")
 _CODES = {409: "ConditionalRequestConflict", 501: "NotImplemented", 503: "SlowDown"}
 _HOP_BY_HOP = {"connection", "expect", "keep-alive", "transfer-encoding"}
@@ -75,7 +79,11 @@ class Fault:
 
 
 class Proxy:
-    """The proxy as its user sees it."""
+    """The proxy as its user sees it.
+
+    With `ignored_headers` it behaves as a server that does not know them: it leaves them out and signs the request
+    again.
+    """
 
     def __init__(self, server):
         self._server = server
@@ -83,6 +91,12 @@ class Proxy:
         self._faults: list[Fault] = []
         self.requests: list[Request] = []
         self.endpoint = ""
+        self.ignored_headers: set[str] = set()
+
+    @property
+    def credentials(self):
+        """Return what signs requests to the server."""
+        return Credentials(self._server.key, self._server.secret)
 
     @property
     def storage_options(self):
@@ -207,12 +221,21 @@ class _Handler(BaseHTTPRequestHandler):
         upstream = http.client.HTTPConnection(self.upstream, timeout=120)
         with closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
+            for name, value in self._passed_on(body):
                 if name.lower() not in _HOP_BY_HOP:
                     upstream.putheader(name, value)
             upstream.endheaders(body or None)
             response = upstream.getresponse()
             return response.status, dict(response.getheaders()), response.read()
+
+    def _passed_on(self, body):
+        if self.proxy.ignored_headers.isdisjoint(name.lower() for name in self.headers):
+            return self.headers.items()
+        dropped = self.proxy.ignored_headers | {"authorization", "x-amz-date"}
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
+        request = AWSRequest(self.command, self.proxy.endpoint + self.path, kept, body)
+        S3SigV4Auth(self.proxy.credentials, "s3", "us-east-1").add_auth(request)
+        return request.headers.items()
 
     def _refuse(self, status):
         text = f"<?xml version='1.0'?><Error><Code>{_CODES[status]}</Code><Message>Not now.</Message></Error>"
