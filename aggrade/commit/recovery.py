@@ -23,10 +23,11 @@ from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import keep_layers, layer_records, own_targets, write_documents
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
 from aggrade.commit.writer import WrittenObject
-from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.errors import Conflict, Damaged, Problem, raise_all
 from aggrade.receipt import Receipt
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
+from aggrade.storage.probe import probe
 
 if TYPE_CHECKING:
     from aggrade.storage import Storage
@@ -43,6 +44,8 @@ def acquire(storage: Storage, journal: Journal, write_id: str) -> Lease:
     ------
     Conflict
         If another writer is alive for longer than ``AGGRADE_WAIT_SECONDS``.
+    Refused
+        If the server doesn't keep the conditions of writes; found out where no store has been yet.
     """
     deadline = time.monotonic() + settings().wait_seconds
     while True:
@@ -62,6 +65,8 @@ def acquire(storage: Storage, journal: Journal, write_id: str) -> Lease:
 def _try_to_take(
     storage: Storage, journal: Journal, write_id: str, found: tuple[Intent, str] | None
 ) -> Lease | None:
+    if found is None:
+        _demand_conditions(storage)
     before, etag = found if found is not None else (None, None)
     intent = Intent(
         state="held",
@@ -76,6 +81,12 @@ def _try_to_take(
         return Lease.take(storage, intent, replacing=etag)
     except ConditionFailed:
         return None
+
+
+def _demand_conditions(storage: Storage) -> None:
+    """Probe a server before the first store is made there; a disk and its locks are our own code."""
+    if storage.url.startswith("s3://"):
+        raise_all(probe(storage).problems())
 
 
 def _busy(storage: Storage, intent: Intent) -> Problem:

@@ -245,7 +245,7 @@ class Transaction:
 
     def _receipt(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
         plan = self.plan
-        counted = self.storage.counts
+        requests = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
         return Receipt(
             kind=plan.kind,
             store=self.storage.url,
@@ -256,7 +256,7 @@ class Transaction:
             digests={layer.label: layer.digest for layer in plan.layers},
             objects=len(done),
             bytes_written=sum(item.size for item in done),
-            requests=dict(counted),
+            requests=requests,
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,
             details=dict(details),
