@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aggrade.errors import BadInput, Problem
-from aggrade.layout import STORE_SUFFIX, WINDOWS, partition_store, session_store
+from aggrade.layout import (
+    LIGHTCURVES,
+    LIGHTCURVES_BY_OBJECT,
+    STORE_SUFFIX,
+    WINDOWS,
+    WINDOWS_FOR_TRAINING,
+    partition_store,
+    session_store,
+    stores_in,
+)
+from aggrade.storage import open_storage
 
-__all__ = ["UNDATED", "Layout", "Partition", "check_root", "windows_store"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["UNDATED", "Layout", "Partition", "check_root", "reading_copies", "windows_store"]
 
 Layout = Literal["common", "per_session"]
 Partition = Literal["none", "month", "year"]
@@ -71,3 +84,26 @@ def check_root(store: str, layout: Layout = "common", partition: Partition = "no
         problems.append(Problem("partition", found, "one of them", "leave one at its default", "layout"))
     if problems:
         raise BadInput(*problems)
+
+
+def reading_copies(root: str, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return which stores of a dataset have a copy in the layout that is good to read: URL → URL of the copy.
+
+    These are the common stores; windows that are partitioned, or lie in stores of their own, are read as they are.
+
+    Parameters
+    ----------
+    root
+        The dataset root.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.layout.stores_in`.
+    """
+    pairs = {WINDOWS: WINDOWS_FOR_TRAINING, LIGHTCURVES: LIGHTCURVES_BY_OBJECT}
+    there = stores_in(open_storage(root, storage_options))
+    top = root.rstrip("/")
+    return {f"{top}/{name}": f"{top}/{copy}" for name, copy in pairs.items() if name in there}

@@ -46,7 +46,9 @@ def command_of(flow: Flow[Any, Any]) -> Callable[..., Any]:
 
     def command(*positional: Any, **given: Any) -> Any:
         named = zip(signature.parameters, positional, strict=False)
-        return flow(**_assembled({**dict(named), **given}, signature))
+        parameters = _assembled({**dict(named), **given}, signature)
+        flow.validate_parameters(parameters)
+        return flow(**parameters)
 
     command.__name__ = flow.fn.__name__
     command.__doc__ = flow.description
@@ -116,7 +118,8 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    models = [each for each in _options(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return models[0] if models else None
 
 
 def _dashed(name: str) -> str:

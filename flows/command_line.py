@@ -130,6 +130,7 @@ def _call(command: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
 
 
 def _show(result: Any) -> None:
+    """Print receipts and reports; a plan was shown when it was made."""
     for item in result if isinstance(result, list) else [result]:
-        if item is not None:
+        if item is not None and not hasattr(item, "price"):
             print(item)

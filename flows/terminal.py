@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,14 @@ class QuietHandler(logging.Handler):
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         """Let through warnings, and the core's own reports."""
         loud = record.levelno >= logging.WARNING or record.name.partition(".")[0] == "aggrade"
-        said_anyway = record.name == "aggrade.artifacts" and record.levelno == logging.INFO
         raised_anyway = record.name.startswith("prefect.") and record.levelno >= logging.ERROR
-        return loud and not said_anyway and not raised_anyway and super().filter(record)
+        return loud and not raised_anyway and super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write one record; a plan goes to standard output, where results go."""
+        if record.name == "aggrade.plan":
+            print(record.getMessage())
+            return
         style = "dim" if record.levelno < logging.WARNING else "yellow"
         self._console.print(Text(record.getMessage(), style=style), soft_wrap=True)
 
@@ -74,7 +77,7 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
     """Run flows by hand while the context lasts.
 
     The core's reports are shown instead of Prefect's from here on, also when the context has ended: what Prefect
-    says when the process ends is not for this terminal either.
+    says when the process ends, and what Dask's workers say, is not for this terminal either.
 
     Parameters
     ----------
@@ -87,6 +90,7 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
         root = logging.getLogger()
         kept = [handler for handler in root.handlers if not isinstance(handler, PrefectConsoleHandler)]
         root.handlers = [*kept, QuietHandler(console)]
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     settings: Mapping[Setting, Any] = terminal_settings(has_server=bool(PREFECT_API_URL.value()))
     with temporary_settings(set_defaults=settings):
         yield

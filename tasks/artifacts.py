@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["show_failures", "show_picture", "show_plans", "show_receipts"]
 
 logger = logging.getLogger("aggrade.artifacts")
+plan_logger = logging.getLogger("aggrade.plan")
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def show_plans(plans: Sequence[BaseModel]) -> None:
         Plans of the core; their text is what is shown.
     """
     text = "\n\n".join(str(plan) for plan in plans) or "nothing to do"
-    logger.info("the plan:\n%s", text)
+    plan_logger.info("%s", text)
     if in_a_run():
         with _reporting("the plan"):
             create_markdown_artifact(f"```text\n{text}\n```", key="plan", description="What this run will do")

@@ -1,9 +1,4 @@
-"""Where the pieces of a large job are computed: a `map` for the core that runs each piece as a task on Dask.
-
-The core takes parallelism as an argument. `pieces_on` gives it a `map` that submits one Prefect task per piece
-to a `DaskTaskRunner` and collects every result, so that a piece which failed, or whose worker died, fails the
-whole. A cluster is started when the first piece is submitted: none is started when nothing is to be done.
-"""
+"""Where the pieces of a large job are computed: a Dask cluster, described by parameters, started when it is needed."""
 
 from __future__ import annotations
 
@@ -11,31 +6,20 @@ import json
 import logging
 import os
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import dask
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.caching import ReceiptKey
-from tasks.logs import send_core_logs
-from tasks.progress import progress
-from tasks.retrying import RETRYING
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from prefect.futures import PrefectFuture
     from prefect_dask.task_runners import DaskTaskRunner
 
-__all__ = ["Cluster", "cores", "pieces_on", "run_piece"]
+__all__ = ["Cluster", "Running", "cores", "one_cluster", "running_on"]
+
+logger = logging.getLogger("aggrade.clusters")
 
 
 def cores() -> int:
@@ -117,112 +101,50 @@ _LOCAL = {
 }
 
 
-def _place(inputs: Mapping[str, Any]) -> tuple[str, str]:
-    return inputs["store"], inputs["digest"]
+class Running:
+    """A cluster that is started when it is first needed, and ends with its context."""
+
+    def __init__(self, stack: ExitStack, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._stack = stack
+        self._runner: DaskTaskRunner | None = None
+
+    def runner(self) -> DaskTaskRunner:
+        """Return the runner, started, quietly."""
+        if self._runner is None:
+            runner = self.cluster.runner()
+            logging.getLogger("distributed").setLevel(logging.WARNING)
+            self._stack.enter_context(runner)
+            with _environment(*_QUIET):
+                logger.info("the Dask dashboard is at %s", runner.client.dashboard_link)
+            self._runner = runner
+        return self._runner
 
 
-@task(
-    name="piece",
-    task_run_name="{label}",
-    cache_policy=ReceiptKey(version="v1", parts=_place),
-    result_serializer="json",
-    **RETRYING,
-)
-def run_piece(work: Callable[[Any], Any], piece: Any, store: str, digest: str, label: str) -> Any:  # noqa: ARG001 - they name the run and its result
-    """Do one piece of a large job, with array work on this thread alone.
+_SHARED: ContextVar[Running | None] = ContextVar("shared", default=None)
 
-    Parameters
-    ----------
-    work
-        What to do, given by the core.
-    piece
-        A frozen, JSON-able value that says which part.
-    store
-        URL of the Zarr store that the piece belongs to.
-    digest
-        Digest of everything that decides what the piece writes.
-    label
-        What the run is called.
-    """
-    send_core_logs()
-    with dask.config.set(scheduler="synchronous"):
-        return work(piece)
+
+def running_on(stack: ExitStack, cluster: Cluster) -> Running:
+    """Return a cluster that ends with `stack`, or the one that `one_cluster` shares, if that is asked for."""
+    shared = _SHARED.get()
+    return shared if shared is not None and shared.cluster == cluster else Running(stack, cluster)
 
 
 @contextmanager
-def pieces_on(cluster: Cluster, verb: str, store: str) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Give a `map` whose calls run as Prefect tasks on a Dask cluster, which ends with the context.
+def one_cluster(cluster: Cluster) -> Iterator[None]:
+    """Let every `pieces_on` of this context that wants this cluster use the same one.
 
     Parameters
     ----------
     cluster
-        Where to compute.
-    verb
-        What is done to each piece; begins the names of the task runs.
-    store
-        URL of the Zarr store that is written.
-
-    Yields
-    ------
-    callable
-        ``map(work, pieces)``: an iterator over the results, in the order of the pieces, each of which has a
-        ``digest``. It raises what the first piece that failed raised. A piece that a dead run had finished is
-        ``Cached``; asked for a second time within the context, it is done again.
+        Where to compute. It is started when the first piece is submitted, and ends with the context.
     """
     with ExitStack() as stack:
-        pieces = _Pieces(stack, cluster, verb, store)
-        yield pieces.map
-
-
-class _Pieces:
-    """The cluster of one context, started when it is first needed, and what has been asked of it."""
-
-    def __init__(self, stack: ExitStack, cluster: Cluster, verb: str, store: str) -> None:
-        self._stack = stack
-        self._cluster = cluster
-        self._verb = verb
-        self._store = store
-        self._runner: DaskTaskRunner | None = None
-        self._asked: set[str] = set()
-
-    def map(self, work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
-        """Submit every piece at once; collect the results in order."""
-        chosen = list(pieces)
-        if not chosen:
-            return iter(())
-        if self._runner is None:
-            self._runner = _start(self._stack, self._cluster)
-        futures = {
-            f"{self._verb} piece {number} of {len(chosen)}": piece for number, piece in enumerate(chosen, 1)
-        }
-        return self._collect({label: self._submit(work, piece, label) for label, piece in futures.items()})
-
-    def _submit(self, work: Callable[[Any], Any], piece: Any, label: str) -> PrefectFuture[Any]:
-        assert self._runner is not None
-        again = piece.digest in self._asked
-        self._asked.add(piece.digest)
-        task_ = run_piece.with_options(name=f"{self._verb}-piece", refresh_cache=again)
-        if not self._cluster.shares_results():
-            task_ = task_.with_options(cache_policy=NO_CACHE, persist_result=False)
-        given = {"work": work, "piece": piece, "store": self._store, "digest": piece.digest, "label": label}
-        return self._runner.submit(task_, given)
-
-    def _collect(self, futures: Mapping[str, PrefectFuture[Any]]) -> Iterator[Any]:
-        with progress(self._verb, total=len(futures), unit="pieces") as advance:
-            for label, future in futures.items():
-                yield future.result()
-                advance(label)
-
-
-def _start(stack: ExitStack, cluster: Cluster) -> DaskTaskRunner:
-    """Start the runner, quietly, and tell its workers where the API is."""
-    runner = cluster.runner()
-    stack.enter_context(_environment(*_QUIET))
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    api = str(get_client(sync_client=True).api_url)
-    stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
-    stack.enter_context(runner)
-    return runner
+        before = _SHARED.set(Running(stack, cluster))
+        try:
+            yield
+        finally:
+            _SHARED.reset(before)
 
 
 @contextmanager

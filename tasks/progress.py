@@ -63,7 +63,7 @@ class _Artifact:
 @contextmanager
 def progress(
     what: str, *, total: int, unit: str, console: Console | None = None
-) -> Iterator[Callable[[str], None]]:
+) -> Iterator[Callable[..., None]]:
     """Show the progress of a long step while the context lasts.
 
     Parameters
@@ -80,7 +80,7 @@ def progress(
     Yields
     ------
     callable
-        Called with a note once per unit that is done.
+        ``advance(note, count=1)``, called when units are done.
     """
     console = console or terminal()
     bar = Progress(
@@ -97,11 +97,11 @@ def progress(
     with bar:
         line = bar.add_task(what, total=total)
 
-        def advance(note: str) -> None:
+        def advance(note: str, count: int = 1) -> None:
             nonlocal done
-            done += 1
+            done += count
             logger.info("%s (%d of %d %s)", note, done, total, unit)
-            bar.update(line, advance=1, description=note)
+            bar.update(line, advance=count, description=note)
             artifact.show(done / total)
 
         yield advance

@@ -8,16 +8,23 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade import Receipt
+from aggrade.placing import reading_copies
 from aggrade.rechunking import RechunkPlan, rechunk
-from tasks.clusters import Cluster, pieces_on
+from tasks.clusters import Cluster
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
+from tasks.pieces import pieces_on
 from tasks.retrying import RETRYING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["plan_rechunk", "rechunk_pieces"]
+__all__ = ["find_reading_copies", "plan_rechunk", "rechunk_pieces"]
+
+
+def find_reading_copies(store: str, credentials: str | None) -> dict[str, str]:
+    """Return which stores of a dataset are to be rechunked, and into which. As `aggrade.placing.reading_copies`."""
+    return reading_copies(store, storage_options=storage_options(credentials))
 
 
 @task(

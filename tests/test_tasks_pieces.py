@@ -1,0 +1,212 @@
+"""Pieces of a large job as tasks on Dask: when a cluster starts, what comes back, what is done again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import dask
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import FlowRunContext
+
+from aggrade.errors import BadInput, Problem
+from tasks.clusters import Cluster, one_cluster
+from tasks.pieces import pieces_on
+
+IN_PROCESS = Cluster(cluster_kwargs={"processes": False, "n_workers": 1, "threads_per_worker": 2})
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece as the core makes them."""
+
+    digest: str
+    number: int
+
+
+def pieces(scope, count):
+    """Return pieces that no other test has asked for."""
+    return [Piece(f"{scope}-{number}", number) for number in range(count)]
+
+
+def square(piece):
+    """Square a piece's number."""
+    return piece.number**2
+
+
+def scheduler_and_process(piece):  # noqa: ARG001 - a piece is always handed over
+    """Return what a piece computes with, and where."""
+    return dask.config.get("scheduler", None), os.getpid()
+
+
+def refuse_two(piece):
+    """Refuse the third piece."""
+    if piece.number == 2:
+        raise BadInput(Problem(f"piece {piece.number}", "this", "that", "do so"))
+    return piece.number
+
+
+class Forbidden(Cluster):
+    """A cluster that must not be started."""
+
+    def runner(self):
+        """Fail."""
+        raise AssertionError("a cluster was started")
+
+
+STARTED = []
+
+
+class Counted(Cluster):
+    """A cluster that counts how often it is started."""
+
+    def runner(self):
+        """Count."""
+        STARTED.append(self.cluster_kwargs["n_workers"])
+        return super().runner()
+
+
+def counted_cluster(workers):
+    """Return a counted cluster in this process."""
+    return Counted(cluster_kwargs={"processes": False, "n_workers": workers, "threads_per_worker": 1})
+
+
+@flow(persist_result=False)
+def spread(cluster, work, chosen, rounds=1):
+    """Map work over pieces, some times over, and return the results and the run's id."""
+    run = FlowRunContext.get().flow_run.id
+    with pieces_on(cluster, "square", "memory://store") as map_pieces:
+        return [list(map_pieces(work, chosen)) for _ in range(rounds)], run
+
+
+def states_of(run):
+    """Return the names of the states of a flow run's task runs, by the runs' names."""
+    with get_client(sync_client=True) as client:
+        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+    return {task_run.name: task_run.state.name for task_run in found}
+
+
+@pytest.fixture
+def counted(tmp_path):
+    """Give work that leaves a mark each time it is done, and the folder of marks."""
+
+    def work(piece):
+        marks = tmp_path / piece.digest
+        marks.mkdir(exist_ok=True)
+        (marks / str(len(list(marks.iterdir())))).touch()
+        return piece.number
+
+    return work, tmp_path
+
+
+def test_no_cluster_is_started_for_nothing():
+    """A map over no pieces starts nothing."""
+    with pieces_on(Forbidden(), "square", "memory://store") as map_pieces:
+        assert list(map_pieces(square, [])) == []
+
+
+def test_no_cluster_is_started_unless_asked():
+    """A context in which nothing is mapped starts nothing."""
+    with pieces_on(Forbidden(), "square", "memory://store"):
+        pass
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_results_come_in_the_order_of_the_pieces():
+    """Every piece's result comes back, in the order of the pieces, whichever worker was faster."""
+    results, run = spread(IN_PROCESS, square, pieces("order", 5))
+    assert results == [[0, 1, 4, 9, 16]]
+    assert states_of(run) == {f"square piece {number} of 5": "Completed" for number in range(1, 6)}
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_array_work_stays_on_the_pieces_own_thread():
+    """Inside a piece Dask computes synchronously: a piece never waits for a worker that waits for it."""
+    results, _ = spread(IN_PROCESS, scheduler_and_process, pieces("synchronous", 1))
+    assert results == [[("synchronous", os.getpid())]]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_piece_that_fails_fails_the_whole():
+    """The error of a piece comes out as itself, with its problems, and ends the flow."""
+    with pytest.raises(BadInput, match="piece 2: found this"):
+        spread(IN_PROCESS, refuse_two, pieces("failing", 4))
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_finished_pieces_are_cached(counted):
+    """A piece that a run has finished is not done again by the next run."""
+    work, marks = counted
+    chosen = pieces("cached", 2)
+    assert spread(IN_PROCESS, work, chosen)[0] == [[0, 1]]
+    results, run = spread(IN_PROCESS, work, chosen)
+    assert results == [[0, 1]]
+    assert set(states_of(run).values()) == {"Cached"}
+    assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [1, 1]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_piece_asked_for_again_is_done_again(counted):
+    """The second map over the same pieces within one context trusts no cache."""
+    work, marks = counted
+    chosen = pieces("again", 2)
+    spread(IN_PROCESS, work, chosen, rounds=2)
+    assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [2, 2]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_workers_elsewhere_do_the_work_each_time(counted):
+    """Where results aren't shared nothing is cached, and the results come back all the same."""
+    work, marks = counted
+    chosen = pieces("elsewhere", 1)
+    cluster = Cluster(
+        cluster_class="distributed.LocalCluster",
+        cluster_kwargs={"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"},
+    )
+    assert [spread(cluster, work, chosen)[0] for _ in range(2)] == [[[0]], [[0]]]
+    assert len(list((marks / chosen[0].digest).iterdir())) == 2
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_many_pieces_share_tasks():
+    """Hundreds of small pieces are dealt out several to a task, and come back in order all the same."""
+    results, run = spread(IN_PROCESS, square, pieces("many", 600))
+    assert results == [[number**2 for number in range(600)]]
+    names = states_of(run)
+    assert len(names) == 200
+    assert "square pieces 598 to 600 of 600" in names
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_shared_cluster_serves_every_map_of_its_context():
+    """Within `one_cluster` two jobs use one cluster; another cluster's job gets its own."""
+    STARTED.clear()
+
+    @flow(persist_result=False)
+    def two_jobs():
+        results = []
+        with one_cluster(counted_cluster(1)):
+            for scope, workers in (("first", 1), ("second", 1), ("other", 2)):
+                with pieces_on(counted_cluster(workers), "square", "memory://store") as map_pieces:
+                    results += map_pieces(square, pieces(f"shared-{scope}", 2))
+        return results
+
+    assert two_jobs() == [0, 1] * 3
+    assert STARTED == [1, 2]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("prefect_backend")
+def test_pieces_run_in_processes_of_their_own():
+    """On the default kind of cluster pieces run in other processes, and one API serves them all."""
+    results, run = spread(
+        Cluster(cluster_kwargs={"n_workers": 2}), scheduler_and_process, pieces("processes", 4)
+    )
+    processes = {process for _, process in results[0]}
+    assert os.getpid() not in processes
+    assert set(states_of(run).values()) == {"Completed"}
+    assert logging.getLogger("distributed").level == logging.WARNING
