@@ -26,6 +26,7 @@ from aggrade.encoding import blocks_of, encode, encodings, layer_digest
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import Asked, problems_of
 from aggrade.layout import store_for
+from aggrade.modalities import with_absent_modalities
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def append(
     ----------
     dataset
         What to add. `dim` is added where it is missing; its label is taken from the coordinate, else from the
-        attribute ``{dim}_id``, else it is refused. Lazy (Dask) data are streamed.
+        attribute ``{dim}_id``, else it is refused. Lazy (Dask) data are streamed. A session that lacks a modality
+        of the store (all variables of ``eeg`` or of ``fnirs``) is taken; what it lacks is fill.
     store
         A dataset root, whose ``windows.zarr`` or ``lightcurves.zarr`` is meant, or one Zarr store: a local path
         or ``s3://…``. It is created where it is missing.
@@ -208,6 +210,8 @@ class _Append:
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         """Check everything, then plan."""
         stored = self.filled.dataset(self.storage) if self.filled else None
+        if stored is not None and self.dim == "session":
+            self.dataset = with_absent_modalities(self.dataset, stored, dim=self.dim)
         about = (self.documents, self.encodings, stored, self.chunks, self.shards)
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
         self.variables = encode(self.dataset, self.encodings)

@@ -20,6 +20,7 @@ from zarr.storage import MemoryStore
 
 from aggrade.commit.documents import Document, dims_of, resized, storable
 from aggrade.commit.snapshot import root_bytes
+from aggrade.modalities import absent_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,13 +156,13 @@ def layer_digest(variables: Mapping[str, xr.Variable], dim: str, index: int) -> 
     Parameters
     ----------
     variables
-        Encoded variables; those without `dim` do not count.
+        Encoded variables; those without `dim` do not count, nor those of a modality that was not recorded.
     dim, index
         Which row.
     """
-    total = hashlib.sha256()
+    total, absent = hashlib.sha256(), absent_variables(variables, dim, index)
     for name in sorted(variables):
-        if dim not in variables[name].dims:
+        if dim not in variables[name].dims or name in absent:
             continue
         row = variables[name].isel({dim: index})
         total.update(json.dumps([name, list(map(str, row.dims)), str(row.dtype), list(row.shape)]).encode())
