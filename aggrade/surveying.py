@@ -1,0 +1,89 @@
+"""What lies in a dataset, how it grew last, and whether somebody is writing. Writes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit import find_receipt, manifests, read_intent, read_snapshot
+from aggrade.layout import open_stores
+from aggrade.receipt import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.commit import Intent
+    from aggrade.storage import Storage
+
+__all__ = ["StoreState", "survey"]
+
+
+class StoreState(BaseModel):
+    """The state of one Zarr store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str = Field(description="URL of the Zarr store.")
+    sizes: dict[str, int] = Field(default_factory=dict, description="Length of each dimension.")
+    dim: str | None = Field(default=None, description="The dimension that grows.")
+    superseded: int = Field(default=0, description="Rows along it that a later commit has replaced.")
+    generation: int = Field(
+        default=0, description="Commits and fences so far; 0 for a store of another tool."
+    )
+    last: Receipt | None = Field(default=None, description="Receipt of the last commit.")
+    backups: int = Field(default=0, description="Backups that lie beside it.")
+    writer: str = Field(default="", description="Who holds its intent, if somebody does.")
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{size:,} {dim}" for dim, size in self.sizes.items()) or "nothing yet"
+        lines = [self.store, f"  {sizes}"]
+        if self.superseded:
+            lines.append(f"  {self.superseded} rows along {self.dim} have been replaced")
+        lines.append(f"  generation {self.generation}, {self.backups} backups")
+        lines += [f"  last: {self.last}"] if self.last else []
+        lines += [f"  being written: {self.writer}"] if self.writer else []
+        return "\n".join(lines)
+
+
+def survey(store: str, *, storage_options: Mapping[str, Any] | None = None) -> list[StoreState]:
+    """Return the state of every store of a dataset, with some five requests each.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    Damaged
+        If a store's root can't be read.
+    Unavailable
+        If the store does not answer.
+    """
+    return [_state(storage) for storage in open_stores(store, storage_options)]
+
+
+def _state(storage: Storage) -> StoreState:
+    snapshot, intent = read_snapshot(storage), read_intent(storage)
+    writer = _writer(intent[0]) if intent is not None and intent[0].state == "held" else ""
+    backups = len(manifests(storage))
+    if snapshot is None:
+        return StoreState(store=storage.url, backups=backups, writer=writer)
+    return StoreState(
+        store=storage.url,
+        sizes=snapshot.sizes,
+        dim=snapshot.mark.get("dim"),
+        superseded=len(snapshot.mark.get("superseded", [])),
+        generation=snapshot.generation,
+        last=find_receipt(storage, snapshot.write_id) if snapshot.write_id else None,
+        backups=backups,
+        writer=writer,
+    )
+
+
+def _writer(intent: Intent) -> str:
+    what = intent.journal.kind if intent.journal else "something"
+    return f"{what}, by process {intent.owner.process} on {intent.owner.host}"

@@ -1,0 +1,111 @@
+"""Commands that look at a dataset or mend it, without Prefect."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - the command line reads the annotations at run time
+from typing import TYPE_CHECKING
+
+from aggrade.errors import BadInput, Damaged, Problem
+
+if TYPE_CHECKING:
+    from aggrade.commit import Manifest
+
+__all__ = ["backups", "lightcurve", "recover", "status", "verify"]
+
+
+def status(store: str) -> str:
+    """Say what lies in a dataset, how it grew last, and whether somebody is writing.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    """
+    from aggrade.surveying import survey
+
+    states = survey(store)
+    if not states:
+        fix = "check the URL; aggrade ingest and aggrade populate make stores"
+        raise BadInput(Problem(store, "no Zarr store", "a dataset root or a Zarr store", fix, "no-store"))
+    return "\n".join(str(state) for state in states)
+
+
+def verify(store: str) -> str:
+    """Prove that a store holds what its receipts say; read every object once.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    """
+    import aggrade
+
+    report = aggrade.verify(store)
+    if not report.ok:
+        fix = "restore a backup, or append the layer again"
+        raise Damaged(
+            *(
+                Problem(store, sentence, "what the receipts say", fix, "verify")
+                for sentence in report.problems
+            )
+        )
+    return str(report)
+
+
+def recover(store: str) -> str:
+    """Finish what a dead writer left behind; leave a writer alone that is alive.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    """
+    import aggrade
+
+    receipt = aggrade.recover(store)
+    return str(receipt) if receipt else f"nothing to recover in {store}"
+
+
+def backups(store: str) -> list[str]:
+    """List the backups of a dataset, oldest first.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    """
+    import aggrade
+
+    return [_line(manifest) for manifest in aggrade.list_backups(store)] or [f"no backups of {store}"]
+
+
+def _line(manifest: Manifest) -> str:
+    from aggrade.price import human_bytes
+
+    kept = f"{len(manifest.objects)} objects, {human_bytes(manifest.size)}"
+    return f"{manifest.id}  {manifest.store}  state of generation {manifest.generation} ({manifest.kind}, {kept})"
+
+
+def lightcurve(store: str, id: str, *, plot: Path | None = None) -> str:  # noqa: A002 - the name users know
+    """Print the light curve of one object as CSV; draw it if asked to.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store of light curves: a folder or s3://bucket/prefix.
+    id
+        The object's id.
+    plot
+        PNG file to draw it to.
+    """
+    from aggrade.lightcurves import LightCurves
+
+    curves = LightCurves(store)
+    numbered = curves.dataset["object"].dtype.kind in "iu" and id.lstrip("-").isdecimal()
+    curve = curves.lightcurve(int(id) if numbered else id)
+    if plot is not None:
+        from aggrade.pictures import light_curve_picture
+
+        plot.write_bytes(light_curve_picture(curve))
+    text: str = curve.to_pandas().to_csv(index=False)
+    return text.rstrip("\n")
