@@ -25,6 +25,7 @@ SMOOTHED = 64
 CATCH_UP_S = 0.25
 CATCH_UP_SAMPLES = 16
 LARGEST_STEP_BACK_S = 1.0
+LARGEST_PAUSE_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +81,8 @@ def check_stamps(t: NDArray[np.float64], where: str) -> None:
     Raises
     ------
     BadInput
-        If a stamp is not a number, or the clock was set back by more than a second, or stood still.
+        If a stamp is not a number, or the clock was set back by more than a second, stood still, or jumped by
+        more than a day.
     """
     if not np.isfinite(t).all():
         found = f"{np.count_nonzero(~np.isfinite(t))} stamps that are no numbers"
@@ -89,6 +91,10 @@ def check_stamps(t: NDArray[np.float64], where: str) -> None:
     if step < -LARGEST_STEP_BACK_S:
         found = f"a clock that goes back by {-step:.3f} s"
         raise BadInput(Problem(where, found, "stamps that grow", "split the recording there", "clock-back"))
+    if (pause := float(np.diff(t).max(initial=0.0))) > LARGEST_PAUSE_S:
+        found, expected = f"a pause of {pause / 3600:.1f} hours", "a recording without a pause of a day"
+        fix = "give the parts as sessions of their own, or export the recording anew"
+        raise BadInput(Problem(where, found, expected, fix, "clock-jump"))
     if t[-1] <= t[0]:
         found = "stamps that stand still"
         raise BadInput(Problem(where, found, "stamps that grow", "export the recording anew", "stamps"))
@@ -128,7 +134,7 @@ def _lost(t: NDArray[np.float64], period: float) -> NDArray[np.int64]:
     lost = np.zeros(len(t), np.int64)
     late = np.flatnonzero(np.diff(t) >= 1.5 * period) + 1
     if len(late):
-        ahead = max(CATCH_UP_SAMPLES, round(CATCH_UP_S / period))
+        ahead = min(max(CATCH_UP_SAMPLES, round(CATCH_UP_S / period)), len(t))
         lag = np.append(t - t[0] - np.arange(len(t)) * period, np.full(ahead + 1, np.inf))
         lasting = np.minimum.reduceat(lag, np.stack([late, late + ahead], axis=1).ravel())[::2]
         lost[late] = np.maximum(np.rint((lasting - lag[late - 1]) / period), 0)

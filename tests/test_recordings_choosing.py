@@ -152,7 +152,7 @@ def test_two_streams_with_the_texts_are_asked_for():
 def test_an_unknown_marker_stream_gets_its_near_miss():
     """A misspelt marker stream is refused with the one that was meant."""
     with pytest.raises(BadInput, match="did you mean 'mirror'") as caught:
-        choose_markers([_markers("mirror", "LEFT")], "miror", ["LEFT"], "P01")
+        choose_markers([_markers("mirror", "LEFT")], "mirrr", ["LEFT"], "P01")
     assert caught.value.code == "unknown-markers"
     with pytest.raises(BadInput, match="there is none"):
         choose_markers([], "mirror", ["LEFT"], "P01")

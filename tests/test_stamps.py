@@ -111,6 +111,7 @@ def test_another_clock_moves_the_regular_times_only():
         ([0.0, np.inf], "stamps"),
         ([5.0, 6.0, 3.0, 7.0], "clock-back"),
         ([5.0, 5.0, 5.0], "stamps"),
+        ([5.0, 6.0, 1.7e9], "clock-jump"),
     ],
 )
 def test_stamps_without_sense_are_refused(t, code):
