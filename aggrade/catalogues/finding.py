@@ -78,15 +78,19 @@ def _found(url: str, storage_options: Mapping[str, Any] | None) -> list[Source]:
     if match := _GLOB.search(url):
         folder, _, rest = url[: match.start()].rpartition("/")
         return _globbed(open_storage(folder or _top(url), storage_options), rest + url[match.start() :])
-    parent, _, last = url.rstrip("/").rpartition("/")
-    if is_catalogue(last):
-        above = open_storage(parent or _top(url), storage_options)
-        if info := above.stat(last):
-            return [_source(above, info)]
-    found = _known(open_storage(url.rstrip("/") or "/", storage_options), "")
-    return found or (
-        [] if parent == "s3:/" else _known(open_storage(parent or _top(url), storage_options), last)
-    )
+    storage = open_storage(url.rstrip("/") or url, storage_options)
+    above = _above(storage)
+    if above and is_catalogue(above[1]) and (info := above[0].stat(above[1])):
+        return [_source(above[0], info)]
+    return _known(storage, "") or (_known(*above) if above else [])
+
+
+def _above(storage: Storage) -> tuple[Storage, str] | None:
+    """Return the folder that holds this one, and this one's name in it; None for a whole disk or bucket."""
+    try:
+        return storage.above()
+    except BadInput:
+        return None
 
 
 def _top(url: str) -> str:
