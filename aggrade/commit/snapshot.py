@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "ROOT", "Snapshot", "read_snapshot", "root_bytes"]
 
 ROOT = "zarr.json"
+ROOT_OF_FORMAT_2 = ".zgroup"
 FORMAT = 1
 
 
@@ -74,10 +75,18 @@ class Snapshot:
         return zarr.open_group(ReadStore(storage), mode="r", zarr_format=3, use_consolidated=True)
 
     def dataset(self, storage: Storage, *, decoded: bool = True) -> xr.Dataset:
-        """Open the store for reading, as a lazy xarray Dataset without Dask, with values as users see them or as stored."""
-        store = ReadStore(storage)
+        """Open the store for reading, as a lazy xarray Dataset without Dask and without indexes.
+
+        Parameters
+        ----------
+        storage
+            The store.
+        decoded
+            Values as users see them, or as stored.
+        """
+        options: dict[str, Any] = {"consolidated": True, "zarr_format": 3, "chunks": None}
         opened: xr.Dataset = xr.open_zarr(
-            store, consolidated=True, zarr_format=3, chunks=None, decode_cf=decoded
+            ReadStore(storage), decode_cf=decoded, create_default_indexes=False, **options
         )
         return opened
 
@@ -95,23 +104,29 @@ def read_snapshot(storage: Storage) -> Snapshot | None:
     Damaged
         If the root is not a Zarr v3 group with consolidated metadata.
     Refused
-        If a newer aggrade wrote it.
+        If a newer aggrade wrote it, or if it is a store of Zarr format 2.
     """
     stored = storage.read(ROOT)
     if stored is None:
+        _refuse_format_2(storage)
         return None
     try:
         root = json.loads(stored.data)
         documents = root["consolidated_metadata"]["metadata"]
-    except (ValueError, KeyError, TypeError) as error:
+        arrays = {name: doc for name, doc in documents.items() if doc["node_type"] == "array"}
+        snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), arrays)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(_not_a_root(storage.url)) from error
-    snapshot = Snapshot(
-        stored.etag,
-        root.get("attributes", {}),
-        {k: d for k, d in documents.items() if d["node_type"] == "array"},
-    )
     _check_format(storage.url, snapshot)
     return snapshot
+
+
+def _refuse_format_2(storage: Storage) -> None:
+    """Refuse a store that a new root would hide: readers look for format 3 first."""
+    if storage.stat(ROOT_OF_FORMAT_2) is None:
+        return
+    fix = "name another store, or rechunk it into a new one: aggrade rechunk"
+    raise Refused(Problem(storage.url, "a store of Zarr format 2", "Zarr format 3", fix, "zarr-format"))
 
 
 def _not_a_root(url: str) -> Problem:
