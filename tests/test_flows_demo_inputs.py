@@ -14,6 +14,9 @@ import pyxdf
 from astropy.io import fits
 from astropy.timeseries import LombScargle
 
+from aggrade import LightCurves, append, cut_windows, open_windows, populate
+from aggrade.catalogues.spec import CatalogueSpec, specification
+from aggrade.window_spec import WindowSpec
 from flows import demo_catalogues, demo_recordings
 from flows.demo_inputs import CATALOGUE_SPEC, WINDOW_SPEC, make_inputs
 
@@ -209,3 +212,49 @@ def test_the_specifications_fit_the_files(inputs):
     assert len(epochs) == demo_catalogues.NIGHTS
     conditions = {name for session in SESSIONS.values() for _, name in demo_recordings.markers(session)}
     assert set(WINDOW_SPEC["mapping"]) == conditions
+
+
+def test_the_specifications_are_valid():
+    """The core takes both specifications as they stand."""
+    assert WindowSpec.of(WINDOW_SPEC).window_size_s == 2.0
+    assert set(specification(CatalogueSpec, CATALOGUE_SPEC).measurements) == set(demo_catalogues.BANDS)
+
+
+def test_the_recordings_become_one_store_of_what_was_drawn(inputs, tmp_path):
+    """All sessions land in one store; each EEG sample drawn inside a window lies in its slot, gaps are NaN."""
+    for name in inputs.sessions:
+        append(cut_windows(inputs.recordings / name, WINDOW_SPEC), str(tmp_path), grow=("window",))
+    windows = open_windows(str(tmp_path))
+    assert list(windows["session"].values) == list(SESSIONS)
+    for name, session in SESSIONS.items():
+        row = windows.sel(session=name)
+        starts = row["window_start"].values[: int(row["n_windows"])]
+        time, drawn = demo_recordings.stamps(session, "eeg"), demo_recordings.eeg(session)
+        grid = np.full((round(session.seconds * 250), drawn.shape[1]), np.nan)
+        grid[np.rint(time * 250).astype(int)] = drawn
+        first = np.ceil(starts * 250 - 1e-6).astype(int)
+        truth = np.stack([grid[start : start + 500].T for start in first])
+        np.testing.assert_allclose(
+            row["eeg"].values[: len(starts)], truth, atol=500 / 32767 * 0.51, rtol=1e-6
+        )
+        assert set(row["label"].values[: len(starts)]) == {0, 1, 2}
+
+
+def test_the_catalogues_become_light_curves_of_what_was_drawn(inputs, tmp_path):
+    """Every cell of every night equals the table, and its time is the row's to 100 microseconds."""
+    populate(str(inputs.catalogues), str(tmp_path), CATALOGUE_SPEC)
+    curves = LightCurves(str(tmp_path))
+    assert set(inputs.periods) <= set(curves.dataset["object"].values.tolist())
+    for index, name in enumerate(demo_catalogues.file_names()):
+        night, found = demo_catalogues.night(index), curves.epoch(name[7:17]).load()
+        at = found.indexes["object"].get_indexer(night["objid"])
+        assert int((found["status"] > 0).any("measurement").sum()) == len(at)
+        for column, band in enumerate(demo_catalogues.BANDS):
+            lost = np.isnan(night[f"{band}_mag"])
+            value = np.where(lost, night[f"{band}_limit"], night[f"{band}_mag"])
+            status = np.where(lost, 2, np.where(night[f"{band}_flags"] > 0, 3, 1))
+            np.testing.assert_array_equal(found["lightcurves"].values[at, column, 0], value)
+            np.testing.assert_array_equal(found["lightcurves"].values[at, column, 1], night[f"{band}_err"])
+            np.testing.assert_array_equal(found["status"].values[at, column], status)
+        time = float(found["epoch_time"]) + found["time_offset"].values[at, 0] / 86400
+        np.testing.assert_allclose(time, night["mjd"], rtol=0, atol=1e-9)
