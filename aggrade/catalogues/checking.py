@@ -77,7 +77,7 @@ def check_columns(table: Table, columns: Mapping[str, Column], spec: CatalogueSp
                 notes.add(name, columns[name].kind, expected, "name another column", "column-type")
     for place in filter(None, (spec.ra, spec.dec)):
         unit = columns[place].unit if place in columns else None
-        if unit and not _same_unit(unit, "deg"):
+        if unit and not unit.casefold().startswith("deg"):
             notes.add(place, f"unit {unit!r}", "degrees", "convert it to degrees", "position-unit")
 
 
@@ -111,7 +111,15 @@ def agreed_unit(
 
 
 def _same_unit(one: str, other: str) -> bool:
-    if one.casefold() == other.casefold():
-        return True
-    parsed = units.Unit(one, parse_strict="silent"), units.Unit(other, parse_strict="silent")
+    """Compare units as units, and as words where one of them is no unit that astropy knows."""
+    parsed = _parsed(one), _parsed(other)
+    if any(isinstance(unit, units.UnrecognizedUnit) for unit in parsed):
+        return one.casefold() == other.casefold()
     return bool(parsed[0] == parsed[1])
+
+
+def _parsed(text: str) -> units.UnitBase:
+    """Parse a unit; several slashes, which FITS discourages, mean that all that follows the first divides."""
+    first, *others = text.split("/")
+    plain = f"{first}/({'.'.join(others)})" if len(others) > 1 and "(" not in text else text
+    return units.Unit(plain, parse_strict="silent")

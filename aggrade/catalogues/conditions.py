@@ -24,7 +24,9 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple, set)) else (value,)
 
 
-Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_listed)]
+Condition = Annotated[
+    tuple[Scalar, ...], BeforeValidator(_listed, json_schema_input_type=Scalar | tuple[Scalar, ...])
+]
 
 
 def parsed_condition(value: Any) -> Any:

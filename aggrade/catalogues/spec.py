@@ -89,7 +89,10 @@ def _origin(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
 
 
-ColumnOrOrigin = Annotated[Origin, BeforeValidator(_origin)]
+ColumnOrOrigin = Annotated[Origin, BeforeValidator(_origin, json_schema_input_type=str | Origin)]
+
+
+_CONDITION = BeforeValidator(parsed_condition, json_schema_input_type=str | dict[str, Condition])
 
 
 class Measurement(_Frozen):
@@ -107,7 +110,7 @@ class Measurement(_Frozen):
     unit: str | None = Field(
         default=None, description="Unit of value and error, such as 'mag' or 'nJy'; the file's if not given."
     )
-    where: Annotated[dict[str, Condition], BeforeValidator(parsed_condition)] | None = Field(
+    where: Annotated[dict[str, Condition], _CONDITION] | None = Field(
         default=None,
         description="Rows that count, for tables with one row per band: {'band': 'g'}, {'fid': [1, 2]} or 'fid == 1'.",
     )
@@ -129,6 +132,9 @@ def _by_name(value: Any) -> Any:
 
 
 Range = Annotated[tuple[float, float], Field(description="Lowest and highest, both included.")]
+
+
+_BY_NAME = BeforeValidator(_by_name, json_schema_input_type=dict[str, Measurement] | list[Measurement])
 
 
 class CatalogueSpec(_Frozen):
@@ -161,7 +167,7 @@ class CatalogueSpec(_Frozen):
         default=None,
         description="Column, file name or header key of the epoch's filter, where an epoch has one.",
     )
-    measurements: Annotated[dict[str, Measurement], BeforeValidator(_by_name)] = Field(
+    measurements: Annotated[dict[str, Measurement], _BY_NAME] = Field(
         description="Name of each measurement → its columns.", min_length=1
     )
     value: Literal["mag", "flux"] = Field(
