@@ -52,7 +52,7 @@ def _common_prefix(target: Target) -> str:
     first = tuple(start // unit for (start, _), unit in zip(target.bounds, target.unit, strict=True))
     ends = [key_of(target.variable, target.document, index) for index in (first, _last(target))]
     shared = _shared_start(*ends)
-    return shared if shared == ends[0] else shared[: max(shared.rfind("/"), shared.rfind(".")) + 1]
+    return shared if ends == [shared] * 2 else shared[: max(shared.rfind("/"), shared.rfind(".")) + 1]
 
 
 def _shared_start(one: str, other: str) -> str:
