@@ -3,8 +3,8 @@
 On most servers an ETag is a hash of the content. Write the same bytes again, and an old mark is back: a writer
 that slept through its lease, with that mark in hand, would overwrite what its successor published. So whatever
 replaces an object carries its commit's generation, which never repeats, where every decoder passes over it:
-behind a Zstandard frame as a skippable frame (RFC 8878, section 3.1.2), or in a shard between the last inner
-chunk and the index, where nothing points (Zarr v3 ``sharding_indexed``).
+behind a Zstandard frame as a skippable frame (RFC 8878, section 3.1.2), or in a shard behind the last inner
+chunk, where nothing points (Zarr v3 ``sharding_indexed``). Other codecs leave no room.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def salted(document: Document, data: bytes, generation: int) -> bytes:
     last = document["codecs"][-1]
     if last["name"] == "zstd":
         return data + frame
-    if last["name"] == "sharding_indexed" and last["configuration"].get("index_location", "end") == "end":
-        place = len(data) - _index_size(document, last["configuration"])
-        return data[:place] + frame + data[place:] if place >= 0 else data
-    return data
+    if last["name"] != "sharding_indexed":
+        return data
+    if last["configuration"].get("index_location", "end") == "start":
+        return data + frame
+    place = len(data) - _index_size(document, last["configuration"])
+    return data[:place] + frame + data[place:]
 
 
 def _index_size(document: Document, sharding: dict[str, Any]) -> int:
