@@ -22,7 +22,7 @@ __all__ = ["Placed", "Track", "believed_rate", "window_starts"]
 
 BELIEVED_WITHIN = 0.01
 SNAP = 1e-6
-JITTERS = 3.0
+JITTERS = 4.0
 _COUNT_TOLERANCE = 1e-6
 
 
@@ -103,7 +103,7 @@ class Track:
 
     @cached_property
     def times(self) -> NDArray[np.float64]:
-        """What is compared with edges: regular times, later by three times the jitter, (sample,) s."""
+        """What is compared with edges: regular times, later by four times the jitter, (sample,) s."""
         period = self.timing.period
         return self.timing.regular + min(JITTERS * self.timing.jitter + SNAP * period, period / 4)
 
@@ -142,14 +142,10 @@ class Track:
         self, starts: NDArray[np.float64], begin: NDArray[np.int64], stop: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Count the samples lost between the start of each span and its first sample."""
-        lost = np.append(self.timing.lost, 0)
-        lost[0] = np.iinfo(np.int64).max
-        first = np.where(stop > begin, begin, len(lost) - 1)
-        times = np.append(self.times, np.inf)
-        with np.errstate(invalid="ignore"):
-            since = np.floor((times[first] - starts - self.offset) / self.timing.period)
-        since = np.where(np.isfinite(since), since, 0)
-        return np.asarray(np.minimum(np.maximum(since, 0).astype(np.int64), lost[first]))
+        first = np.minimum(begin, len(self.times) - 1)
+        lost = np.where(first > 0, self.timing.lost[first], np.iinfo(np.int64).max)
+        since = np.floor((self.times[first] - starts - self.offset) / self.timing.period)
+        return np.where(stop > begin, np.minimum(np.maximum(since, 0).astype(np.int64), lost), 0)
 
 
 def window_starts(

@@ -33,7 +33,7 @@ __all__ = ["cut_windows"]
 
 logger = logging.getLogger(__name__)
 
-PIECE_BYTES = 64 << 20
+PIECE_BYTES = 16 << 20
 _ROUNDED_DIGITS = 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aggrade.errors import BadInput
@@ -69,6 +69,7 @@ def test_jitter_neither_drops_nor_doubles(seed, rate, jitter):
 
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**32), gaps=gaps, jitter=st.sampled_from([1e-4, 0.02, 0.08]))
+@example(seed=133, gaps=[(5, 27)], jitter=1e-4)
 def test_a_lost_packet_moves_no_later_sample(seed, gaps, jitter):
     """With samples taken out, those that stay keep the slots that they have in the whole stream."""
     rng = np.random.default_rng(seed)
