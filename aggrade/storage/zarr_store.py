@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
+from aggrade.errors import AggradeError
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -22,13 +24,13 @@ __all__ = ["ReadStore", "in_thread"]
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def _pool(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(settings().parallel_requests, thread_name_prefix="aggrade-io")
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Run a blocking call on the process's shared pool of request threads."""
-    return await asyncio.get_running_loop().run_in_executor(_pool(), function, *args)
+    """Run a blocking call on the process's shared pool of request threads; a forked process has its own."""
+    return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), function, *args)
 
 
 def _span(request: ByteRequest | None) -> tuple[int, int | None]:
@@ -40,6 +42,10 @@ def _span(request: ByteRequest | None) -> tuple[int, int | None]:
         case SuffixByteRequest(suffix=suffix):
             return -suffix, None
     return 0, None
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 class ReadStore(Store):
@@ -90,6 +96,17 @@ class ReadStore(Store):
     ) -> list[Buffer | None]:
         """Return parts of several objects."""
         return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
+
+    async def get_ranges(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        """Yield parts of one object; an error of ours comes out as itself, not in a group of errors."""
+        try:
+            async for part in super().get_ranges(*args, **options):
+                yield part
+        except BaseExceptionGroup as group:
+            ours = group.subgroup(AggradeError)
+            if ours is None:
+                raise
+            raise _first(ours) from group
 
     async def exists(self, key: str) -> bool:
         """Tell whether an object is there."""
