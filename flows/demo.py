@@ -12,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +26,8 @@ from flows.demo_terminal import Terminal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from aggrade.catalogues import CatalogueSpec
+    from aggrade.window_spec import WindowSpec
     from flows.demo_report import StoreState
     from flows.demo_servers import PrefectServer, S3Server
 
@@ -43,17 +45,17 @@ class DemoJob:
     ----------
     store
         The dataset root.
-    recordings, catalogues
-        Folders of input.
-    windows, spec
-        How they are read.
+    recordings, windows
+        Recordings, and how they are cut.
+    catalogues, spec
+        Catalogues, and what their columns mean.
     """
 
     store: str
     recordings: str
+    windows: WindowSpec
     catalogues: str
-    windows: dict[str, Any]
-    spec: dict[str, Any]
+    spec: CatalogueSpec
 
 
 def demo(
@@ -89,6 +91,7 @@ def demo(
         End when the process that started this one does.
     """
     started = time.monotonic()
+    own = _own_input(recordings, window_spec, catalogues, catalogue_spec)
     if end_with_parent:
         demo_process.end_with_parent()
     demo_process.end_tidily_when_asked()
@@ -100,7 +103,7 @@ def demo(
         demo_process.apply_environment(environment),
         _starting(folder, own_store=store is None) as servers,
     ):
-        job = _job(folder, terminal, store, (recordings, window_spec), (catalogues, catalogue_spec))
+        job = _job(folder, terminal, store, own)
         with terminal.step("start Prefect" + ("" if store else " and an S3 server")):
             importlib.import_module("flows.pipeline")
             prefect, s3 = servers()
@@ -128,34 +131,42 @@ def _starting(
         yield lambda: (prefect.result(), s3.result() if s3 else None)
 
 
-def _job(
-    folder: Path,
-    terminal: Terminal,
-    store: str | None,
-    recordings: tuple[str | None, Path | None],
-    catalogues: tuple[str | None, Path | None],
-) -> DemoJob:
+def _own_input(
+    recordings: str | None, window_spec: Path | None, catalogues: str | None, catalogue_spec: Path | None
+) -> dict[str, Any]:
+    """Return the part of a `DemoJob` that the user brings, and refuse what can't work."""
+    if catalogues and not catalogue_spec:
+        raise BadInput(_no_spec(catalogues))
+    own: dict[str, Any] = {}
+    if recordings:
+        from aggrade.window_spec import WindowSpec
+
+        own |= {"recordings": recordings, "windows": WindowSpec.of(_read(window_spec) or _ANY_WINDOWS)}
+    if catalogues:
+        from aggrade.catalogues.spec import CatalogueSpec, specification
+
+        own |= {"catalogues": catalogues, "spec": specification(CatalogueSpec, _read(catalogue_spec))}
+    return own
+
+
+def _job(folder: Path, terminal: Terminal, store: str | None, own: dict[str, Any]) -> DemoJob:
     """Return what the demonstration runs on; make what the user doesn't bring."""
+    if len(own) == len(fields(DemoJob)) - 1:
+        return DemoJob(_root(store), **own)
+    from aggrade.catalogues.spec import CatalogueSpec, specification
+    from aggrade.window_spec import WindowSpec
     from flows.demo_inputs import CATALOGUE_SPEC, WINDOW_SPEC, make_inputs
 
-    own_recordings, window_spec = recordings
-    own_catalogues, catalogue_spec = catalogues
-    if own_catalogues and not catalogue_spec:
-        raise BadInput(_no_spec(own_catalogues))
-    made = folder / "inputs"
-    if not (own_recordings and own_catalogues):
-        with terminal.step(f"make recordings and catalogues in {made}"):
-            inputs = make_inputs(made)
-        terminal.say(
-            f"    {len(inputs.made)} files made" if inputs.made else "    they are there", style="dim"
-        )
-    return DemoJob(
-        store=_root(store),
-        recordings=own_recordings or str(made / "recordings"),
-        catalogues=own_catalogues or str(made / "catalogues"),
-        windows=_read_spec(window_spec) or (_ANY_WINDOWS if own_recordings else WINDOW_SPEC),
-        spec=_read_spec(catalogue_spec) or CATALOGUE_SPEC,
-    )
+    with terminal.step(f"make recordings and catalogues in {folder / 'inputs'}"):
+        inputs = make_inputs(folder / "inputs")
+    terminal.say(f"    {len(inputs.made)} files made" if inputs.made else "    they are there", style="dim")
+    made: dict[str, Any] = {
+        "recordings": str(inputs.recordings),
+        "windows": WindowSpec.of(WINDOW_SPEC),
+        "catalogues": str(inputs.catalogues),
+        "spec": specification(CatalogueSpec, CATALOGUE_SPEC),
+    }
+    return DemoJob(_root(store), **(made | own))
 
 
 def _root(store: str | None) -> str:
@@ -164,7 +175,7 @@ def _root(store: str | None) -> str:
     return store if "://" in store else str(Path(store).absolute())
 
 
-def _read_spec(path: Path | None) -> dict[str, Any] | None:
+def _read(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:

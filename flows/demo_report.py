@@ -138,14 +138,17 @@ def _light_curve(store: str, mark: str) -> bytes:
     from aggrade.pictures import light_curve_picture
 
     curves = LightCurves(store)
-    return light_curve_picture(curves.lightcurve(_best_observed(curves.dataset)), mark=mark)
+    return light_curve_picture(curves.lightcurve(_most_variable(curves.dataset)), mark=mark)
 
 
-def _best_observed(dataset: xr.Dataset) -> int | str:
-    """Return the id of the object with most detections among the first thousand."""
-    status = dataset["status"].isel(object=slice(_MOST_LOOKED_AT)).transpose("object", ...).values
-    detections = (status == _DETECTED).reshape(status.shape[0], -1).sum(axis=1)
-    best: int | str = dataset["object"].values[int(detections.argmax())]
+def _most_variable(dataset: xr.Dataset) -> int | str:
+    """Return the id of the object that varies most beyond its errors, among the first thousand."""
+    cells = dataset[["lightcurves", "status"]].isel(object=slice(_MOST_LOOKED_AT)).compute()
+    values, errors = (
+        cells["lightcurves"].isel(value=index).where(cells["status"] == _DETECTED) for index in (0, 1)
+    )
+    excess = (((values - values.mean("epoch")) / errors) ** 2).sum(["measurement", "epoch"])
+    best: int | str = dataset["object"].values[excess.argmax("object").item()]
     return best
 
 

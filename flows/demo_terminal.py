@@ -36,12 +36,12 @@ class Terminal:
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line as it is, without markup."""
-        self.console.print(Text(text, style=style))
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Print what begins, and how long it took when it ends. If it fails, say so and let the error through."""
-        self.console.print(Text.assemble(("▸ ", "cyan"), what))
+        self.console.print(Text.assemble(("▸ ", "cyan"), what), soft_wrap=True)
         started = time.monotonic()
         try:
             yield

@@ -38,8 +38,10 @@ def root(tmp_path):
     """Make a dataset with windows and light curves of three objects."""
     write_zarr(windows(), tmp_path / "windows.zarr")
     curves = light_curves(["a", "b", "c"], np.arange(3.0), np.zeros(3))
-    curves["status"][:] = 0
-    curves["status"][1] = 1
+    curves["status"][:] = 1
+    curves["lightcurves"][:, :, 0] = 18.0
+    curves["lightcurves"][:, :, 1] = 0.01
+    curves["lightcurves"][1, :, 0, 2:] = 17.0
     write_light_curves(curves, tmp_path, "lightcurves.zarr", objects=3, epochs=1)
     return tmp_path
 
@@ -65,8 +67,8 @@ def test_each_store_is_shown_as_xarray_sees_it(root):
         assert name in shown
 
 
-def test_a_window_and_the_best_observed_object_are_drawn(root, tmp_path):
-    """Both pictures are whole PNG files, and the light curve is that of the object with most detections."""
+def test_a_window_and_the_most_variable_object_are_drawn(root, tmp_path):
+    """Both pictures are whole PNG files, and the light curve is that of the object that varies."""
     drawn = draw_pictures(str(root), tmp_path / "pictures")
     assert drawn == {tmp_path / "pictures/window.png": True, tmp_path / "pictures/light_curve.png": True}
     for path in drawn:
