@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 VERSIONS := 3.13 3.12 3.11
 PYENV_ROOT ?= $(HOME)/.pyenv
 CANDIDATES := $(foreach v,$(VERSIONS),python$(v) $(wildcard $(PYENV_ROOT)/versions/$(v)*/bin/python$(v))) python3
+REQUIREMENTS := --constraint constraints.txt --no-build-isolation --editable '.[test]'
 PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 VERSION := import sys; print(sys.version)
 
@@ -40,8 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Making $(VENV) with $$("$$found" --version) ($$found)"; \
 	"$$found" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv hatchling editables
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(REQUIREMENTS) || $(BIN)/python -m pip install --quiet $(REQUIREMENTS)
 	@touch $@
 
 check: install ## run the linters, the type checker, docstring coverage and the speller
