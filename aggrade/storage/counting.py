@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Counted"]
 
+_LOCK = threading.Lock()
+
 
 class Counted:
     """Another storage that counts requests by kind and bytes by direction.
@@ -22,12 +24,12 @@ class Counted:
     storage
         The storage that does the work.
     counts
-        Where to count; shared with the storages made by `within` and `above`.
+        Where to count; shared with the storages made by `within` and `above`. A pickled copy counts afresh.
 
     Attributes
     ----------
     counts : Counter
-        ``GET``, ``HEAD``, ``PUT``, ``COPY``, ``DELETE``, ``LIST`` → calls made (a paged listing is one),
+        ``GET``, ``HEAD``, ``PUT``, ``COPY``, ``DELETE``, ``LIST`` → calls made, failed ones included (a paged listing is one),
         ``bytes_read``, ``bytes_written`` → bytes.
     """
 
@@ -35,19 +37,19 @@ class Counted:
         self.url = storage.url
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._storage = storage
-        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._storage,)
 
     def _count(self, **changes: int) -> None:
-        with self._lock:
+        with _LOCK:
             self.counts.update(changes)
 
     def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
         """See `Storage.read`."""
+        self._count(GET=1)
         found = self._storage.read(key, start=start, stop=stop)
-        self._count(GET=1, bytes_read=len(found.data) if found else 0)
+        self._count(bytes_read=len(found.data) if found else 0)
         return found
 
     def stat(self, key: str) -> ObjectInfo | None:
