@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.documents import aligned, in_grid, key_of, units_in
+from aggrade.commit.documents import in_grid, key_of, units_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,7 +142,7 @@ class CommitPlan(_Frozen):
         """Yield variable, key and index of every object that will be written."""
         for region in self.regions:
             document = self.documents[region.variable]
-            for index in units_in(document, aligned(document, region.bounds)):
+            for index in units_in(document, region.bounds):
                 yield region.variable, key_of(region.variable, document, index), index
 
     def shared(self, published: Mapping[str, Document]) -> list[str]:

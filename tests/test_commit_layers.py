@@ -1,0 +1,133 @@
+"""Records of layers and receipts of commits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_storage import MemoryStorage, Numbered, World
+from pydantic import ValidationError
+
+from aggrade.commit import layers
+from aggrade.commit.layers import LayerRecord
+from aggrade.commit.plan import Target
+from aggrade.receipt import Receipt
+from aggrade.storage.local import LocalStorage
+
+ODD = ["S 01", "Sub 03/ä", "..", "", "a\nb", "x" * 300, "日本", "zarr.json", "c/0", " "]
+
+
+@pytest.fixture
+def storage():
+    """Return an empty storage."""
+    return MemoryStorage(World(), "x.zarr")
+
+
+def record(label="s1", *, generation=1, **changes):
+    """Return a layer's record."""
+    values = {"index": 0, "digest": "d", "write_id": f"w{generation}", "generation": generation}
+    return LayerRecord(label=label, **{**values, **changes})
+
+
+def receipt(write_id="w1", **changes):
+    """Return a commit's receipt."""
+    return Receipt(kind="append", store="x.zarr", write_id=write_id, generation=1, **changes)
+
+
+class TestRecords:
+    """One small object per layer."""
+
+    def test_a_layer_that_is_not_there(self, storage):
+        """Of an unknown label nothing is found."""
+        assert layers.find_layer(storage, "s1") is None
+
+    def test_a_layer_is_found_as_it_was_kept(self, storage):
+        """A record comes back whole, regions included."""
+        target = Target(variable="x", bounds=((0, 1),), unit=(1,), key_encoding={"name": "default"})
+        kept = record(targets=(target,), objects=1, objects_sha256="0f", sizes={"window": 3})
+        layers.keep_layer(storage, kept)
+        assert layers.find_layer(storage, "s1") == kept
+
+    @pytest.mark.parametrize("label", ODD)
+    def test_any_label(self, label, tmp_path):
+        """Slashes, dots, any script and any length are legal in a label, also on a disk."""
+        disk = LocalStorage(str(tmp_path / "x.zarr"))
+        layers.keep_layer(disk, record(label))
+        assert layers.find_layer(disk, label) == record(label)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.lists(st.text(), unique=True, max_size=6))
+    def test_labels_never_share_a_record(self, labels):
+        """As many labels as were kept are listed, whatever they look like."""
+        storage = MemoryStorage(World(), "x.zarr")
+        for index, label in enumerate(labels):
+            layers.keep_layer(storage, record(label, index=index))
+        assert {one.label: one.index for one in layers.layers_of(storage)} == {
+            label: index for index, label in enumerate(labels)
+        }
+
+    def test_finding_one_costs_one_request(self):
+        """Whatever the store holds, one read answers."""
+        hooks = Numbered()
+        storage = MemoryStorage(World(), "x.zarr", hooks)
+        for index in range(20):
+            layers.keep_layer(storage, record(f"s{index}"))
+        hooks.kinds.clear()
+        layers.find_layer(storage, "s7")
+        assert [kind.split()[0] for kind in hooks.kinds] == ["GET"]
+
+    def test_a_new_record_costs_one_request(self):
+        """Creating is one conditional write."""
+        hooks = Numbered()
+        layers.keep_layer(MemoryStorage(World(), "x.zarr", hooks), record())
+        assert [kind.split()[0] for kind in hooks.kinds] == ["PUT"]
+
+    def test_a_newer_record_replaces_an_older_one(self, storage):
+        """Replacing a layer leads to the new row."""
+        layers.keep_layer(storage, record(generation=1))
+        layers.keep_layer(storage, record(generation=2, index=5))
+        assert layers.find_layer(storage, "s1").index == 5
+
+    def test_an_older_record_changes_nothing(self, storage):
+        """Whoever is late does not turn the store back."""
+        layers.keep_layer(storage, record(generation=2, index=5))
+        layers.keep_layer(storage, record(generation=1, index=0))
+        assert layers.find_layer(storage, "s1").index == 5
+
+    def test_the_same_record_twice(self, storage):
+        """Whoever rolls forward after a crash finds its record kept already."""
+        layers.keep_layer(storage, record())
+        before = dict(storage.world.objects)
+        layers.keep_layer(storage, record())
+        assert storage.world.objects == before
+
+    def test_records_are_strict(self):
+        """A record with a field that isn't known is of a newer aggrade and is not half understood."""
+        with pytest.raises(ValidationError, match="colour"):
+            record(colour="blue")
+
+
+class TestReceipts:
+    """What a commit did."""
+
+    def test_a_commit_that_never_took_effect_has_none(self, storage):
+        """Without a receipt nothing was done."""
+        assert layers.find_receipt(storage, "w1") is None
+
+    def test_a_receipt_is_found_as_it_was_kept(self, storage):
+        """A receipt comes back whole."""
+        kept = receipt(layers={"s1": 0}, requests={"PUT": 3}, details={"cells": 4})
+        assert layers.keep_receipt(storage, kept) == kept
+        assert layers.find_receipt(storage, "w1") == kept
+
+    def test_what_recovery_wrote_goes_first(self, storage):
+        """A commit that somebody else completed returns the receipt that they wrote."""
+        theirs = layers.keep_receipt(storage, receipt(details={"completed_by": "recover"}))
+        assert layers.keep_receipt(storage, receipt(objects=5)) == theirs
+        assert layers.find_receipt(storage, "w1") == theirs
+
+    def test_receipts_are_no_layers(self, storage):
+        """Listing layers leaves receipts out."""
+        layers.keep_receipt(storage, receipt())
+        layers.keep_layer(storage, record())
+        assert [one.label for one in layers.layers_of(storage)] == ["s1"]
