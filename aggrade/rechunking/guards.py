@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def memory_bound(asked: int | str) -> int:
         If it is neither, or not above 0.
     """
     try:
-        bound = int(parse_bytes(asked))
+        bound = int(parse_bytes(asked)) if re.search(r"\d", str(asked)) else 0
     except (ValueError, TypeError, AttributeError):
         bound = 0
     if bound <= 0:

@@ -17,16 +17,15 @@ from aggrade.commit import (
     CommitPlan,
     Region,
     Transaction,
-    find_receipt,
     forget_pieces,
     read_snapshot,
     recover_store,
     write_pieces,
 )
 from aggrade.commit.documents import shape_of
-from aggrade.commit.layers import RECEIPTS
-from aggrade.errors import BadInput, Conflict, Problem, raise_all
+from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.receipt import Receipt
+from aggrade.rechunking.checking import last_receipt, objects_digest
 from aggrade.rechunking.clearing import make_room
 from aggrade.rechunking.engine import copy_piece
 from aggrade.rechunking.guards import memory_bound, place_problems, target_problems
@@ -152,7 +151,8 @@ def rechunk_storage(
     if dry_run:
         return plan
     if plan.up_to_date and before is not None:
-        return _last_receipt(target, before)
+        _log.info("%s shows this state already, nothing to do", target.url)
+        return last_receipt(target, before) or _unrecorded(before, target)
     return _carry_out(origin, target, before, plan, map)
 
 
@@ -172,18 +172,8 @@ def _plan(origin: Source, target: Storage, before: Snapshot | None, layout: Mapp
     return plan.model_copy(update={"version": served, "pieces": (), "arrays": {}, "up_to_date": True})
 
 
-def _last_receipt(target: Storage, before: Snapshot) -> Receipt:
-    """Return the receipt of the rechunk that made what the target shows; a fence since then has another name."""
-    _log.info("%s shows this state already, nothing to do", target.url)
-    receipt = find_receipt(target, before.write_id)
-    if receipt is not None:
-        return receipt
-    stored = (target.read(info.key) for info in target.list(RECEIPTS))
-    receipts = [Receipt.model_validate_json(one.data) for one in stored if one is not None]
-    made = [one for one in receipts if one.kind == "rechunk"]
-    if made:
-        return max(made, key=lambda one: one.generation)
-    return Receipt(kind="rechunk", store=target.url, write_id=before.write_id, generation=before.generation)
+def _unrecorded(shown: Snapshot, target: Storage) -> Receipt:
+    return Receipt(kind="rechunk", store=target.url, write_id=shown.write_id, generation=shown.generation)
 
 
 def _commit_plan(origin: Source, target: Storage, before: Snapshot | None, plan: RechunkPlan) -> CommitPlan:
@@ -223,24 +213,29 @@ def _carry_out(
     work = functools.partial(copy_piece, source=origin, arrays=plan.arrays)
     with Transaction(target, _commit_plan(origin, target, before, plan)) as transaction:
         deleted = make_room(transaction, plan, retired)
-        pieces = write_pieces(transaction, plan.pieces, work, map)
-        compared = compare_samples(origin, transaction.storage, plan)
+        try:
+            pieces = write_pieces(transaction, plan.pieces, work, map)
+            compared = compare_samples(origin, transaction.storage, plan)
+        except Damaged:
+            transaction.lease.confirm()
+            _demand_unchanged(origin)
+            raise
         _demand_unchanged(origin)
         written = [item for piece in pieces for item in piece.written]
-        receipt = transaction.publish(written, details=_details(plan, deleted, compared))
+        digest = objects_digest((item.key, item.sha256) for item in written)
+        details = {**_details(plan), "objects_sha256": digest, "samples": compared, "deleted": deleted}
+        receipt = transaction.publish(written, details=details)
         forget_pieces(transaction.storage, pieces)
     return receipt
 
 
-def _details(plan: RechunkPlan, deleted: int, compared: int) -> dict[str, Any]:
+def _details(plan: RechunkPlan) -> dict[str, Any]:
     return {
         "source": plan.source.model_dump(),
         "version": plan.version,
         "pieces": len(plan.pieces),
         "chunk_reads": plan.reads,
         "peak_memory": plan.price.peak_memory,
-        "samples_compared": compared,
-        "objects_deleted": deleted,
     }
 
 

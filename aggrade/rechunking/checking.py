@@ -1,0 +1,76 @@
+"""Comparing a rechunked store with what was written: every object is there, byte for byte.
+
+A rechunk writes every object of its arrays, those of fill too, so a missing one is never taken for fill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from aggrade.commit import find_receipt
+from aggrade.commit.documents import key_of, shape_of, units_in
+from aggrade.commit.layers import RECEIPTS
+from aggrade.receipt import Receipt
+from aggrade.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from aggrade.commit import Document, Snapshot
+    from aggrade.storage import Storage
+
+__all__ = ["copy_problems", "every_key", "last_receipt", "objects_digest"]
+
+
+def objects_digest(digests: Iterable[tuple[str, str]]) -> str:
+    """Return one digest of many objects' keys and digests, whatever their order."""
+    lines = "".join(f"{key} {digest}\n" for key, digest in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def every_key(documents: Mapping[str, Document]) -> Iterator[str]:
+    """Yield the key of every object that the arrays consist of."""
+    for name, document in documents.items():
+        for index in units_in(document, tuple((0, size) for size in shape_of(document))):
+            yield key_of(name, document, index)
+
+
+def last_receipt(target: Storage, shown: Snapshot) -> Receipt | None:
+    """Return the receipt of the rechunk that made what a target shows; a fence since then has another name."""
+    receipt = find_receipt(target, shown.write_id)
+    if receipt is not None:
+        return receipt
+    stored = (target.read(info.key) for info in target.list(RECEIPTS))
+    made = [Receipt.model_validate_json(one.data) for one in stored if one is not None]
+    return max((one for one in made if one.kind == "rechunk"), key=lambda one: one.generation, default=None)
+
+
+def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
+    """Yield what is wrong with the objects of a rechunked store, reading each once; nothing for other stores.
+
+    Parameters
+    ----------
+    target
+        The store.
+    shown
+        The state it shows.
+    """
+    if "rechunk" not in shown.mark:
+        return
+    keys = sorted(every_key(shown.documents))
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        found = list(zip(keys, pool.map(lambda key: _sha256(target, key), keys), strict=True))
+    if missing := [key for key, digest in found if digest is None]:
+        yield f"{target.url}: {len(missing)} objects are missing, such as {missing[0]}; delete it and rechunk again."
+        return
+    receipt = last_receipt(target, shown)
+    expected = receipt.details.get("objects_sha256") if receipt else None
+    if expected is not None and expected != objects_digest((key, digest or "") for key, digest in found):
+        yield f"{target.url}: its objects are not the bytes that were written; delete it and rechunk again."
+
+
+def _sha256(storage: Storage, key: str) -> str | None:
+    stored = storage.read(key)
+    return None if stored is None else hashlib.sha256(stored.data).hexdigest()
