@@ -1,0 +1,186 @@
+"""Make what the deployments need on a Prefect server: ``python -m deployments.setup``.
+
+Always the work pool that ``prefect.yaml`` names. Blocks only if the environment asks for them: credentials from
+``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with ``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and
+``AWS_REGION``), result storage from ``AGGRADE_RESULTS`` (``s3://bucket/prefix``). Run it as often as you like: what
+is there as it should be is left alone. ``--check`` changes nothing and says what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+from prefect_aws import AwsCredentials, S3Bucket
+from prefect_aws.client_parameters import AwsClientParameters
+from pydantic import SecretStr
+
+from aggrade.errors import AggradeError, BadInput, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from prefect.blocks.core import Block
+
+__all__ = ["BLOCK", "POOL", "Part", "parts", "setup"]
+
+POOL = "aggrade"
+BLOCK = "aggrade"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a deployment needs.
+
+    Parameters
+    ----------
+    name
+        What it is, as a person would say it.
+    is_there
+        Whether it is there as it should be.
+    make
+        Makes it, or brings it to what it should be.
+    """
+
+    name: str
+    is_there: Callable[[], bool]
+    make: Callable[[], None]
+
+
+def parts(environment: Mapping[str, str]) -> list[Part]:
+    """Return what is needed, in the order in which it is made.
+
+    Parameters
+    ----------
+    environment
+        Variables as in `os.environ`.
+
+    Raises
+    ------
+    BadInput
+        If the environment asks for something that can't be made.
+    """
+    needed = [Part(f"work pool {POOL!r}", _has_pool, _make_pool)]
+    credentials = _credentials(environment)
+    if credentials is not None:
+        needed.append(_block(f"credentials aws-credentials/{BLOCK}", credentials))
+    if environment.get("AGGRADE_RESULTS"):
+        bucket = _results(environment["AGGRADE_RESULTS"], credentials)
+        needed.append(_block(f"result storage s3-bucket/{BLOCK}", bucket))
+    return needed
+
+
+def _has_pool() -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_work_pool(POOL).type == ProcessWorker.type
+        except ObjectNotFound:
+            return False
+
+
+def _make_pool() -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(
+        name=POOL,
+        type=ProcessWorker.type,
+        base_job_template=template,
+        description="Runs aggrade's flows as processes of the worker's machine.",
+    )
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(pool)
+
+
+def _credentials(environment: Mapping[str, str]) -> AwsCredentials | None:
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if not key or not secret:
+        return None
+    return AwsCredentials(
+        aws_access_key_id=key,
+        aws_secret_access_key=SecretStr(secret),
+        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+        region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
+        aws_client_parameters=AwsClientParameters(endpoint_url=environment.get("AWS_ENDPOINT_URL")),
+    )
+
+
+def _results(url: str, credentials: AwsCredentials | None) -> S3Bucket:
+    bucket, _, folder = url.removeprefix("s3://").strip("/").partition("/")
+    if not url.startswith("s3://") or not bucket:
+        fix = "set it to a bucket and a folder in it, or unset it"
+        raise BadInput(
+            Problem("environment variable AGGRADE_RESULTS", repr(url), "s3://bucket/prefix", fix, "results")
+        )
+    return S3Bucket(bucket_name=bucket, bucket_folder=folder, credentials=credentials or AwsCredentials())
+
+
+def _block(name: str, block: Block) -> Part:
+    def is_there() -> bool:
+        try:
+            return bool(_plain(type(block).load(BLOCK)) == _plain(block))  # type: ignore[arg-type]
+        except ValueError:
+            return False
+
+    def make() -> None:
+        block.save(BLOCK, overwrite=True)
+
+    return Part(name, is_there, make)
+
+
+def _plain(block: Block) -> Any:
+    """Return what a block says, without where it is kept."""
+    return _without_places(block.model_dump(mode="json", context={"include_secrets": True}))
+
+
+def _without_places(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_places(inner) for name, inner in value.items() if not name.startswith("_")}
+
+
+def setup(*, check: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Make what is missing on the Prefect server that PREFECT_API_URL names.
+
+    Parameters
+    ----------
+    check
+        Change nothing; say what is missing, and exit with 1 if anything is.
+
+    Returns
+    -------
+    int
+        0 if everything is there now.
+    """
+    missing = 0
+    for part in parts(os.environ):
+        there = part.is_there()
+        if not there and not check:
+            part.make()
+        missing += not there and check
+        print(f"{part.name}: {'there' if there else 'missing' if check else 'made'}")
+    if not check and os.environ.get("AGGRADE_RESULTS"):
+        print(
+            f"results go there with: prefect config set PREFECT_DEFAULT_RESULT_STORAGE_BLOCK=s3-bucket/{BLOCK}"
+        )
+    return int(missing > 0)
+
+
+def main() -> None:
+    """Run the set-up from the command line."""
+    app = App(name="python -m deployments.setup", help_format="plaintext")
+    app.default(setup)
+    try:
+        app(result_action="return_int_as_exit_code_else_zero")
+    except AggradeError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

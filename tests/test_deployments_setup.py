@@ -1,0 +1,96 @@
+"""The set-up of a Prefect server: what it makes, that it makes it once, and what it says is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect_aws import AwsCredentials, S3Bucket
+
+from aggrade.errors import BadInput
+from deployments.setup import BLOCK, POOL, parts, setup
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "geheim",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+}
+NAMES = (*KEYS, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Give an environment that asks for nothing, and a way to ask."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_a_bare_environment_asks_for_the_work_pool_only():
+    """Without credentials nothing but the pool is needed."""
+    assert [part.name for part in parts({})] == [f"work pool {POOL!r}"]
+
+
+def test_half_of_the_credentials_make_no_block():
+    """A key without its secret is not stored."""
+    assert len(parts({"AWS_ACCESS_KEY_ID": "key"})) == 1
+
+
+def test_results_go_to_a_bucket():
+    """The result storage is asked for by a URL, and gets the credentials of the environment."""
+    assert [part.name for part in parts({**KEYS, "AGGRADE_RESULTS": "s3://lab/results"})] == [
+        f"work pool {POOL!r}",
+        f"credentials aws-credentials/{BLOCK}",
+        f"result storage s3-bucket/{BLOCK}",
+    ]
+
+
+@pytest.mark.parametrize("url", ["/tmp/results", "s3://", "gs://lab"])
+def test_results_elsewhere_are_refused(url):
+    """A result storage that is no bucket is bad input."""
+    with pytest.raises(BadInput, match="AGGRADE_RESULTS"):
+        parts({"AGGRADE_RESULTS": url})
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_it_makes_what_is_missing_once(environment, capsys):
+    """Checked, made, made again, checked again: nothing is changed twice, and the blocks hold what was said."""
+    for name, value in (KEYS | {"AGGRADE_RESULTS": "s3://lab/results/here"}).items():
+        environment.setenv(name, value)
+    assert setup(check=True) == 1
+    assert capsys.readouterr().out.count(": missing") == 3
+    assert setup() == 0
+    assert capsys.readouterr().out.count(": made") == 3
+    assert setup() == 0
+    assert capsys.readouterr().out.count(": there") == 3
+    assert setup(check=True) == 0
+    with get_client(sync_client=True) as client:
+        assert client.read_work_pool(POOL).type == "process"
+    credentials, bucket = AwsCredentials.load(BLOCK), S3Bucket.load(BLOCK)
+    assert credentials.aws_secret_access_key.get_secret_value() == "geheim"
+    assert credentials.aws_client_parameters.endpoint_url == "http://127.0.0.1:9"
+    assert (bucket.bucket_name, bucket.bucket_folder.strip("/")) == ("lab", "results/here")
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_changed_secret_is_brought_up_to_date(environment, capsys):
+    """A block that differs from the environment is missing what it should be, and is made anew."""
+    for name, value in KEYS.items():
+        environment.setenv(name, value)
+    setup()
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "noch geheimer")
+    assert setup(check=True) == 1
+    assert setup() == 0
+    assert AwsCredentials.load(BLOCK).aws_secret_access_key.get_secret_value() == "noch geheimer"
+    assert "geheim" not in capsys.readouterr().out
+
+
+def test_it_explains_itself():
+    """The command's help says what it does and what --check does."""
+    command = [sys.executable, "-m", "deployments.setup", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert "--check" in done.stdout
+    assert "say what is missing" in done.stdout
