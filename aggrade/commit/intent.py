@@ -6,6 +6,7 @@ It lies at ``.aggrade/intent.json``, is created if absent, and from then on chan
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -128,13 +129,22 @@ def read_intent(storage: Storage) -> tuple[Intent, str] | None:
 
 
 def _unreadable(storage: Storage, data: bytes) -> AggradeError:
+    version = _format_of(data)
+    if version not in {None, INTENT_FORMAT}:
+        return _unknown_format(storage, version)
     where = f"{storage.url}/{INTENT}"
-    if f'"format":{INTENT_FORMAT}' not in data.decode(errors="replace").replace(" ", ""):
-        return _unknown_format(storage, "of another version")
     fix = "look at it, and delete it only if no writer is alive; then run recover"
     return Damaged(
         Problem(where, "an object that is not an intent", "JSON of an intent", fix, "intent-unreadable")
     )
+
+
+def _format_of(data: bytes) -> int | None:
+    try:
+        version = json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, int) else None
 
 
 def _unknown_format(storage: Storage, version: Any) -> Refused:
