@@ -12,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +49,8 @@ class DemoJob:
         Recordings, and how they are cut.
     catalogues, spec
         Catalogues, and what their columns mean.
+    periods
+        Period in days of each object of which it is known.
     """
 
     store: str
@@ -56,6 +58,7 @@ class DemoJob:
     windows: WindowSpec
     catalogues: str
     spec: CatalogueSpec
+    periods: dict[int, float] = field(default_factory=dict)
 
 
 def demo(
@@ -151,7 +154,7 @@ def _own_input(
 
 def _job(folder: Path, terminal: Terminal, store: str | None, own: dict[str, Any]) -> DemoJob:
     """Return what the demonstration runs on; make what the user doesn't bring."""
-    if len(own) == len(fields(DemoJob)) - 1:
+    if {"recordings", "catalogues"} <= own.keys():
         return DemoJob(_root(store), **own)
     from aggrade.catalogues.spec import CatalogueSpec, specification
     from aggrade.window_spec import WindowSpec
@@ -165,6 +168,7 @@ def _job(folder: Path, terminal: Terminal, store: str | None, own: dict[str, Any
         "windows": WindowSpec.of(WINDOW_SPEC),
         "catalogues": str(inputs.catalogues),
         "spec": specification(CatalogueSpec, CATALOGUE_SPEC),
+        "periods": {} if "catalogues" in own else inputs.periods,
     }
     return DemoJob(_root(store), **(made | own))
 
@@ -235,7 +239,7 @@ def _report(terminal: Terminal, folder: Path, job: DemoJob, before: Mapping[str,
         terminal.say(f"Written: {', '.join(changed)}.", style="bold")
     else:
         terminal.say("Nothing had to be done: every layer lies there already.", style="bold")
-    pictures = draw_pictures(job.store, folder / "pictures")
+    pictures = draw_pictures(job.store, folder / "pictures", job.periods)
     for what, where in (
         ("stores", job.store),
         ("receipts", f"{job.store}/<store>/.aggrade/receipts/"),

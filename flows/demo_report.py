@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aggrade.layout import LIGHTCURVES, LIGHTCURVES_BY_OBJECT, WINDOWS, stores_in
 from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -87,7 +88,7 @@ def _view(dataset: xr.Dataset) -> str:
         return repr(dataset)
 
 
-def draw_pictures(store: str, folder: Path) -> dict[Path, bool]:
+def draw_pictures(store: str, folder: Path, periods: Mapping[int, float] | None = None) -> dict[Path, bool]:
     """Draw a window and a light curve, unless the pictures that are there show the stores as they are.
 
     Parameters
@@ -96,6 +97,8 @@ def draw_pictures(store: str, folder: Path) -> dict[Path, bool]:
         The dataset root.
     folder
         Where the pictures lie or shall lie.
+    periods
+        Period in days of each object that has a known one; its light curve is folded.
 
     Returns
     -------
@@ -109,36 +112,38 @@ def draw_pictures(store: str, folder: Path) -> dict[Path, bool]:
         sources = [found[path] for path in found if path.startswith(paths)]
         if sources:
             mark = " ".join(f"{store}/{source.path}@{source.write_id}" for source in sources)
-            drawn[folder / name] = _draw(folder / name, mark, store, draw)
+            drawn[folder / name] = _draw(folder / name, mark, partial(draw, store, periods or {}))
     return drawn
 
 
-def _draw(path: Path, mark: str, store: str, draw: Callable[[str, str], bytes]) -> bool:
+def _draw(path: Path, mark: str, draw: Callable[[str], bytes]) -> bool:
     from aggrade.pictures import picture_mark
 
     if path.exists() and picture_mark(path.read_bytes()) == mark:
         return False
     unfinished = path.with_suffix(".partial")
-    unfinished.write_bytes(draw(store, mark))
+    unfinished.write_bytes(draw(mark))
     unfinished.replace(path)
     return True
 
 
-def _window(store: str, mark: str) -> bytes:
+def _window(store: str, _: Mapping[int, float], mark: str) -> bytes:
     from aggrade.opening import open_windows
     from aggrade.pictures import window_picture
 
     windows = open_windows(store)
-    middle = int(windows["n_windows"].values[0]) // 2
-    return window_picture(windows.isel(session=0, window=middle), mark=mark)
+    shown = int(windows["n_windows"].values[0] * _SHOWN_WINDOW)
+    return window_picture(windows, 0, shown, mark=mark)
 
 
-def _light_curve(store: str, mark: str) -> bytes:
+def _light_curve(store: str, periods: Mapping[int, float], mark: str) -> bytes:
     from aggrade.lightcurves import LightCurves
     from aggrade.pictures import light_curve_picture
 
     curves = LightCurves(store)
-    return light_curve_picture(curves.lightcurve(_most_variable(curves.dataset)), mark=mark)
+    chosen = _most_variable(curves.dataset)
+    period = periods.get(int(chosen)) if not isinstance(chosen, str) else None
+    return light_curve_picture(curves.lightcurve(chosen), period=period, mark=mark)
 
 
 def _most_variable(dataset: xr.Dataset) -> int | str:
@@ -153,8 +158,9 @@ def _most_variable(dataset: xr.Dataset) -> int | str:
 
 
 _DETECTED = 1
+_SHOWN_WINDOW = 0.35  # of the way through the first session
 _MOST_LOOKED_AT = 1000
-_PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[str, str], bytes]], ...] = (
+_PICTURES: tuple[tuple[str, tuple[str, ...], Callable[[str, Mapping[int, float], str], bytes]], ...] = (
     ("window.png", (WINDOWS, "windows/", "sessions/"), _window),
     ("light_curve.png", (LIGHTCURVES, LIGHTCURVES_BY_OBJECT), _light_curve),
 )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from aggrade.catalogues.spec import CatalogueSpec, specification
 from aggrade.settings import Settings, settings
+from aggrade.window_spec import WindowSpec
+from flows.command_line import DIRECT, FLOWS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -66,6 +70,24 @@ def test_each_failure_is_pinned_by_a_test_that_exists():
         assert named, failure
         for file, test in named:
             assert test in named_in(ROOT / file), f"{failure}: {file}::{test}"
+
+
+def test_the_specifications_in_the_documents_are_valid():
+    """Each JSON example of the operations card is a specification that aggrade accepts."""
+    examples = re.findall(
+        r"^```json\n(.*?)^```$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    windows, catalogues = map(json.loads, examples)
+    assert WindowSpec.of(windows).window_size_s == 2.0
+    assert set(specification(CatalogueSpec, catalogues).measurements) == {"g", "r"}
+
+
+def test_every_command_in_the_documents_exists():
+    """Whatever subcommand of aggrade a document names is one."""
+    pattern = re.compile(r"(?:`|^\.venv/bin/|`\.venv/bin/)aggrade ([a-z]+)", re.MULTILINE)
+    named = {word for document in DOCUMENTS for word in pattern.findall(document.read_text())}
+    assert named
+    assert named <= FLOWS.keys() | DIRECT.keys()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

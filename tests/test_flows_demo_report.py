@@ -115,3 +115,15 @@ def test_a_torn_picture_is_drawn_again(root, tmp_path):
 def test_a_dataset_without_stores_has_no_pictures(tmp_path):
     """Nothing is drawn where nothing lies, and that is no error."""
     assert draw_pictures(str(tmp_path / "nowhere"), tmp_path / "pictures") == {}
+
+
+def test_an_object_of_known_period_is_folded(tmp_path):
+    """The same store gives another light curve where the period of the object shown is known, and the same window."""
+    curves = light_curves(np.array([7, 8]), np.arange(2.0), np.zeros(2))
+    write_light_curves(curves, tmp_path, "lightcurves.zarr", objects=2, epochs=1)
+    drawn = []
+    for number, periods in enumerate([{}, {99: 0.5}, {7: 0.5, 8: 0.5}]):
+        (path,) = draw_pictures(str(tmp_path), tmp_path / str(number), periods)
+        drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
