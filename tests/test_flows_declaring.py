@@ -1,0 +1,102 @@
+"""Declared flows: the form that the UI shows, and what becomes of wrong parameters."""
+
+from __future__ import annotations
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel, Field
+
+from aggrade.errors import BadInput
+from flows.declaring import declare
+
+
+class Spec(BaseModel):
+    """A specification."""
+
+    size: float = Field(gt=0, description="Length in seconds.")
+
+
+@declare("cut-things", run_name="cut {source}")
+def cut_things(source: str, spec: Spec, *, often: int = 1) -> list[str]:
+    """Cut things.
+
+    As often as is asked.
+
+    Parameters
+    ----------
+    source
+        Folder with things; each child
+        is one thing.
+    spec
+        How to cut.
+    often
+        How often.
+
+    Returns
+    -------
+    list of str
+        What was cut.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to cut.
+    """
+    return [source] * often * int(spec.size)
+
+
+def test_the_form_has_the_docstrings_words():
+    """Every parameter's description in the form is the one of the docstring, on one line."""
+    form = parameter_schema(cut_things).model_dump()["properties"]
+    assert {name: field["description"] for name, field in form.items()} == {
+        "source": "Folder with things; each child is one thing.",
+        "spec": "How to cut.",
+        "often": "How often.",
+    }
+
+
+def test_a_models_fields_explain_themselves():
+    """The form nests a model with its fields' descriptions and bounds."""
+    field = parameter_schema(cut_things).model_dump()["definitions"]["Spec"]["properties"]["size"]
+    assert (field["description"], field["exclusiveMinimum"]) == ("Length in seconds.", 0)
+
+
+def test_the_description_leaves_the_parameters_out():
+    """What the flow says of itself is its summary and what follows, without the sections."""
+    assert " ".join(cut_things.description.split()) == "Cut things. As often as is asked."
+
+
+def test_name_and_run_name_are_given():
+    """Flow and runs are called what was asked for."""
+    assert (cut_things.name, cut_things.flow_run_name) == ("cut-things", "cut {source}")
+
+
+def test_results_are_kept_as_json():
+    """What a flow returns is persisted where somebody can read it."""
+    assert (cut_things.persist_result, cut_things.result_serializer) == (True, "json")
+
+
+def test_dictionaries_become_models():
+    """A plain dictionary is taken wherever a model is."""
+    assert cut_things.validate_parameters({"source": "a", "spec": {"size": 2}})["spec"] == Spec(size=2)
+
+
+def test_every_wrong_parameter_is_named():
+    """Wrong parameters are bad input, all of them at once, each with its path."""
+    with pytest.raises(BadInput) as caught:
+        cut_things.validate_parameters({"source": "a", "spec": {"size": -1}, "often": "never"})
+    assert [problem.where for problem in caught.value.problems] == ["parameter spec.size", "parameter often"]
+    assert "greater than 0" in caught.value.problems[0].found
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_run_with_wrong_parameters_raises_the_same():
+    """Called with wrong parameters the flow fails with bad input, and does nothing."""
+    with pytest.raises(BadInput, match=r"spec\.size"):
+        cut_things("a", {"size": 0})
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_flow_is_a_plain_callable():
+    """Called like a function it returns what the function returns."""
+    assert cut_things("a", {"size": 2}, often=2) == ["a"] * 4

@@ -1,0 +1,120 @@
+"""Commands that look at a dataset: what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from make_datasets import CHUNKS, make_session
+
+from aggrade import append, prune_backups
+from aggrade.errors import BadInput, Damaged
+from flows.inspecting import backups, recover, status, verify
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Make a dataset of two sessions in one store."""
+    for number in (1, 2):
+        session = make_session(f"sub-{number:02}", windows=number + 1, seed=number)
+        append(session, f"{tmp_path}/windows.zarr", grow=("window",), chunks=CHUNKS)
+    return tmp_path
+
+
+def test_status_says_what_lies_there(dataset):
+    """Stores, sizes, the last commit and the backups are named; nobody is writing."""
+    said = status(str(dataset))
+    assert f"{dataset}/windows.zarr" in said
+    assert "2 session, 3 window" in said
+    assert "generation 2, 1 backups" in said
+    assert "append sub-02" in said
+    assert "being written" not in said
+
+
+def test_status_names_a_writer(dataset):
+    """An intent that is held is reported with its holder."""
+    intent = dataset / "windows.zarr" / ".aggrade" / "intent.json"
+    held = {**json.loads(intent.read_text()), "state": "held"}
+    intent.write_text(json.dumps(held))
+    assert f"by process {held['owner']['process']} on {held['owner']['host']}" in status(str(dataset))
+
+
+def test_status_of_nothing_is_an_error(tmp_path):
+    """An empty folder is no dataset."""
+    with pytest.raises(BadInput, match="no Zarr store"):
+        status(str(tmp_path))
+
+
+def test_verify_counts_what_it_checked(dataset):
+    """A whole dataset is reported as such, with counts."""
+    assert verify(str(dataset)).startswith("ok: checked 1 stores")
+
+
+def test_verify_raises_on_damage(dataset):
+    """A chunk that is missing is damage, named by its layer."""
+    chunk = next(path for path in Path(dataset, "windows.zarr", "eeg", "c").rglob("*") if path.is_file())
+    chunk.unlink()
+    with pytest.raises(Damaged, match="sub-0"):
+        verify(str(dataset))
+
+
+def test_recover_says_so_if_nothing_is_to_be_done(dataset):
+    """A dataset at rest needs no recovery."""
+    assert recover(str(dataset)) == f"nothing to recover in {dataset}"
+
+
+def test_backups_are_listed_and_missed(dataset):
+    """Each backup is a line with the state it holds; without any a line says so."""
+    (line,) = backups(str(dataset))
+    assert "state of generation 1 (touched" in line
+    prune_backups(str(dataset), keep=0)
+    assert backups(str(dataset)) == [f"no backups of {dataset}"]
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Populate two epochs of two objects, numbered and magnitudes known."""
+    from aggrade.populating import populate
+
+    folder = tmp_path / "catalogues"
+    folder.mkdir()
+    for night, magnitudes in ((1, (14.5, 15.5)), (2, (14.25, 15.75))):
+        rows = "".join(f"{number},{6000 + night},{mag},0.125\n" for number, mag in enumerate(magnitudes, 7))
+        (folder / f"night_{night}.csv").write_text(f"id,mjd,mag,err\n{rows}")
+    spec = {
+        "object_id": "id",
+        "time": "mjd",
+        "time_scale": "utc",
+        "epoch": {"filename": r"night_(\d)"},
+        "measurements": {"g": {"value": "mag", "error": "err"}},
+        "unit": "mag",
+    }
+    populate(str(folder), str(tmp_path), spec)
+    return tmp_path
+
+
+def test_a_light_curve_is_printed_as_csv(survey):
+    """The rows of one object come out with the values of the catalogues."""
+    from flows.inspecting import lightcurve
+
+    rows = list(csv.DictReader(io.StringIO(lightcurve(str(survey), "8"))))
+    assert [(float(row["time"]), float(row["mag"])) for row in rows] == [(6001, 15.5), (6002, 15.75)]
+
+
+def test_a_light_curve_is_drawn(survey):
+    """Asked for a picture, the command writes a PNG."""
+    from flows.inspecting import lightcurve
+
+    lightcurve(str(survey), "7", plot=survey / "curve.png")
+    assert (survey / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_object_is_an_error(survey):
+    """An id that isn't there is bad input."""
+    from flows.inspecting import lightcurve
+
+    with pytest.raises(BadInput, match="12"):
+        lightcurve(str(survey), "12")
