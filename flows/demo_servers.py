@@ -201,7 +201,7 @@ def prefect_server(folder: str | Path) -> Iterator[PrefectServer]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     recipe = Recipe(
         ports=1,
-        seconds=180.0,
+        seconds=300.0,
         command=lambda *_: [sys.executable, "-m", "prefect", "server", "start"],
         environment=lambda port: inherited | _prefect_environment(home, port) | {"DO_NOT_TRACK": "1"},
         ready=lambda port: answers(f"{local_url(port)}/api/health"),

@@ -29,7 +29,6 @@ HOST = "127.0.0.1"
 _PORT, _LOCK = "server.port", ".server.lock"
 _STARTS = 3  # somebody else may take a free port before the server does
 _POLL_SECONDS = 0.05
-_RELEASE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,10 @@ class Recipe:
 
 
 @contextmanager
-def running(home: Path, recipe: Recipe) -> Iterator[int]:
+def running(home: Path, recipe: Recipe, wait_seconds: float = 30.0) -> Iterator[int]:
     """Run a server in the folder `home`, made if need be, and yield its first port.
+
+    A server there that is about to end is given `wait_seconds` for it.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def running(home: Path, recipe: Recipe) -> Iterator[int]:
         If it does not answer in time.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with _held(home) as lock:
+    with _held(home, wait_seconds) as lock:
         port, guard = _start(home, recipe, lock)
     try:
         yield port
@@ -125,14 +126,15 @@ def _waited(guard: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: 
 def _stop(guard: subprocess.Popen[bytes]) -> None:
     assert guard.stdin is not None
     guard.stdin.close()
+    guard.terminate()  # somebody forked may hold the pipe
     guard.wait()
 
 
 @contextmanager
-def _held(home: Path) -> Iterator[int]:
+def _held(home: Path, wait_seconds: float) -> Iterator[int]:
     """Lock a folder. The guard inherits the lock, so that it lasts until the server is gone."""
     with (home / _LOCK).open("w") as lock:
-        deadline = time.monotonic() + _RELEASE_SECONDS
+        deadline = time.monotonic() + wait_seconds
         while not _try_lock(lock.fileno()):
             if time.monotonic() > deadline:
                 problem = Problem(
