@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aggrade.errors import Damaged, Problem, Unavailable
+from aggrade.errors import Conflict, Damaged, Problem, Unavailable
 from aggrade.storage import OPENERS, ConditionFailed, ObjectInfo, StoredObject
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class MemoryStorage:
         return result
 
     def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
+        """See `Storage.read`."""
+
         def effect() -> StoredObject | None:
             found = self.world.objects.get(self._at(key))
             return None if found is None else StoredObject(found[0][start:stop], found[1])
@@ -66,6 +68,8 @@ class MemoryStorage:
         return self._request("GET", key, effect)
 
     def stat(self, key: str) -> ObjectInfo | None:
+        """See `Storage.stat`."""
+
         def effect() -> ObjectInfo | None:
             found = self.world.objects.get(self._at(key))
             return None if found is None else ObjectInfo(key, len(found[0]), found[1])
@@ -73,6 +77,8 @@ class MemoryStorage:
         return self._request("HEAD", key, effect)
 
     def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
+        """See `Storage.write`."""
+
         def effect() -> ObjectInfo:
             found = self.world.objects.get(self._at(key))
             if (found[1] if found else None) != replacing:
@@ -86,6 +92,8 @@ class MemoryStorage:
         return self._request("PUT", key, effect)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `Storage.copy`."""
+
         def effect() -> ObjectInfo:
             found = self.world.objects.get(self._at(source))
             if found is None:
@@ -96,10 +104,12 @@ class MemoryStorage:
         return self._request("COPY", target, effect)
 
     def delete(self, keys: Iterable[str]) -> None:
+        """See `Storage.delete`."""
         for key in list(keys):
             self._request("DELETE", key, lambda key=key: self.world.objects.pop(self._at(key), None))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """See `Storage.list`."""
         start = len(self._at(""))
 
         def effect() -> list[ObjectInfo]:
@@ -112,14 +122,17 @@ class MemoryStorage:
         return iter(self._request("LIST", prefix, effect))
 
     def folders(self, prefix: str = "") -> list[str]:
+        """See `Storage.folders`."""
         start = f"{prefix}/" if prefix else ""
         keys = [info.key[len(start) :] for info in self.list(start)]
         return sorted({key.split("/")[0] for key in keys if "/" in key})
 
     def within(self, path: str) -> MemoryStorage:
+        """See `Storage.within`."""
         return MemoryStorage(self.world, self._at(path), self.hooks)
 
     def above(self) -> tuple[MemoryStorage, str]:
+        """See `Storage.above`."""
         parent, _, name = self.prefix.rpartition("/")
         return MemoryStorage(self.world, parent, self.hooks), name
 
@@ -143,6 +156,7 @@ class Numbered(Hooks):
         self._lock = threading.Lock()
 
     def before(self, kind: str, key: str) -> None:
+        """See `Hooks.before`."""
         self.number(kind, key)
 
     def number(self, kind: str, key: str) -> int:
@@ -166,18 +180,22 @@ class DiesAt(Numbered):
         self.world, self.place, self.late, self.dying, self.dead = world, place, after, False, False
 
     def before(self, kind: str, key: str) -> None:
+        """See `Hooks.before`."""
         self._stop_if_dead()
         if self.number(kind, key) == self.place:
             self.dying = True
             if not self.late:
                 self._die()
 
-    def after(self, kind: str, key: str) -> None:
+    def after(self, kind: str, key: str) -> None:  # noqa: ARG002
+        """See `Hooks.after`."""
         self._stop_if_dead()
         if self.dying:
             self._die()
 
     def _stop_if_dead(self) -> None:
+        if self.dead and threading.current_thread().name == "aggrade-heartbeat":
+            raise Conflict(Problem("process", "it is gone", "a live one", "end the thread", "gone"))
         if self.dead:
             raise Killed
 
@@ -199,9 +217,11 @@ class LosesReply(Numbered):
         self.place, self.numbers = place, threading.local()
 
     def before(self, kind: str, key: str) -> None:
+        """See `Hooks.before`."""
         self.numbers.now = self.number(kind, key)
 
-    def after(self, kind: str, key: str) -> None:
+    def after(self, kind: str, key: str) -> None:  # noqa: ARG002
+        """See `Hooks.after`."""
         if self.numbers.now == self.place:
             raise Unavailable(Problem(key, "no reply", "a reply", "retry", "unavailable"))
 
@@ -215,6 +235,7 @@ class SleepsAt(Numbered):
         self.asleep, self.woken = threading.Event(), threading.Event()
 
     def before(self, kind: str, key: str) -> None:
+        """See `Hooks.before`."""
         if self.number(kind, key) == self.place:
             self.asleep.set()
         if self.asleep.is_set():

@@ -17,7 +17,13 @@ from aggrade.commit.dirt import left_overs, still_dirty, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
-from aggrade.commit.publishing import keep_layers, layer_records, switch_root, write_documents
+from aggrade.commit.publishing import (
+    document_bytes,
+    keep_layers,
+    layer_records,
+    switch_root,
+    write_documents,
+)
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
@@ -205,7 +211,7 @@ class Transaction:
         """The generation that this commit makes."""
         return (self._base.generation if self._base else 0) + 1
 
-    def _switch(self) -> None:
+    def _root(self) -> bytes:
         mark = {
             "format": FORMAT,
             **{
@@ -217,9 +223,11 @@ class Transaction:
             "generation": self.generation,
             "write_id": self.write_id,
         }
-        data = root_bytes({**self.plan.attributes, "aggrade": mark}, self.plan.documents)
+        return root_bytes({**self.plan.attributes, "aggrade": mark}, self.plan.documents)
+
+    def _switch(self) -> None:
         self._switching = True
-        switch_root(self.storage, data, self.write_id, self._base.etag if self._base else None)
+        switch_root(self.storage, self._root(), self.write_id, self._base.etag if self._base else None)
 
     def _found_committed(self) -> Receipt:
         """After a conflict at the switch: somebody may have completed this very commit (a lost reply)."""
@@ -245,7 +253,7 @@ class Transaction:
 
     def _receipt(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
         plan = self.plan
-        requests = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
+        metadata = [self._root(), *(document_bytes(document) for document in self._changed().values())]
         return Receipt(
             kind=plan.kind,
             store=self.storage.url,
@@ -254,13 +262,21 @@ class Transaction:
             dim=plan.dim,
             layers={layer.label: layer.index for layer in plan.layers},
             digests={layer.label: layer.digest for layer in plan.layers},
-            objects=len(done),
-            bytes_written=sum(item.size for item in done),
-            requests=requests,
+            objects=len(done) + len(metadata),
+            bytes_written=sum(item.size for item in done) + sum(map(len, metadata)),
+            requests=self._requests(),
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,
             details=dict(details),
         )
+
+    def _requests(self) -> dict[str, int]:
+        """Return the requests by kind, with those that follow the receipt: itself, layer records, release."""
+        sent = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
+        layers = self.plan.layers
+        replaced = sum(layer.supersedes is not None for layer in layers)
+        to_come = {"PUT": 2 + len(layers) + replaced, "GET": replaced}
+        return {kind: sent.get(kind, 0) + to_come.get(kind, 0) for kind in sent}
 
     def _close(self) -> None:
         if self._lease is not None:
