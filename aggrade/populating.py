@@ -17,8 +17,16 @@ from aggrade.catalogues.filling import fill_piece, write_objects
 from aggrade.catalogues.knowing import Asked, Known, plan_from
 from aggrade.catalogues.loading import How
 from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, specification
-from aggrade.commit import Transaction, find_layer, find_receipt, forget_pieces, write_pieces
-from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.commit import (
+    Transaction,
+    find_layer,
+    find_receipt,
+    forget_pieces,
+    read_intent,
+    recover_store,
+    write_pieces,
+)
+from aggrade.errors import AggradeError, Conflict, Damaged, Problem
 from aggrade.layout import store_for
 from aggrade.settings import settings
 
@@ -131,9 +139,9 @@ def populate(
             _log.warning("%s", warning)
         if dry_run:
             return plan
-        if plan.commit is None:
-            return _earlier(storage, plan)
         try:
+            if plan.commit is None:
+                return _earlier(storage, plan)
             return _carry_out(storage, plan, plan.commit, table, asked)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or attempt + 1 == settings().request_attempts:
@@ -144,16 +152,30 @@ def populate(
 
 
 def _earlier(storage: Storage, plan: PopulatePlan) -> Receipt:
-    """Return the receipt of the commit that brought the last of the epochs, with what is refused this time."""
+    """Return the receipt of the commit that brought the last of the epochs, with what is refused this time.
+
+    A writer that died right after its switch left no receipt; finishing its commit writes it.
+    """
+    recover_store(storage)
     record = find_layer(storage, plan.unchanged[-1])
     receipt = find_receipt(storage, record.write_id) if record else None
     if receipt is None:
-        found, fix = f"no receipt of the commit that brought epoch {plan.unchanged[-1]}", "verify the store"
-        raise Damaged(Problem(storage.url, found, "the layer's record and receipt", fix, "receipt-missing"))
+        raise _without_receipt(storage, plan.unchanged[-1])
     _log.info("%d epochs are there already, nothing to do", len(plan.unchanged))
     if receipt.details.get("refused", {}) == plan.refused:
         return receipt
     return receipt.model_copy(update={"details": {**receipt.details, "refused": plan.refused}})
+
+
+def _without_receipt(storage: Storage, epoch: str) -> AggradeError:
+    found = read_intent(storage)
+    if found is not None and found[0].state == "held":
+        expected = "a commit that is finished"
+        return Conflict(
+            Problem(storage.url, "a writer at its last steps", expected, "run it again", "moved-on")
+        )
+    told, fix = f"no receipt of the commit that brought epoch {epoch}", "verify the store"
+    return Damaged(Problem(storage.url, told, "the layer's record and receipt", fix, "receipt-missing"))
 
 
 def _carry_out(

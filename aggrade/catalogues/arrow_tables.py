@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,5 +85,13 @@ def read_csv(data: bytes, wanted: Wanted) -> Table:
         ),
     )
     read = from_arrow(table, tuple(names), table.num_rows)
-    columns: dict[str, Any] = {name: typed(read.columns[name]) for name in there}
+    columns = {name: _meant(read.columns[name], name in wanted.numbers) for name in there}
     return Table(columns, read.names, {}, read.rows)
+
+
+def _meant(column: Column, is_number: bool) -> Column:
+    """Return text as what it is; where numbers were wanted, text that is all missing is numbers."""
+    found = typed(column)
+    if is_number and found.values.dtype.kind == "U" and found.missing.all():
+        return Column(np.full(len(found.missing), np.nan), found.missing)
+    return found

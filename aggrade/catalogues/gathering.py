@@ -16,7 +16,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from aggrade.catalogues.epochs import NOT_OBSERVED, EpochCatalogue
 from aggrade.catalogues.ids import alike
 from aggrade.catalogues.objects import ObjectTable, object_table
 from aggrade.catalogues.positions import HEALPIX_ORDER, chord, degrees_of, healpix, unit_vectors
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from aggrade.catalogues.epochs import EpochCatalogue
     from aggrade.catalogues.spec import MatchSpec
 
 __all__ = ["Gathered", "clustered", "gather", "union", "united"]
@@ -60,21 +60,18 @@ def _pixel_order(radius_arcsec: float) -> int:
 
 
 def gather(catalogue: EpochCatalogue, match: MatchSpec, *, by_id: bool) -> Gathered:
-    """Gather the rows of one epoch that say something."""
-    says = (catalogue.status != NOT_OBSERVED).any(axis=1)
-    rows = np.flatnonzero(says)
-    ra, dec = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    """Gather the rows of one epoch, whatever they measured; without ids, those that have a position."""
+    ra, dec = np.full(catalogue.rows, np.nan), np.full(catalogue.rows, np.nan)
     if catalogue.ra is not None and catalogue.dec is not None:
-        ra, dec = catalogue.ra[rows], catalogue.dec[rows]
+        ra, dec = catalogue.ra, catalogue.dec
     placed = np.isfinite(ra) & np.isfinite(dec)
-    vectors = np.zeros((len(rows), 3), np.int64)
+    vectors = np.zeros((catalogue.rows, 3), np.int64)
     vectors[placed] = np.rint(unit_vectors(ra[placed], dec[placed]) * _STEP)
     if by_id:
         assert catalogue.ids is not None, "rows that are matched by id have one"
-        keys = catalogue.ids[rows]
-    else:
-        keys = healpix(ra, dec, _pixel_order(match.radius_arcsec))
-    return _summed(keys, vectors, placed.astype(np.int64))
+        return _summed(catalogue.ids, vectors, placed.astype(np.int64))
+    keys = healpix(ra[placed], dec[placed], _pixel_order(match.radius_arcsec))
+    return _summed(keys, vectors[placed], np.ones(len(keys), np.int64))
 
 
 def _summed(keys: NDArray[Any], sums: NDArray[np.int64], counts: NDArray[np.int64]) -> Gathered:
