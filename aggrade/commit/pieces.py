@@ -12,7 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import Conflict, Problem
@@ -105,13 +105,21 @@ def _once(work: Callable[[Writer, Any], PieceReceipt], writer: Writer, piece: Pi
     """Write a piece unless the ledger shows that it was written and still lies there."""
     key = _ledger_key(piece.digest)
     stored = writer.storage.read(key)
-    if stored is not None:
-        receipt = PieceReceipt.model_validate_json(stored.data)
-        if all(_lies_there(writer.storage, item) for item in receipt.written):
-            return receipt
+    known = None if stored is None else _understood(stored.data)
+    if known is not None and all(_lies_there(writer.storage, item) for item in known.written):
+        return known
     receipt = work(writer, piece)
     _keep(writer.storage, key, receipt.model_dump_json().encode(), stored.etag if stored else None)
     return receipt
+
+
+def _understood(entry: bytes) -> PieceReceipt | None:
+    """Return an entry of the ledger, None if it is of another version of aggrade: the piece is done again then."""
+    try:
+        return PieceReceipt.model_validate_json(entry)
+    except ValidationError as error:
+        _log.info("an entry of the ledger is not understood, its piece is done again: %s", error)
+        return None
 
 
 def _keep(storage: Storage, key: str, data: bytes, replacing: str | None) -> None:
