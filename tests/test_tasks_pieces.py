@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
+from waiting import wait_until
 
 from aggrade.errors import BadInput, Problem
 from tasks.clusters import Cluster, one_cluster
@@ -83,11 +84,20 @@ def spread(cluster, work, chosen, rounds=1):
         return [list(map_pieces(work, chosen)) for _ in range(rounds)], run
 
 
-def states_of(run):
-    """Return the names of the states of a flow run's task runs, by the runs' names."""
-    with get_client(sync_client=True) as client:
-        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
-    return {task_run.name: task_run.state.name for task_run in found}
+def states_of(run, count):
+    """Return the final states of a flow run's task runs by their names, when the API has heard of `count`."""
+
+    def final():
+        with get_client(sync_client=True) as client:
+            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+        return {
+            task_run.name: task_run.state.name
+            for task_run in found
+            if task_run.state and task_run.state.is_final()
+        }
+
+    wait_until(lambda: len(final()) == count, f"{count} task runs")
+    return final()
 
 
 @pytest.fixture
@@ -120,7 +130,7 @@ def test_results_come_in_the_order_of_the_pieces():
     """Every piece's result comes back, in the order of the pieces, whichever worker was faster."""
     results, run = spread(IN_PROCESS, square, pieces("order", 5))
     assert results == [[0, 1, 4, 9, 16]]
-    assert states_of(run) == {f"square piece {number} of 5": "Completed" for number in range(1, 6)}
+    assert states_of(run, 5) == {f"square piece {number} of 5": "Completed" for number in range(1, 6)}
 
 
 @pytest.mark.usefixtures("prefect_backend")
@@ -145,7 +155,7 @@ def test_finished_pieces_are_cached(counted):
     assert spread(IN_PROCESS, work, chosen)[0] == [[0, 1]]
     results, run = spread(IN_PROCESS, work, chosen)
     assert results == [[0, 1]]
-    assert set(states_of(run).values()) == {"Cached"}
+    assert set(states_of(run, 2).values()) == {"Cached"}
     assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [1, 1]
 
 
@@ -176,9 +186,7 @@ def test_many_pieces_share_tasks():
     """Hundreds of small pieces are dealt out several to a task, and come back in order all the same."""
     results, run = spread(IN_PROCESS, square, pieces("many", 600))
     assert results == [[number**2 for number in range(600)]]
-    names = states_of(run)
-    assert len(names) == 200
-    assert "square pieces 598 to 600 of 600" in names
+    assert "square pieces 598 to 600 of 600" in states_of(run, 200)
 
 
 @pytest.mark.usefixtures("prefect_backend")
@@ -208,5 +216,5 @@ def test_pieces_run_in_processes_of_their_own():
     )
     processes = {process for _, process in results[0]}
     assert os.getpid() not in processes
-    assert set(states_of(run).values()) == {"Completed"}
+    assert set(states_of(run, 4).values()) == {"Completed"}
     assert logging.getLogger("distributed").level == logging.WARNING

@@ -1,0 +1,192 @@
+"""Recordings → windows → layers: what lands, what is done once, what a bad session does."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from make_runs import WINDOWS, hold_intent, record, run, snapshot
+
+from aggrade import AppendPlan, BadInput, Receipt, Refused
+from aggrade.opening import open_windows
+from aggrade.recovering import open_intents
+from flows.ingest_sessions import ingest_sessions
+
+pytestmark = pytest.mark.usefixtures("prefect_backend")
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Record three sessions, 4 s each, whose samples tell them apart."""
+    for number in range(3):
+        record(tmp_path / "recordings", f"sub-{number}", first=10_000 * number)
+    return tmp_path / "recordings"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return where the dataset goes."""
+    return tmp_path / "dataset"
+
+
+def ingest(recordings, store, **parameters):
+    """Run the flow."""
+    return run(ingest_sessions, source=str(recordings), store=str(store), windows=WINDOWS, **parameters)
+
+
+def samples(store, session):
+    """Return the first channel of a session, window after window."""
+    return open_windows(str(store))["eeg"].sel(session=session).isel(eeg_channel=0).values.ravel()
+
+
+def test_each_session_is_a_layer(recordings, store):
+    """Every session lands once, in the order of the ids, with its own samples; nothing stays staged."""
+    done = ingest(recordings, store)
+    assert done.state.is_completed()
+    assert [list(receipt.layers) for receipt in done.result] == [["sub-0"], ["sub-1"], ["sub-2"]]
+    for number in range(3):
+        assert np.array_equal(samples(store, f"sub-{number}"), 10_000 * number + np.arange(128))
+    assert sorted(path.name for path in store.iterdir()) == ["windows.zarr", "windows.zarr.backups"]
+
+
+def test_each_step_has_a_run_with_a_name(recordings, store):
+    """The task runs say what they do, and to what."""
+    done = ingest(recordings, store)
+    for number in range(3):
+        assert done.task(f"window sub-{number}") == "Completed"
+        assert done.task(f"append sub-{number} → {store}/windows.zarr") == "Completed"
+    assert done.task(f"recover {store}") == "Completed"
+
+
+def test_receipts_and_progress_are_artifacts(recordings, store):
+    """A person finds the receipts and how far it is in the UI."""
+    artifacts = ingest(recordings, store).artifacts
+    assert artifacts.keys() == {"receipts", "progress"}
+    assert float(artifacts["progress"]) == 100
+    assert "sub-2" in artifacts["receipts"]
+
+
+def test_the_second_time_nothing_is_done(recordings, store):
+    """Cut sessions are cached, appended ones no-ops with the same receipts, and no file changes."""
+    first = ingest(recordings, store)
+    before = snapshot(store)
+    second = ingest(recordings, store)
+    assert second.result == first.result
+    assert {second.task(f"window sub-{number}") for number in range(3)} == {"Cached"}
+    assert snapshot(store) == before
+
+
+def test_what_is_new_is_added(recordings, store):
+    """A session that came later is added; those that are there are left alone."""
+    ingest(recordings, store)
+    record(recordings, "sub-1b", first=5)
+    done = ingest(recordings, store)
+    assert [list(receipt.layers) for receipt in done.result] == [["sub-0"], ["sub-1"], ["sub-1b"], ["sub-2"]]
+    assert open_windows(str(store))["session"].values.tolist() == ["sub-0", "sub-1", "sub-2", "sub-1b"]
+
+
+def test_a_bad_session_stops_no_other(recordings, store):
+    """The good sessions land; the flow fails with an error that names each bad one and why."""
+    (recordings / "sub-0" / "recording.xdf").write_bytes(b"XDF:" + b"\xff" * 100)
+    (recordings / "sub-9").mkdir()
+    (recordings / "sub-9" / "notes.txt").write_text("no recording")
+    done = ingest(recordings, store)
+    assert done.state.is_failed()
+    assert isinstance(done.result, BadInput)
+    assert {problem.where.split(",")[0] for problem in done.result.problems} == {"sub-0", "sub-9"}
+    assert "sub-9" in done.artifacts["failures"]
+    assert open_windows(str(store))["session"].values.tolist() == ["sub-1", "sub-2"]
+
+
+def test_a_mended_session_lands_later(recordings, store):
+    """A session that was bad is tried again when its files have changed, and the others are left alone."""
+    good = (recordings / "sub-1" / "recording.xdf").read_bytes()
+    (recordings / "sub-1" / "recording.xdf").write_bytes(good[:500])
+    assert ingest(recordings, store).state.is_failed()
+    (recordings / "sub-1" / "recording.xdf").write_bytes(good)
+    done = ingest(recordings, store)
+    assert done.state.is_completed()
+    assert done.task("window sub-0") == "Cached"
+    assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
+
+
+def test_other_content_is_refused_unless_replaced(recordings, store):
+    """A session that changed is refused, or replaced if that is asked for."""
+    ingest(recordings, store)
+    record(recordings, "sub-1", first=70)
+    refused = ingest(recordings, store)
+    assert isinstance(refused.result, Refused)
+    assert [problem.code for problem in refused.result.problems] == ["layer-differs"]
+    assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
+    assert ingest(recordings, store, on_conflict="replace").state.is_completed()
+    assert np.array_equal(samples(store, "sub-1"), 70 + np.arange(128))
+
+
+def test_a_dry_run_writes_nothing(recordings, store):
+    """The plans say what would be appended; no file comes into being."""
+    done = ingest(recordings, store, dry_run=True)
+    assert done.state.is_completed()
+    assert all(isinstance(plan, AppendPlan) for plan in done.result)
+    assert [layer.label for plan in done.result for layer in plan.new] == ["sub-0", "sub-1", "sub-2"]
+    assert "sub-2" in done.artifacts["plan"]
+    assert not store.exists()
+
+
+def test_a_dry_run_recovers_nothing(recordings, store, caplog):
+    """What recover would look at is said and left alone; a real run recovers it first."""
+    ingest(recordings, store)
+    hold_intent(store / "windows.zarr")
+    before = snapshot(store)
+    ingest(recordings, store, dry_run=True)
+    assert snapshot(store) == before
+    assert any("recover would look at" in record.getMessage() for record in caplog.records)
+    done = ingest(recordings, store)
+    assert done.state.is_completed()
+    assert open_intents(str(store)) == {}
+
+
+def test_a_dry_run_fails_on_a_bad_session(recordings, store):
+    """A dry run names what a real run would refuse."""
+    (recordings / "sub-0" / "recording.xdf").write_bytes(b"nothing")
+    done = ingest(recordings, store, dry_run=True)
+    assert isinstance(done.result, BadInput)
+    assert "sub-1" in done.artifacts["plan"]
+
+
+def test_what_was_staged_and_lost_is_cut_again(recordings, store):
+    """If a cut session lies neither in its store nor in staging, the cache is not believed."""
+    first = ingest(recordings, store)
+    shutil.rmtree(store)
+    second = ingest(recordings, store)
+    assert second.state.is_completed()
+    assert [receipt.digests for receipt in second.result] == [receipt.digests for receipt in first.result]
+    assert all(isinstance(receipt, Receipt) for receipt in second.result)
+
+
+def test_sessions_can_have_stores_of_their_own(recordings, store):
+    """In the layout per_session every session has its store, and all are read as one."""
+    ingest(recordings, store, layout="per_session")
+    names = sorted(path.name for path in (store / "sessions").iterdir())
+    assert names == [f"sub-{number}_windowed.zarr" for number in range(3)]
+    assert sorted(open_windows(str(store))["session"].values) == ["sub-0", "sub-1", "sub-2"]
+
+
+def test_partitions_go_by_the_sessions_date(recordings, store):
+    """A partitioned dataset has a store per month of the sessions' starts."""
+    ingest(recordings, store, partition="month")
+    (month,) = (store / "windows").glob("*.zarr")
+    start = str(open_windows(str(store))["session_start"].values[0])
+    assert month.stem == (start[:7] or "undated")
+
+
+def test_a_source_that_is_not_there_is_bad_input(store, tmp_path):
+    """A misspelt folder fails at once and makes nothing."""
+    done = ingest(tmp_path / "nowhere", store)
+    assert isinstance(done.result, BadInput)
+    assert not store.exists()
+
+
+def test_a_zarr_store_is_no_dataset_root(recordings, store):
+    """A dataset root is asked for, and a Zarr store refused."""
+    assert isinstance(ingest(recordings, store / "windows.zarr").result, BadInput)
