@@ -1,11 +1,12 @@
 """The settings of a machine rather than of a call: lease time, time-outs, retries.
 
-Each is read once, when first needed, from the environment variable that bears its name with the prefix
+Each is read whenever it is needed, from the environment variable that bears its name with the prefix
 ``AGGRADE_``. The table in ``docs/operations.md`` is made from this module.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, fields
 
@@ -48,11 +49,11 @@ def _read(name: str, kind: type[float | int], default: float) -> float:
         value = kind(text)
     except ValueError:
         value = kind(0)
-    if value <= 0:
+    if not 0 < value < math.inf:
         problem = Problem(
             f"environment variable {variable}",
             repr(text),
-            "a number above 0",
+            "a finite number above 0",
             "set it or unset it",
             "setting",
         )
@@ -66,7 +67,7 @@ def settings() -> Settings:
     Raises
     ------
     BadInput
-        If a variable does not hold a number above 0.
+        If a variable does not hold a finite number above 0.
     """
     return Settings(
         **{
