@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_catalogues import angles, make_survey, shifted
 from test_catalogues_matching import catalogue
@@ -40,6 +40,7 @@ def test_positions_stay_where_they_are():
     assert (np.abs(table.ra - ra[table.ids]) * 3600 * np.cos(np.radians(table.dec))).max() < 1e-7
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.permutations(range(4)), st.booleans())
 def test_the_order_of_files_does_not_matter(seed, order, by_id):
     """Any order of the files, and any way to divide the work, makes the same table bit by bit."""

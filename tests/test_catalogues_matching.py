@@ -101,6 +101,7 @@ def test_matching_by_sky_is_what_brute_force_says(field):
     assert counts["duplicates"] == counts["blank"] == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=20), st.sets(st.integers(0, 6), min_size=1))
 def test_matching_by_id_is_a_dictionary(rows, known):
     """A row belongs to the object of its id; the first row of an id counts, the others repeat it."""
@@ -118,6 +119,7 @@ def test_matching_by_id_is_a_dictionary(rows, known):
     assert matched.counts["duplicates"] == sum(count - 1 for each, count in counted.items() if each in known)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 4), st.integers(0, 3), st.sampled_from([0.1, 0.2, np.nan])),

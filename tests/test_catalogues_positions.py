@@ -7,7 +7,7 @@ import pytest
 from astropy import units
 from astropy.coordinates import Latitude, Longitude, SkyCoord
 from cdshealpix.nested import healpix_to_lonlat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggrade.catalogues.positions import chord, degrees_of, healpix, separation, unit_vectors, within_turn
@@ -15,6 +15,7 @@ from aggrade.catalogues.positions import chord, degrees_of, healpix, separation,
 RA, DEC = st.floats(-180, 360), st.floats(-90, 90)
 
 
+@settings(deadline=None)
 @given(RA, DEC, RA, DEC)
 def test_separations_are_astropys(ra, dec, other_ra, other_dec):
     """The angle between two positions is astropy's (Vincenty), from equal positions to opposite ones."""
@@ -26,6 +27,7 @@ def test_separations_are_astropys(ra, dec, other_ra, other_dec):
     assert found[0] == pytest.approx(one.separation(other).arcsec, rel=1e-9, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(RA, DEC)
 def test_vectors_and_degrees_go_both_ways(ra, dec):
     """Degrees to vectors and back is the same place, in 0 to 360."""
@@ -35,6 +37,7 @@ def test_vectors_and_degrees_go_both_ways(ra, dec):
     assert separation(there, unit_vectors(*back))[0] < 1e-8
 
 
+@settings(deadline=None)
 @given(RA)
 def test_right_ascension_is_within_one_turn(ra):
     """What is within 0 to 360 stays bit by bit; the rest is turned once; 360 is 0."""
