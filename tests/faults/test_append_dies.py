@@ -92,14 +92,30 @@ def test_lost_reply_at_every_request(open_world, monkeypatch, case):
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     before = CASES[case]
     for place, world in worlds(open_world, before):
+        codes = []
         try:
             grow_store(open_world(world, LosesReply(place)), [NEW])
         except AggradeError as error:
-            assert error.code == "unavailable", f"request {place}: {error}"
+            codes.append(error.code)
+        assert codes in ([], ["unavailable"]), f"request {place}"
         grow_store(open_world(world), [NEW])
         assert_state(world, [*before, NEW])
         report = aggrade.verify(STORE, storage_options=open_world(world))
         assert report.ok, f"request {place}: {report}"
+
+
+class Sleeper(threading.Thread):
+    """A process that appends NEW and is suspended at one request until it is woken."""
+
+    def __init__(self, options):
+        super().__init__()
+        self.options, self.failures = options, []
+
+    def run(self):
+        try:
+            grow_store(self.options, [NEW])
+        except AggradeError as error:
+            self.failures.append(error)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,30 +125,21 @@ def test_sleeper_wakes_after_take_over(open_world, monkeypatch, case):
     for place, world in worlds(open_world, before, content_etags=True):
         hooks = SleepsAt(place)
         monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "0.3")
-        failures: list[BaseException] = []
-
-        def sleeper(options=open_world(world, hooks), world=world, failures=failures):
-            try:
-                grow_store(options, [NEW])
-            except AggradeError as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=sleeper)
-        thread.start()
+        sleeper = Sleeper(open_world(world, hooks))
+        sleeper.start()
         assert hooks.asleep.wait(60)
         monkeypatch.delenv("AGGRADE_LEASE_SECONDS")
         grow_store(open_world(world), [SHORT])
         hooks.woken.set()
-        thread.join(60)
-        assert not thread.is_alive()
-        assert all(isinstance(error, aggrade.Conflict) for error in failures), f"request {place}: {failures}"
+        sleeper.join(60)
+        assert not sleeper.is_alive()
+        assert all(isinstance(error, aggrade.Conflict) for error in sleeper.failures), f"request {place}"
         grow_store(open_world(world), [NEW])
         found = seen(world)
         assert found is not None
         order = [str(label) for label in found["session"].values]
-        wanted = sorted(str(s["session"].values[0]) for s in [*before, NEW, SHORT])
-        assert sorted(order) == wanted, f"request {place}: {hooks.kinds[place - 1]}"
         by_label = {str(s["session"].values[0]): s for s in [*before, NEW, SHORT]}
+        assert sorted(order) == sorted(by_label), f"request {place}: {hooks.kinds[place - 1]}"
         assert_holds(found, [by_label[label] for label in order])
         report = aggrade.verify(STORE, storage_options=open_world(world))
         assert report.ok, f"request {place}: {report}"
