@@ -183,12 +183,12 @@ def test_pieces_are_named_by_what_they_write():
 
 
 def test_small_epochs_share_a_piece_and_large_ones_do_not():
-    """Some 64 MiB of cells make a piece, but never more than 32 epochs."""
+    """Some 64 MiB of cells make a piece, but never more than 8 epochs."""
     few, many = (
         plan([report(i) for i in range(70)]),
         plan([report(i) for i in range(4)], size=shape(8_000_000)),
     )
-    assert [len(piece.epochs) for piece in few.pieces] == [32, 32, 6]
+    assert [len(piece.epochs) for piece in few.pieces] == [8] * 8 + [6]
     assert [len(piece.epochs) for piece in many.pieces] == [1, 1, 1, 1]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FilledEpoch", "FilledPiece", "PopulatePlan", "plan_population"]
 
 _PIECE_BYTES = 64 << 20
-_PIECE_EPOCHS = 32
+_PIECE_EPOCHS = 8
 _POOR_FILL = 0.01
 
 

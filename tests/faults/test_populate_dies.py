@@ -28,7 +28,7 @@ SPEC = {
     "epoch": {"filename": r"night_(\d+)"},
     "measurements": {"g": {"value": "mag"}},
 }
-NIGHTS, MANY = 5, 40
+NIGHTS, MANY = 5, 10
 CASES = {"create": 0, "extend": 2}
 
 
