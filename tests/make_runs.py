@@ -44,14 +44,14 @@ class Run:
 
     def task(self, name: str) -> str:
         """Return the name of a task run's final state, when the API has heard of it."""
-        wait_until(lambda: name in self._final(), f"the task run {name!r}")
-        return self._final()[name]
+        wait_until(lambda: name in self.finals(), f"the task run {name!r}")
+        return self.finals()[name]
 
     def _final(self) -> dict[str, str]:
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=[self.state.state_details.flow_run_id]))
         with get_client(sync_client=True) as client:
             found = client.read_task_runs(flow_run_filter=wanted)
-        return {task.name: task.state.name for task in found if task.state and task.state.is_final()}
+        return {task.name: task.state.name for task in found if task.state and task.state.isfinals()}
 
     @property
     def result(self) -> Any:

@@ -1,0 +1,84 @@
+"""From the writing to the reading layout, as a flow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import make_session
+from make_runs import run, snapshot
+
+from aggrade import BadInput, append
+from flows.rechunk_store import rechunk_store
+
+HERE = {"cluster_kwargs": {"processes": False, "n_workers": 1, "threads_per_worker": 2}}
+NO_CLUSTER = {"cluster_class": "no.such.Cluster"}
+
+pytestmark = pytest.mark.usefixtures("prefect_backend")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Make a store of two sessions."""
+    for number in (1, 2):
+        session = make_session(f"sub-{number}", windows=4, seed=number, channels=3, samples=16)
+        append(session, f"{tmp_path}/windows.zarr", grow=("window",))
+    return tmp_path / "windows.zarr"
+
+
+def rechunk(source, *, cluster=HERE, **parameters):
+    """Run the flow."""
+    target = source.parent / "windows_for_training.zarr"
+    return run(rechunk_store, source=str(source), target=str(target), cluster=cluster, **parameters), target
+
+
+def test_the_copy_holds_the_same(source):
+    """Every value of the copy equals the source, in the chunks that were asked for."""
+    done, target = rechunk(source, chunks={"window": 2, "eeg_channel": 1})
+    assert done.state.is_completed()
+    copy, original = (xr.open_zarr(str(place), chunks=None) for place in (target, source))
+    for name in original.variables:
+        assert np.array_equal(
+            copy[name].values, original[name].values, equal_nan=copy[name].dtype.kind == "f"
+        )
+    assert copy["eeg"].encoding["chunks"][1:3] == (2, 1)
+
+
+def test_pieces_are_tasks(source):
+    """Each piece is a task run, and plan, progress and receipt are artifacts."""
+    done, target = rechunk(source)
+    assert done.task(f"rechunk {source} → {target}") == "Completed"
+    assert any("rechunk piece 1 of" in name for name in done.finals())
+    assert done.artifacts.keys() == {"plan", "progress", "receipts"}
+
+
+def test_a_copy_that_is_up_to_date_is_left_alone(source):
+    """The second run writes nothing and starts no cluster."""
+    first, target = rechunk(source)
+    before = snapshot(target)
+    second, _ = rechunk(source, cluster=NO_CLUSTER)
+    assert second.result == first.result
+    assert snapshot(target) == before
+
+
+def test_a_stale_copy_is_renewed(source):
+    """When the source has grown, the copy follows."""
+    rechunk(source)
+    append(make_session("sub-3", windows=4, seed=3, channels=3, samples=16), str(source), grow=("window",))
+    _, target = rechunk(source)
+    assert xr.open_zarr(str(target), chunks=None)["session"].values.tolist() == ["sub-1", "sub-2", "sub-3"]
+
+
+def test_a_dry_run_writes_nothing(source):
+    """The plan names what would be written; no target comes into being."""
+    done, target = rechunk(source, cluster=NO_CLUSTER, dry_run=True)
+    assert done.state.is_completed()
+    assert "rechunk" in str(done.result[0])
+    assert not target.exists()
+
+
+def test_a_source_that_is_not_there_is_bad_input(tmp_path):
+    """A misspelt source fails at once and makes nothing."""
+    done, target = rechunk(tmp_path / "nowhere.zarr")
+    assert isinstance(done.result, BadInput)
+    assert not target.exists()
