@@ -1,0 +1,78 @@
+"""What a run shows in the Prefect UI."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from make_runs import run
+from prefect import flow
+from pydantic import BaseModel
+
+from aggrade import BadInput, Problem, Receipt
+from tasks.artifacts import show_failures, show_picture, show_plans, show_receipts
+
+RECEIPT = Receipt(
+    kind="append",
+    store="s3://lab/windows.zarr",
+    write_id="abc",
+    generation=3,
+    layers={"sub-1": 2},
+    objects=34,
+    bytes_written=1000,
+    seconds=1.25,
+    backup="00000002-abc",
+    undo="aggrade restore …",
+)
+
+
+class Plan(BaseModel):
+    """A plan."""
+
+    def __str__(self) -> str:
+        return "append sub-1 | 34 PUT"
+
+
+def test_outside_of_a_run_nothing_is_shown():
+    """Without a run there is no UI, and no error."""
+    show_plans([Plan()])
+    show_receipts([RECEIPT])
+    show_failures({"sub-1": ValueError("no")})
+    show_picture(b"png", "picture", "A picture")
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_run_shows_plan_receipts_failures_and_pictures():
+    """Each report is an artifact of its own, with what a person needs to see."""
+
+    @flow(persist_result=False)
+    def work():
+        show_plans([Plan()])
+        show_receipts([RECEIPT])
+        show_failures({"sub-2": BadInput(Problem("sub-2", "this", "that", "do so"))})
+        show_picture(b"\x89PNG", "window", "A window")
+
+    shown = run(work).artifacts
+    assert shown.keys() == {"plan", "receipts", "failures", "window"}
+    assert "append sub-1 | 34 PUT" in shown["plan"]
+    (row,) = json.loads(shown["receipts"])
+    assert (row["layers"], row["store"], row["backup"]) == ("sub-1", RECEIPT.store, RECEIPT.backup)
+    assert row["undo"] == RECEIPT.undo
+    (failure,) = json.loads(shown["failures"])
+    assert (failure["what"], failure["error"]) == ("sub-2", "BadInput")
+    assert "found this" in failure["why"]
+    assert shown["window"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_nothing_to_do_is_said():
+    """A run without plans says so."""
+
+    @flow(persist_result=False)
+    def work():
+        show_plans([])
+        show_receipts([])
+
+    shown = run(work).artifacts
+    assert shown.keys() == {"plan"}
+    assert "nothing to do" in shown["plan"]
