@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +10,23 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import describe, resized
+from aggrade.commit.documents import dims_of, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aggrade.commit import Document
 
-__all__ = ["DATA", "LEDGER", "OBJECT_VARIABLES", "Shape", "documents_of", "shape_of"]
+__all__ = [
+    "DATA",
+    "LEDGER",
+    "OBJECT_VARIABLES",
+    "Shape",
+    "documents_of",
+    "epochs_per_border",
+    "epochs_per_chunk",
+    "shape_of",
+]
 
 DATA = ("lightcurves", "status", "time_offset")
 OBJECT_VARIABLES = ("object", "ra", "dec", "healpix")
@@ -77,6 +88,16 @@ def documents_of(shape: Shape, epochs: int) -> dict[str, Document]:
         name: resized(document, {"object": shape.objects, "epoch": epochs})
         for name, document in described.items()
     }
+
+
+def epochs_per_chunk(document: Document) -> int:
+    """Return how many epochs lie in one chunk of an array."""
+    return unit_of(document)[dims_of(document).index("epoch")]
+
+
+def epochs_per_border(documents: Mapping[str, Document]) -> int:
+    """Return after how many epochs the chunks of all light-curve arrays have a border in common."""
+    return math.lcm(*(epochs_per_chunk(documents[name]) for name in DATA if name in documents))
 
 
 def _chunk(name: str, dims: tuple[Any, ...], shape: Shape) -> tuple[int, ...]:

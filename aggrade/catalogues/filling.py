@@ -13,12 +13,12 @@ import zarr
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES
+from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES, epochs_per_border
 from aggrade.catalogues.loading import EpochSources, load_epoch
 from aggrade.catalogues.matching import match_epoch
 from aggrade.catalogues.objects import ObjectTable
 from aggrade.commit import PieceReceipt
-from aggrade.commit.documents import dims_of, key_of, shape_of, unit_of, units_in
+from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Conflict, Damaged, Problem
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fill_piece(
         If a catalogue is not the one that was looked at.
     """
     objects = _kept_objects(_Objects(writer.storage.url, piece.objects_digest, writer))
-    unit = max(_unit(writer.documents[name]) for name in DATA if name in writer.documents)
+    unit = epochs_per_border(writer.documents)
     written: list[WrittenObject] = []
     counts: dict[str, dict[str, int]] = {}
     for _, chunk in groupby(piece.epochs, key=lambda epoch: epoch.index // unit):
@@ -74,10 +74,6 @@ def fill_piece(
         for name, values in block.arrays.items():
             written += writer.write(name, block.region(name, epochs[0].index), values)
     return PieceReceipt(digest=piece.digest, written=tuple(written), details={"epochs": counts})
-
-
-def _unit(document: Document) -> int:
-    return unit_of(document)[dims_of(document).index("epoch")]
 
 
 class _Block:

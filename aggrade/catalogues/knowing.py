@@ -77,6 +77,11 @@ class Known:
         snapshot = read_snapshot(storage)
         if snapshot is None or not snapshot.documents:
             return cls(storage, snapshot)
+        if "rechunk" in snapshot.mark:
+            found, fix = "a rechunked copy", "populate what it was made from, then rechunk again"
+            raise Refused(
+                Problem(storage.url, found, "light curves as they are written", fix, "rechunked-copy")
+            )
         needed = {"lightcurves", "status", "object", "epoch", "measurement", "measurement_unit", "epoch_time"}
         needed |= {"source_digest", "source_mark"}
         if missing := sorted(needed - set(snapshot.documents)):

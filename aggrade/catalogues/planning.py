@@ -7,13 +7,19 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES, Shape, documents_of
+from aggrade.catalogues.cube import (
+    DATA,
+    OBJECT_VARIABLES,
+    Shape,
+    documents_of,
+    epochs_per_border,
+    epochs_per_chunk,
+)
 from aggrade.catalogues.inspecting import EpochReport
 from aggrade.catalogues.loading import How
-from aggrade.commit.documents import dims_of, resized, shape_of, unit_of
+from aggrade.commit.documents import dims_of, resized, shape_of
 from aggrade.commit.plan import Base, CommitPlan, Layer, Region
 from aggrade.errors import Problem, raise_all
 from aggrade.price import Price, human_bytes
@@ -146,7 +152,7 @@ def _shared_chunks(pieces: Sequence[FilledPiece], documents: Mapping[str, Docume
         owners: dict[int, set[int]] = defaultdict(set)
         for number, piece in enumerate(pieces):
             for epoch in piece.epochs:
-                owners[epoch.index // _epoch_unit(documents[name])].add(number)
+                owners[epoch.index // epochs_per_chunk(documents[name])].add(number)
         shared = {chunk: sorted(tasks) for chunk, tasks in owners.items() if len(tasks) > 1}
         if shared:
             chunk, tasks = min(shared.items())
@@ -155,10 +161,6 @@ def _shared_chunks(pieces: Sequence[FilledPiece], documents: Mapping[str, Docume
             )
             fix = "put all catalogues of an epoch into one task, and cut tasks at the borders of chunks"
             yield Problem(name, told, "one task for each chunk", fix, "shared-chunk")
-
-
-def _epoch_unit(document: Document) -> int:
-    return unit_of(document)[dims_of(document).index("epoch")]
 
 
 def plan_population(
@@ -224,7 +226,7 @@ def _cut(
     epochs: Sequence[FilledEpoch], shape: Shape, documents: Mapping[str, Document]
 ) -> Iterator[list[FilledEpoch]]:
     """Cut epochs into pieces of some 64 MiB at the borders of chunks."""
-    unit = int(np.lcm.reduce([_epoch_unit(documents[name]) for name in DATA if name in documents]))
+    unit = epochs_per_border(documents)
     per_piece = max(1, min(_PIECE_EPOCHS, _PIECE_BYTES // max(1, shape.epoch_bytes)))
     step = -(-per_piece // unit) * unit
     start = epochs[0].index // unit * unit
@@ -260,7 +262,7 @@ def _bounds(document: Document, rows: tuple[int, int]) -> tuple[tuple[int, int],
 
 def _memory(epochs: Sequence[FilledEpoch], shape: Shape, documents: Mapping[str, Document]) -> int:
     """Return what the largest epoch needs: its file and rows, its cells thrice, the object table and its tree."""
-    unit = max(_epoch_unit(documents[name]) for name in DATA if name in documents)
+    unit = epochs_per_border(documents)
     per_row = len(shape.units) * (2 * 8 + 2 * 4 + 1 + 8) + 200
     rows = max(sum(s.size for s in e.report.sources) * 2 + e.report.rows * per_row for e in epochs)
     return rows + 3 * unit * shape.epoch_bytes + 300 * shape.objects
