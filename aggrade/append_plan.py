@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.documents import asked_sizes, dims_of, resized, shape_of, unit_of
+from aggrade.commit.documents import dims_of, grid_of, resized, shape_of, unit_of
 from aggrade.commit.plan import BackupKind, Base, CommitPlan, Layer, Region
+from aggrade.encoding import BLOCK_BYTES
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from aggrade.commit.layers import LayerRecord
     from aggrade.commit.snapshot import Snapshot
 
-__all__ = ["AppendPlan", "OnConflict", "default_layout", "is_superseded", "plan_append"]
+__all__ = ["WRITERS", "AppendPlan", "OnConflict", "is_superseded", "plan_append"]
 
 OnConflict = Literal["refuse", "replace"]
 
-_SHARED_ROWS = 4096
-_SMALL_ROW = 64 << 10
-_INNER_BYTES = 1 << 20
-_SHARD_BYTES = 64 << 20
+WRITERS = 4
+"""How many blocks of an append are encoded at once."""
+
+_COPIES = 3
 
 
 class AppendPlan(BaseModel):
@@ -65,57 +66,6 @@ class AppendPlan(BaseModel):
 
 def _replaces(layer: Layer) -> str:
     return "" if layer.supersedes is None else f", replaces row {layer.supersedes}"
-
-
-def default_layout(
-    dataset: xr.Dataset, dim: str, grow: Sequence[str], chunks: Mapping[str, Any], shards: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return chunks and shards of every variable of a store that is to be created.
-
-    A variable with more than 64 kB in a row gets one row per object, so that an append never touches another
-    layer's: inner chunks of at most 1 MB along the first dimension that may grow (1 to 8 long), in shards of
-    some 64 MB. Smaller ones share objects of 4,096 rows, so that opening a store of many layers stays cheap.
-
-    Parameters
-    ----------
-    dataset, dim, grow
-        As in `aggrade.append`.
-    chunks, shards
-        What was asked for; it goes before the default.
-    """
-    inner: dict[str, Any] = {}
-    outer: dict[str, Any] = {}
-    for key, variable in dataset.variables.items():
-        name, dims = str(key), [str(d) for d in variable.dims]
-        chunk, shard = _unit(variable, dict(zip(dims, variable.shape, strict=True)), dim, grow)
-        inner[name] = asked_sizes(name, dims, chunks, chunk)
-        if name in shards or set(shards) & set(dims):
-            outer[name] = asked_sizes(name, dims, shards, inner[name])
-        elif shard != chunk == inner[name]:
-            outer[name] = shard
-    return inner, outer
-
-
-def _unit(
-    variable: xr.Variable, sizes: dict[str, int], dim: str, grow: Sequence[str]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the inner chunk and the shard of one variable."""
-    chunk = {d: max(1, size) for d, size in sizes.items()}
-    growing = next((d for d in sizes if d in grow and d != dim), None)
-    if dim not in sizes:
-        chunk |= {growing: 1024} if growing else {}
-        return tuple(chunk.values()), tuple(chunk.values())
-    row = variable.dtype.itemsize * int(np.prod([size for d, size in sizes.items() if d != dim] or [1]))
-    if row <= _SMALL_ROW:
-        chunk |= {dim: _SHARED_ROWS} if growing is None else {dim: _SHARED_ROWS // 32, growing: 256}
-        return tuple(chunk.values()), tuple(chunk.values())
-    chunk[dim] = 1
-    shard = dict(chunk)
-    if growing is not None:
-        each = max(1, row // max(1, sizes[growing]))
-        chunk[growing] = int(np.clip(_INNER_BYTES // each, 1, 8))
-        shard[growing] = chunk[growing] * int(np.clip(_SHARD_BYTES // (each * chunk[growing]), 1, 64))
-    return tuple(chunk.values()), tuple(shard.values())
 
 
 def is_superseded(snapshot: Snapshot | None, index: int) -> bool:
@@ -223,6 +173,8 @@ def _commit(
             regions.append(Region(variable=name, bounds=bounds))
     superseded = [layer.supersedes for layer in new if layer.supersedes is not None]
     mark: dict[str, Any] = {"dim": dim, "grow": list(grow)}
+    if snapshot and "dim" not in snapshot.mark and snapshot.length(dim):
+        mark["adopted"] = snapshot.length(dim)
     if superseded:
         mark["superseded"] = sorted({*(snapshot.mark.get("superseded", []) if snapshot else []), *superseded})
     return CommitPlan(
@@ -254,29 +206,50 @@ def _bounds(
 
 
 def _price(commit: CommitPlan, snapshot: Snapshot | None, variables: Mapping[str, xr.Variable]) -> Price:
+    """Return what carrying out the commit costs, on a store whose last writer finished.
+
+    Of a full backup the copies are estimated: how many objects lie there, only a listing would tell.
+    """
     published = snapshot.documents if snapshot else {}
-    objects = sum(1 for _ in commit.objects())
-    shared = len(commit.shared(published))
-    documents = sum(published.get(name) != document for name, document in commit.documents.items())
-    kept = 2 if snapshot and commit.backup != "none" else 0
-    layers = len(commit.layers)
+    kept = commit.backup if snapshot else "none"
+    read = [(name, key) for name, key, _ in commit.objects()]
+    shared = set(commit.shared(published))
+    changed = sum(published.get(name) != document for name, document in commit.documents.items())
+    replaced = sum(layer.supersedes is not None for layer in commit.layers)
+    requests = {
+        "GET": 2 + len(shared) + (kept != "none") + replaced,
+        "HEAD": 1 + (snapshot is None),
+        "PUT": 4 + len(read) + changed + len(commit.layers) + replaced + _KEPT[kept],
+        "COPY": _stored_objects(published) if kept == "full" else 0,
+        "LIST": int(kept == "full"),
+    }
+    blocks = [size for region in commit.regions for size in _blocks(commit, region, variables)]
     return Price(
-        requests={
-            "GET": 3 + layers + 2 * shared + (1 if kept else 0),
-            "PUT": 2 + kept + objects + documents + 1 + 1 + layers,
-        },
-        round_trips=12,
-        bytes_read=sum(_unit_bytes(commit, name, variables) for name in _shared_names(commit, published)),
-        bytes_written=sum(v.nbytes for v in variables.values()),
-        peak_memory=3 * max((_unit_bytes(commit, name, variables) for name in commit.documents), default=0),
+        requests={kind: count for kind, count in requests.items() if count},
+        round_trips=10 + bool(shared) + (kept != "none") + _KEPT[kept],
+        bytes_read=sum(_unit_bytes(commit, name, variables) for name, key in read if key in shared),
+        bytes_written=sum(_region_bytes(region, variables) for region in commit.regions),
+        peak_memory=_COPIES * sum(sorted(blocks)[-WRITERS:]),
     )
 
 
-def _shared_names(commit: CommitPlan, published: Mapping[str, Document]) -> list[str]:
-    keys = set(commit.shared(published))
-    return [name for name, key, _ in commit.objects() if key in keys]
+_KEPT = {"none": 0, "touched": 2, "full": 1}
+
+
+def _stored_objects(published: Mapping[str, Document]) -> int:
+    return 2 + sum(1 + math.prod(grid_of(document)) for document in published.values())
+
+
+def _blocks(commit: CommitPlan, region: Region, variables: Mapping[str, xr.Variable]) -> list[int]:
+    """Return the bytes of the blocks of a region that may be in memory at once."""
+    whole = _region_bytes(region, variables)
+    block = max(_unit_bytes(commit, region.variable, variables), min(BLOCK_BYTES, whole))
+    return [block] * min(WRITERS, max(1, -(-whole // block)))
+
+
+def _region_bytes(region: Region, variables: Mapping[str, xr.Variable]) -> int:
+    return int(variables[region.variable].dtype.itemsize) * math.prod(b - a for a, b in region.bounds)
 
 
 def _unit_bytes(commit: CommitPlan, name: str, variables: Mapping[str, xr.Variable]) -> int:
-    itemsize = variables[name].dtype.itemsize if name in variables else 8
-    return int(np.prod(unit_of(commit.documents[name]), dtype=np.int64)) * itemsize
+    return int(variables[name].dtype.itemsize) * math.prod(unit_of(commit.documents[name]))

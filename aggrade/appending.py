@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import time
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from aggrade.append_plan import AppendPlan, OnConflict, default_layout, plan_append
+from aggrade.append_layout import checked_sizes, default_layout
+from aggrade.append_plan import WRITERS, AppendPlan, OnConflict, plan_append
 from aggrade.commit import (
     Transaction,
     Writer,
@@ -21,10 +23,10 @@ from aggrade.commit import (
     find_receipt,
     read_snapshot,
 )
-from aggrade.commit.documents import dims_of, storable, unit_of
-from aggrade.encoding import blocks_of, encode, encodings, layer_digest
+from aggrade.commit.documents import dims_of, labels_of, storable, unit_of
+from aggrade.encoding import blocks_of, encode, encodings, layer_digest, plain_dataset
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
-from aggrade.guards import Asked, problems_of
+from aggrade.guards import OWN_GUARDS, Asked, problems_of
 from aggrade.layout import store_for
 from aggrade.modalities import with_absent_modalities
 from aggrade.settings import settings
@@ -135,8 +137,11 @@ def append(
         If the store did not answer. Run it again: what was half done is recovered.
     """
     storage = store_for(store, dim, storage_options)
-    for attempt in range(settings().request_attempts):
-        work = _Append(storage, _with_dim(dataset, dim), dim, tuple(grow), chunks or {}, shards or {})
+    layers = plain_dataset(_with_dim(dataset, dim))
+    sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
+    deadline = time.monotonic() + settings().wait_seconds
+    for attempt in itertools.count():
+        work = _Append(storage, layers, dim, (grow,) if isinstance(grow, str) else tuple(grow), *sizes)
         plan = work.plan(on_conflict, backup)
         if dry_run:
             return plan
@@ -145,10 +150,10 @@ def append(
         try:
             return work.carry_out(plan, plan.commit)
         except Conflict as error:
-            if error.code not in {"moved-on", "overtaken"} or attempt + 1 == settings().request_attempts:
+            if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
                 raise
             _log.info("planning again: %s", error)
-            time.sleep(random.uniform(0.0, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
+            time.sleep(random.uniform(0.0, 0.2) * 2 ** min(attempt, 4))  # noqa: S311 - jitter, not a secret
     raise AssertionError("every attempt returns or raises")
 
 
@@ -204,6 +209,7 @@ class _Append:
     def _documents(self) -> dict[str, Document]:
         if self.filled is not None:
             return self.filled.documents
+        raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, {}, {}), OWN_GUARDS))
         inner, outer = default_layout(self.dataset, self.dim, self.grow, self.chunks, self.shards)
         return describe(self.dataset, chunks=inner, shards=outer)
 
@@ -216,7 +222,7 @@ class _Append:
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
         self.variables = encode(self.dataset, self.encodings)
         content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
-        self.labels = [str(label) for label in self.dataset[self.dim].values]
+        self.labels = labels_of(self.dataset.variables[self.dim])
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
         return plan_append(
             store=self.storage.url,
@@ -271,13 +277,7 @@ def _attributes(dataset: xr.Dataset, snapshot: Snapshot | None) -> dict[str, Any
     """Return the root's attributes: the store's where it has any, else the dataset's, as JSON holds them."""
     if snapshot is not None and snapshot.documents:
         return snapshot.attributes
-    return {str(key): _plain(value) for key, value in dataset.attrs.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    return dict(dataset.attrs)
 
 
 def _write(writer: Writer, commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> list[WrittenObject]:
@@ -290,7 +290,7 @@ def _write(writer: Writer, commit: CommitPlan, variables: Mapping[str, xr.Variab
         name, where, values = job
         return writer.write(name, where, np.asarray(values.values))
 
-    with ThreadPoolExecutor(min(4, settings().parallel_requests)) as pool:
+    with ThreadPoolExecutor(min(WRITERS, settings().parallel_requests)) as pool:
         return [item for items in pool.map(run, jobs) for item in items]
 
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from zarr.core.buffer.cpu import Buffer as CpuBuffer
+from zarr.dtype import parse_dtype
 from zarr.storage import MemoryStore
 
 from aggrade.commit.documents import Document, dims_of, resized, storable
 from aggrade.commit.snapshot import root_bytes
+from aggrade.errors import Problem
 from aggrade.modalities import absent_variables
 
 if TYPE_CHECKING:
@@ -27,10 +29,90 @@ if TYPE_CHECKING:
 
     from zarr.core.buffer import Buffer
 
-__all__ = ["blocks_of", "changed_values", "encode", "encodings", "is_exact", "layer_digest", "store_view"]
+__all__ = [
+    "BLOCK_BYTES",
+    "blocks_of",
+    "changed_values",
+    "encode",
+    "encodings",
+    "is_exact",
+    "layer_digest",
+    "plain_attribute",
+    "plain_dataset",
+    "store_view",
+    "type_problem",
+]
 
-_CF_ENCODING = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "dtype")
+_CF_ENCODING = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value", "dtype")
 BLOCK_BYTES = 16 << 20
+
+
+def plain_attribute(value: Any) -> Any:
+    """Return an attribute as JSON holds it: numpy's numbers and arrays as Python's, at any depth."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "mM":
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: plain_attribute(item) for key, item in value.items()}
+    return [plain_attribute(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def plain_dataset(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the same dataset with numpy arrays where pandas' own types were, and with plain attributes."""
+    plain = dataset.copy()
+    for name, variable in dataset.variables.items():
+        if not isinstance(variable.dtype, np.dtype):
+            plain = plain.assign({name: (variable.dims, np.asarray(variable.values), variable.attrs)})
+        plain[name].attrs = {key: plain_attribute(value) for key, value in variable.attrs.items()}
+    return plain.drop_attrs(deep=False).assign_attrs(
+        {key: plain_attribute(value) for key, value in dataset.attrs.items()}
+    )
+
+
+def type_problem(name: str, variable: xr.Variable) -> Problem | None:
+    """Return why the values of a variable can't be stored at all, None if they can.
+
+    Bytes would come back as text, structured types have no Zarr v3 specification, and times beyond 64 bits of
+    nanoseconds would wrap around.
+    """
+    plain = "numbers, text or times"
+    match variable.dtype.kind:
+        case "S":
+            found, expected, fix = "bytes", "text", "decode it: .astype(str)"
+        case "V":
+            found, expected, fix = f"type {variable.dtype}", plain, "make a variable of each field"
+        case "O" if storable(variable).dtype.kind == "O":
+            found, expected, fix = (
+                "objects that are not text",
+                plain,
+                "convert it; where text is missing, say ''",
+            )
+        case "m" | "M" if not _fits_nanoseconds(variable):
+            found, expected = "times that nanoseconds can't hold", "times from 1678 to 2262"
+            fix = "store them as float64 with a unit"
+        case kind if kind not in "OUTmM" and not _is_zarr_type(variable.dtype):
+            found, expected, fix = f"type {variable.dtype}", "a type that Zarr has", "convert it to float64"
+        case _:
+            return None
+    return Problem(f"variable {name!r}", found, expected, fix, "type")
+
+
+def _is_zarr_type(dtype: np.dtype[Any]) -> bool:
+    try:
+        parse_dtype(dtype, zarr_format=3)
+    except ValueError:
+        return False
+    return True
+
+
+def _fits_nanoseconds(variable: xr.Variable) -> bool:
+    if np.datetime_data(variable.dtype)[0] == "ns":
+        return True
+    values = variable.values
+    try:
+        back = values.astype(f"{variable.dtype.kind}8[ns]").astype(values.dtype)
+    except OverflowError:
+        return False
+    return bool(((back == values) | np.isnat(values)).all())
 
 
 def store_view(documents: Mapping[str, Document], attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -78,28 +160,39 @@ def encode(dataset: xr.Dataset, known: Mapping[str, Mapping[str, Any]]) -> dict[
 def _encode(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr.Variable:
     plain = storable(variable)
     if plain.dtype.kind == "T":
-        return plain
+        return plain.astype(encoding["dtype"]) if _is_fixed_text(encoding) else plain
     attrs = {key: value for key, value in variable.attrs.items() if key not in encoding}
-    raw = xr.conventions.encode_cf_variable(
-        xr.Variable(plain.dims, plain.data, attrs, dict(encoding)), name=name
-    )
+    unused = {"missing_value"} if "_FillValue" in encoding else set()
+    used = {key: value for key, value in encoding.items() if key not in unused}
+    raw = xr.conventions.encode_cf_variable(xr.Variable(plain.dims, plain.data, attrs, used), name=name)
     dtype = np.dtype(encoding["dtype"])
     return raw if raw.dtype == dtype else raw.astype(dtype, keep_attrs=True)
 
 
+def _is_fixed_text(encoding: Mapping[str, Any]) -> bool:
+    return bool(np.dtype(encoding.get("dtype", "O")).kind == "U")
+
+
 def is_exact(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:
     """Tell whether encoding and decoding can't change a value, so that nothing needs to be compared."""
+    if storable(variable).dtype.kind == "T":
+        return not _is_fixed_text(encoding)
     changes = {"scale_factor", "add_offset", "units"} & set(encoding)
-    masks = "_FillValue" in encoding and np.dtype(encoding["dtype"]).kind in "iu"
+    masks = any(_is_value(encoding[key]) for key in ("_FillValue", "missing_value") if key in encoding)
     return not changes and not masks and variable.dtype == np.dtype(encoding["dtype"])
+
+
+def _is_value(fill: Any) -> bool:
+    """Tell whether a fill is one that a user's value could equal: any but NaN."""
+    return not _missing(np.atleast_1d(fill)).all()
 
 
 def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Return the first value that would not come back as it was handed over, and what would come back.
 
-    Overflow, rounding, re-based times and values that the store takes for missing all show up here.
+    Overflow, rounding, cut text, re-based times and values that the store takes for missing all show up here.
     """
-    if storable(variable).dtype.kind == "T" or is_exact(variable, encoding):
+    if is_exact(variable, encoding):
         return None
     rows = variable.shape[0] if variable.ndim else 1
     step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
@@ -107,8 +200,10 @@ def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]
         part = (variable[start : start + step] if variable.ndim else variable).load()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what xarray warns of is what is compared here
-            back = xr.conventions.decode_cf_variable(name, _encode(part, name, encoding))
-        before, after = np.atleast_1d(part.values), np.atleast_1d(back.values)
+            raw = _encode(part, name, encoding)
+            raw.attrs |= {key: encoding[key] for key in ("missing_value",) if key in encoding}
+            back = xr.conventions.decode_cf_variable(name, raw)
+        before, after = np.atleast_1d(storable(part).values), np.atleast_1d(back.values)
         different = (before != after) & ~(_missing(before) & _missing(after))
         if different.any():
             place = np.unravel_index(int(np.argmax(different)), different.shape)

@@ -7,6 +7,7 @@ same code in the dry run. A new guard is a function of `Asked` and a line in `GU
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.commit.documents import asked_sizes, dims_of, shape_of, storable, unit_of
-from aggrade.encoding import changed_values
+from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
+from aggrade.encoding import changed_values, type_problem
 from aggrade.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
 
     from aggrade.commit.documents import Document
 
-__all__ = ["GUARDS", "Asked", "problems_of"]
+    Guard = Callable[["Asked"], Iterator[Problem]]
+
+__all__ = ["GUARDS", "OWN_GUARDS", "Asked", "adopted_rows", "problems_of"]
 
 RATES = ("rate", "unit", "window_size", "window_stride", "window_s", "offset_s")
 
@@ -71,10 +74,21 @@ class Asked:
         """The dimensions whose length may differ from the store's."""
         return {self.dim, *self.grow}
 
+    @cached_property
+    def mark(self) -> Mapping[str, Any]:
+        """What aggrade keeps in the store's root."""
+        return self.stored.attrs.get("aggrade", {}) if self.stored is not None else {}
 
-def problems_of(asked: Asked) -> list[Problem]:
-    """Return what every guard has to say."""
-    return [problem for guard in GUARDS for problem in guard(asked)]
+    @cached_property
+    def types(self) -> dict[str, Problem]:
+        """The variables whose values can't be stored at all, each with the reason."""
+        found = {str(name): type_problem(str(name), v) for name, v in self.dataset.variables.items()}
+        return {name: problem for name, problem in found.items() if problem is not None}
+
+
+def problems_of(asked: Asked, guards: Sequence[Guard] | None = None) -> list[Problem]:
+    """Return what every guard has to say, or those that are named."""
+    return [problem for guard in (GUARDS if guards is None else guards) for problem in guard(asked)]
 
 
 def names_can_be_stored(asked: Asked) -> Iterator[Problem]:
@@ -86,18 +100,77 @@ def names_can_be_stored(asked: Asked) -> Iterator[Problem]:
             )
 
 
+def types_can_be_stored(asked: Asked) -> Iterator[Problem]:
+    """Refuse types that Zarr doesn't have, and objects that are not text."""
+    yield from asked.types.values()
+
+
+def attributes_can_be_stored(asked: Asked) -> Iterator[Problem]:
+    """Demand attributes that JSON can hold, where a store is made of them."""
+    if asked.stored is not None:
+        return
+    carriers = {"dataset": asked.dataset.attrs}
+    carriers |= {f"variable {str(name)!r}": v.attrs for name, v in asked.dataset.variables.items()}
+    for where, attributes in carriers.items():
+        for key, value in attributes.items():
+            if not (isinstance(key, str) and _is_json(value)):
+                found, expected = f"attribute {key!r} of {value!r}", "text, finite numbers and lists of them"
+                yield Problem(where, found, expected, "convert it to text, or drop it", "attribute")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def labels_are_usable(asked: Asked) -> Iterator[Problem]:
     """Demand one label for every layer, since a layer is found again by it."""
-    labels = [str(label) for label in np.atleast_1d(asked.dataset[asked.dim].values)]
+    where = f"coordinate {asked.dim!r}"
+    if asked.dim in asked.types:
+        return
+    labels = labels_of(asked.dataset.variables[asked.dim])
+    if not labels:
+        yield Problem(
+            where, "no layer", "one label for each layer", "append what isn't empty", "label-missing"
+        )
     if any(label.strip() in {"", "nan", "NaT", "None"} for label in labels):
-        found, expected = "an empty label", "a label for every layer"
-        yield Problem(f"coordinate {asked.dim!r}", found, expected, "give each layer its id", "label-empty")
+        yield Problem(
+            where, "an empty label", "a label for every layer", "give each layer its id", "label-empty"
+        )
     twice = sorted(label for label, count in Counter(labels).items() if count > 1)
     if twice:
         found = f"{', '.join(twice[:5])} more than once"
-        yield Problem(
-            f"coordinate {asked.dim!r}", found, "each label once", "make them differ", "label-twice"
-        )
+        yield Problem(where, found, "each label once", "make them differ", "label-twice")
+
+
+def labels_are_new(asked: Asked) -> Iterator[Problem]:
+    """Refuse labels of rows that another tool wrote: nothing says whether their content is the same."""
+    rows = adopted_rows(asked.mark, asked.stored, asked.dim)
+    if asked.stored is None or not rows or asked.dim not in asked.stored or asked.dim in asked.types:
+        return
+    known = set(labels_of(asked.stored[asked.dim].variable[:rows]))
+    for label in sorted(known & set(labels_of(asked.dataset.variables[asked.dim]))):
+        found = "the same label in a row that was there before aggrade"
+        fix = "drop it if it is the same layer; give it another label if it isn't"
+        yield Problem(f"layer {label!r}", found, "a new label", fix, "label-there")
+
+
+def adopted_rows(mark: Mapping[str, Any], stored: xr.Dataset | None, dim: str) -> int:
+    """Return how many rows of a store another tool wrote, so that no record tells of them."""
+    if "dim" in mark or stored is None:
+        return int(mark.get("adopted", 0))
+    return int(stored.sizes.get(dim, 0))
+
+
+def dimension_is_the_stores(asked: Asked) -> Iterator[Problem]:
+    """Refuse to grow a store along another dimension than its own."""
+    grows = asked.mark.get("dim", asked.dim)
+    if grows != asked.dim:
+        fix = f"append along {grows!r}, or use another store"
+        yield Problem("dim", repr(asked.dim), f"{grows!r}, along which the store grows", fix, "dimension")
 
 
 def variables_match(asked: Asked) -> Iterator[Problem]:
@@ -191,6 +264,8 @@ def values_come_back(asked: Asked) -> Iterator[Problem]:
     """Demand that every value decodes to what was handed over: no overflow, rounding, re-based time."""
     known = asked.encodings
     for name, variable in asked.known.items():
+        if name in asked.types:
+            continue
         if not _castable(variable, known[name]):
             found, expected = f"dtype {variable.dtype}", f"{known[name].get('dtype')}"
             yield Problem(f"variable {name!r}", found, expected, "convert it", "dtype")
@@ -201,7 +276,7 @@ def values_come_back(asked: Asked) -> Iterator[Problem]:
                 f"{changed[0]}, which would be stored as {changed[1]}",
                 "values that the store can hold",
             )
-            fix = f"convert it to {known[name].get('dtype')} so that nothing is lost, or use another store"
+            fix = f"bring it into the store's {known[name].get('dtype')} so that nothing is lost, or use another store"
             yield Problem(f"variable {name!r}", found, expected, fix, "value-lost")
 
 
@@ -209,10 +284,12 @@ def chunks_match(asked: Asked) -> Iterator[Problem]:
     """Refuse other chunks than the store's: they are its own for life."""
     if asked.stored is None:
         return
-    for what, wanted in (("chunks", asked.chunks), ("shards", asked.shards)):
-        for name, document in asked.documents.items():
-            there = _inner(document) if what == "chunks" else unit_of(document)
-            asks = asked_sizes(name, dims_of(document), wanted, there)
+    for name, document in asked.documents.items():
+        inner, outer = _inner(document), unit_of(document)
+        wanted = asked_sizes(name, dims_of(document), asked.chunks, inner)
+        shards = asked_sizes(name, dims_of(document), asked.shards, outer)
+        rounded = tuple(-(-shard // chunk) * chunk for shard, chunk in zip(shards, inner, strict=True))
+        for what, asks, there in (("chunks", wanted, inner), ("shards", rounded, outer)):
             if asks != there:
                 found, expected = f"{what} of {asks}", f"{there}, as in the store"
                 fix = "leave it out, or rechunk the store: aggrade rechunk"
@@ -251,9 +328,18 @@ def _short(values: np.ndarray[Any, Any]) -> str:
     return ", ".join(items[:8]) + (f" … ({len(items)})" if len(items) > 8 else "")
 
 
-GUARDS: tuple[Callable[[Asked], Iterator[Problem]], ...] = (
+OWN_GUARDS: tuple[Guard, ...] = (
     names_can_be_stored,
+    types_can_be_stored,
+    attributes_can_be_stored,
     labels_are_usable,
+)
+"""What can be said of a dataset alone, before there are documents of a new store."""
+
+GUARDS: tuple[Guard, ...] = (
+    *OWN_GUARDS,
+    dimension_is_the_stores,
+    labels_are_new,
     variables_match,
     dimensions_match,
     fixed_values_match,

@@ -22,6 +22,7 @@ def human_bytes(size: float) -> str:
 class Price(BaseModel):
     """The price of a plan, before anything is done.
 
+    Making the plan, which a dry run does too, is not in it, nor is a server's first probe, nor a heartbeat.
     Bytes are of what goes to and comes from the store; before compression where a plan can't know better.
     """
 

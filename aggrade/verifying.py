@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.appending import STAMPS
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
-from aggrade.commit.documents import dims_of, shape_of
+from aggrade.commit.documents import dims_of, labels_of, shape_of
 from aggrade.commit.snapshot import ROOT
 from aggrade.encoding import layer_digest
-from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.rechunking.checking import copy_problems
 from aggrade.settings import settings
@@ -94,7 +94,7 @@ def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
     checked["stores"] += 1
     try:
         snapshot = read_snapshot(storage)
-    except Damaged as error:
+    except (Damaged, Refused) as error:
         yield str(error)
         return
     intent = read_intent(storage)
@@ -124,15 +124,16 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     dim = snapshot.mark.get("dim")
     if dim is None:
         return
+    labels = labels_of(snapshot.dataset(storage)[dim].variable)
     dataset = snapshot.dataset(storage, decoded=False)
-    labels = [str(label) for label in dataset[dim].values]
     gone = set(snapshot.mark.get("superseded", []))
     live = [label for index, label in enumerate(labels) if index not in gone]
+    adopted = set(labels[: snapshot.mark.get("adopted", 0)])
     records = {record.label: record for record in layers_of(storage)}
     for label, count in Counter(live).items():
         if count > 1:
             yield f"{storage.url}: layer {label!r} is there {count} times; restore."
-        if label not in records:
+        if label not in records and label not in adopted:
             yield f"{storage.url}: layer {label!r} has no record; append it again."
     for label in sorted(set(records) - set(labels)):
         yield f"{storage.url}: the record of layer {label!r} has no row; restore."

@@ -32,6 +32,7 @@ __all__ = [
     "in_grid",
     "index_of",
     "key_of",
+    "labels_of",
     "resized",
     "shape_of",
     "storable",
@@ -144,6 +145,11 @@ def storable(variable: xr.Variable) -> xr.Variable:
     if variable.dtype.kind in "mM":
         return variable.astype(f"{variable.dtype.kind}8[ns]")
     return variable
+
+
+def labels_of(variable: xr.Variable) -> list[str]:
+    """Return the labels of layers as text, the same whether they are handed over or lie in a store."""
+    return [str(label) for label in np.atleast_1d(storable(variable).values)]
 
 
 def _is_text(variable: xr.Variable) -> bool:

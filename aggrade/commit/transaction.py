@@ -82,7 +82,7 @@ class Transaction:
         self._base: Snapshot | None = None
         self._replaceable: dict[str, str] = {}
         self._twins: frozenset[str] = frozenset()
-        self._touched: dict[str, bytes] = {}
+        self._touched: dict[str, bytes | None] = {}
         self._switching = False
         self._backup: str | None = None
         self._started = time.monotonic()
@@ -137,10 +137,11 @@ class Transaction:
         self._base = read_snapshot(self.storage)
         if (self._base.etag if self._base else None) != (self.plan.base.etag if self.plan.base else None):
             raise Conflict(_moved_on(self.storage))
-        touched = self._read(self.plan.shared(self.published))
+        read = self._read(self.plan.shared(self.published))
+        self._touched = {key: stored.data if stored else None for key, stored in read.items()}
+        touched = {key: stored for key, stored in read.items() if stored is not None}
         dirty = self.lease.intent.dirty
         self._replaceable = left_overs(self.storage, dirty)
-        self._touched = {key: stored.data for key, stored in touched.items()}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - set(touched)
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
         self.lease.confirm()
@@ -150,11 +151,10 @@ class Transaction:
             base = (self._base.generation, self._base.write_id)
             back_up(self.storage, self._backup, base, self.plan.backup, {**touched, ROOT: root})
 
-    def _read(self, keys: Iterable[str]) -> dict[str, StoredObject]:
+    def _read(self, keys: Iterable[str]) -> dict[str, StoredObject | None]:
         wanted = list(keys)
         with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            found = zip(wanted, pool.map(self.storage.read, wanted), strict=True)
-            return {key: stored for key, stored in found if stored is not None}
+            return dict(zip(wanted, pool.map(self.storage.read, wanted), strict=True))
 
     def publish(
         self, written: Iterable[WrittenObject], *, details: Mapping[str, Any] | None = None

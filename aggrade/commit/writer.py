@@ -113,8 +113,8 @@ class Writer:
     twins
         Keys where an object may stay that is what would be written.
     held
-        Objects that were read with the marks in `etags`, so that they need not be read again. They stay in
-        this process: a pickled writer reads them itself.
+        Objects that were read with the marks in `etags`, None where there was none, so that they need not be
+        read again. They stay in this process: a pickled writer reads them itself.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Writer:
         etags: Mapping[str, str],
         generation: int = 0,
         twins: frozenset[str] = frozenset(),
-        held: Mapping[str, bytes] | None = None,
+        held: Mapping[str, bytes | None] | None = None,
     ) -> None:
         self.storage = storage
         self.documents = dict(documents)

@@ -1,0 +1,152 @@
+"""The layout of a store that an append creates: chunks and shards of every variable, by arithmetic alone."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any
+
+from aggrade.commit.documents import asked_sizes
+from aggrade.errors import BadInput, Problem, raise_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import xarray as xr
+
+__all__ = ["checked_sizes", "default_layout"]
+
+SMALL_ROW = 64 << 10
+SHARED_BYTES = 4 << 20
+SHARED_ROWS = 4096
+GROWING_ROWS = 128
+GROWING_LENGTH = 256
+GROWING_LABELS = 1024
+INNER_BYTES = 1 << 20
+SHARD_BYTES = 64 << 20
+LONGEST_INNER = 8
+LONGEST_SHARD = 64
+
+
+def checked_sizes(what: str, wanted: Mapping[str, Any] | None, dataset: xr.Dataset) -> dict[str, Any]:
+    """Return chunks or shards as they were asked for, as plain whole numbers.
+
+    Parameters
+    ----------
+    what
+        ``"chunks"`` or ``"shards"``, for people.
+    wanted
+        ``{dimension: int}`` or ``{variable: tuple}``.
+    dataset
+        What is to be stored.
+
+    Raises
+    ------
+    BadInput
+        If a size is no whole number above 0, or a variable's tuple hasn't one for each dimension.
+    """
+    asked = dict(wanted or {})
+    raise_all(
+        (problem for name, size in asked.items() for problem in _size_problems(what, name, size, dataset)),
+        BadInput,
+    )
+    return {
+        name: tuple(map(operator.index, size)) if isinstance(size, tuple | list) else operator.index(size)
+        for name, size in asked.items()
+    }
+
+
+def _size_problems(what: str, name: str, size: Any, dataset: xr.Dataset) -> Iterator[Problem]:
+    several = isinstance(size, tuple | list)
+    where, fix = f"{what}[{name!r}]", "say how many, as a whole number above 0"
+    if not all(_is_size(item) for item in (size if several else [size])):
+        yield Problem(where, repr(size), "whole numbers above 0", fix, "chunk-size")
+    dims = dataset.variables[name].dims if name in dataset.variables else ()
+    if several and dims and len(size) != len(dims):
+        yield Problem(where, repr(size), f"one size for each of {dims}", "give as many", "chunk-size")
+
+
+def _is_size(item: Any) -> bool:
+    try:
+        return not isinstance(item, bool) and operator.index(item) > 0
+    except TypeError:
+        return False
+
+
+def default_layout(
+    dataset: xr.Dataset, dim: str, grow: Sequence[str], chunks: Mapping[str, Any], shards: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return chunks and shards of every variable of a store that is to be created.
+
+    A variable of which a row holds more than 64 kB gets one row per object, so that an append never touches
+    another layer's: inner chunks of at most 1 MB, 1 to 8 long along a dimension that may grow, in shards of at
+    most 64 MB. Smaller ones share objects of up to 4,096 rows and 4 MB, so that opening a store of many layers
+    stays cheap. A row of a dimension that may grow is judged as if that were 256 long: the first layer may be
+    a short one.
+
+    Parameters
+    ----------
+    dataset, dim, grow
+        As in `aggrade.append`.
+    chunks, shards
+        What was asked for; it goes before the default.
+    """
+    inner: dict[str, Any] = {}
+    outer: dict[str, Any] = {}
+    for key, variable in dataset.variables.items():
+        name, dims = str(key), [str(d) for d in variable.dims]
+        sizes = dict(zip(dims, variable.shape, strict=True))
+        chunk, shard = _unit(variable.dtype.itemsize, sizes, dim, grow)
+        inner[name] = asked_sizes(name, dims, chunks, chunk)
+        if name in shards or set(shards) & set(dims):
+            outer[name] = asked_sizes(name, dims, shards, inner[name])
+        elif shard != chunk == inner[name]:
+            outer[name] = shard
+    return inner, outer
+
+
+def _unit(
+    itemsize: int, sizes: dict[str, int], dim: str, grow: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the inner chunk and the shard of one variable."""
+    chunk = {d: max(1, size) for d, size in sizes.items()}
+    growing = next((d for d in sizes if d in grow and d != dim), None)
+    if dim not in sizes:
+        chunk |= {growing: GROWING_LABELS} if growing else {}
+        return tuple(chunk.values()), tuple(chunk.values())
+    fixed = {d: size for d, size in chunk.items() if d not in (dim, growing)}
+    row = itemsize * math.prod(fixed.values()) * (max(chunk[growing], GROWING_LENGTH) if growing else 1)
+    if row <= SMALL_ROW:
+        rows = GROWING_ROWS if growing else SHARED_ROWS
+        chunk |= {dim: min(rows, SHARED_BYTES // max(row, 1))} | (
+            {growing: GROWING_LENGTH} if growing else {}
+        )
+        return tuple(chunk.values()), tuple(chunk.values())
+    return _row_unit(itemsize, chunk, dim, growing)
+
+
+def _row_unit(
+    itemsize: int, sizes: dict[str, int], dim: str, growing: str | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut one row into inner chunks and shards: along the dimension that may grow, then along the others in order."""
+    axes = sorted((d for d in sizes if d != dim), key=lambda d: d != growing)
+    lengths = [LONGEST_SHARD * LONGEST_INNER if d == growing else sizes[d] for d in axes]
+    longest = [LONGEST_INNER if d == growing else sizes[d] for d in axes]
+    each = [itemsize * math.prod(sizes[d] for d in axes[place + 1 :]) for place in range(len(axes))]
+    chunk = _fitting(axes, longest, [sizes[d] for d in axes], each, INNER_BYTES)
+    shard = _fitting(axes, lengths, [sizes[d] for d in axes], each, SHARD_BYTES)
+    whole = {d: max(chunk[d], size // chunk[d] * chunk[d]) for d, size in shard.items()}
+    whole |= {d: -(-sizes[d] // chunk[d]) * chunk[d] for d in axes if d != growing and shard[d] == sizes[d]}
+    return tuple({**sizes, **chunk, dim: 1}.values()), tuple({**sizes, **whole, dim: 1}.values())
+
+
+def _fitting(
+    axes: Sequence[str], longest: Sequence[int], sizes: Sequence[int], each: Sequence[int], limit: int
+) -> dict[str, int]:
+    """Return the largest box of whole trailing axes that holds at most `limit` bytes."""
+    box: dict[str, int] = {}
+    for place, axis in enumerate(axes):
+        box[axis] = max(1, min(longest[place], limit // max(each[place], 1)))
+        if each[place] <= limit:
+            return box | dict(zip(axes[place + 1 :], sizes[place + 1 :], strict=True))
+    return box
