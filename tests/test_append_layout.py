@@ -1,0 +1,172 @@
+"""The layout that a new store gets: bounded objects, rows apart where they are large, together where they are small."""
+
+from __future__ import annotations
+
+import math
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggrade.append_layout import checked_sizes, default_layout
+from aggrade.commit import describe
+from aggrade.errors import BadInput
+
+MB = 1 << 20
+quick = settings(deadline=None, max_examples=100)
+
+
+def variable(dims, shape, dtype="f4"):
+    """Return a variable of any size that takes no memory."""
+    return xr.Variable(dims, dask.array.zeros(shape, dtype=dtype, chunks=-1))
+
+
+def layout_of(one, dim="session", grow=(), chunks=None, shards=None):
+    """Return chunk and shard of one variable; a shard of its chunk's shape stands for none."""
+    inner, outer = default_layout(xr.Dataset({"v": one}), dim, grow, chunks or {}, shards or {})
+    return inner["v"], outer.get("v", inner["v"])
+
+
+class TestDefault:
+    """Without a wish."""
+
+    def test_windows_of_a_usual_session(self):
+        """Rows apart, inner chunks of 8 windows, shards of at most 64 MB."""
+        one = variable(("session", "window", "channel", "sample"), (1, 700, 32, 500))
+        assert layout_of(one, grow=("window",)) == ((1, 8, 32, 500), (1, 512, 32, 500))
+
+    def test_small_values_share_objects(self):
+        """A number per session shares its object with 4,095 others."""
+        assert layout_of(variable(("session",), (1,))) == ((4096,), (4096,))
+
+    def test_small_values_of_windows_share_objects(self):
+        """A number per window does so too, 128 sessions of 256 windows together."""
+        assert layout_of(variable(("session", "window"), (1, 9)), grow=("window",)) == (
+            (128, 256),
+            (128, 256),
+        )
+
+    def test_what_does_not_grow_is_one_chunk(self):
+        """Channel names are read at once."""
+        assert layout_of(variable(("channel",), (64,))) == ((64,), (64,))
+
+    def test_labels_of_a_growing_dimension(self):
+        """A coordinate along a dimension that may grow has room for a thousand labels."""
+        assert layout_of(variable(("window",), (9,)), grow=("window",)) == ((1024,), (1024,))
+
+    @pytest.mark.parametrize("windows", [0, 1, 3, 300])
+    def test_a_short_first_session_decides_nothing(self, windows):
+        """Windows of 40 kB get rows of their own whether the first session has many or none."""
+        one = variable(("session", "window", "channel", "sample"), (1, windows, 20, 500))
+        assert layout_of(one, grow=("window",)) == ((1, 8, 20, 500), (1, 512, 20, 500))
+
+    def test_windows_larger_than_a_chunk(self):
+        """Where one window is more than 1 MB, chunks are cut along the next dimension."""
+        one = variable(("session", "window", "channel", "sample"), (1, 50, 64, 8000))
+        chunk, shard = layout_of(one, grow=("window",))
+        assert chunk == (1, 1, 32, 8000)
+        assert shard == (1, 32, 64, 8000)
+
+    def test_a_row_that_does_not_grow_is_cut_too(self):
+        """A picture of 400 MB isn't one chunk."""
+        chunk, shard = layout_of(variable(("epoch", "y", "x"), (1, 10_000, 10_000)), dim="epoch")
+        assert chunk == (1, 26, 10_000)
+        assert shard[0] == 1
+        assert math.prod(shard) * 4 <= 64 * MB
+
+    @quick
+    @given(st.data())
+    def test_objects_are_bounded_whatever_the_shape(self, data):
+        """Inner chunks hold 4 MB at most, objects 64 MB and their rounding; large rows never share an object."""
+        dims = ["session", "window", "a", "b"][: data.draw(st.integers(1, 4))]
+        sizes = [1, *(data.draw(st.sampled_from([0, 1, 2, 7, 64, 500, 20_000])) for _ in dims[1:])]
+        dtype = data.draw(st.sampled_from(["u1", "f4", "f8", "c16"]))
+        grow = data.draw(st.sampled_from([(), ("window",)]))
+        one = variable(dims, sizes, dtype)
+        chunk, shard = layout_of(one, grow=grow)
+        itemsize = np.dtype(dtype).itemsize
+        assert all(size >= 1 for size in chunk)
+        assert all(outer % inner == 0 for inner, outer in zip(chunk, shard, strict=True))
+        assert math.prod(chunk) * itemsize <= 4 * MB
+        assert math.prod(shard) * itemsize <= 2 * 64 * MB
+        if math.prod(sizes[1:]) * itemsize > 64 << 10:
+            assert shard[0] == 1
+
+    @quick
+    @given(st.sampled_from([(), ("window",)]), st.lists(st.integers(0, 40), min_size=1, max_size=3))
+    def test_a_store_can_be_made_of_it(self, grow, sizes):
+        """Zarr accepts chunks and shards of any dataset."""
+        dims = ("session", "window", "channel")[: len(sizes)]
+        dataset = xr.Dataset({"v": (dims, np.zeros(sizes, "f8")), "w": ((), 1)})
+        inner, outer = default_layout(dataset, "session", grow, {}, {})
+        assert set(describe(dataset, chunks=inner, shards=outer)) == {"v", "w"}
+
+
+class TestAsked:
+    """Wishes go before the default."""
+
+    def one(self):
+        """Return a session."""
+        return variable(("session", "window", "channel", "sample"), (1, 700, 32, 500))
+
+    def test_chunks_by_dimension(self):
+        """What is named is as asked, the rest by default; the default's shards don't fit it and are left out."""
+        assert layout_of(self.one(), grow=("window",), chunks={"window": 4}) == ((1, 4, 32, 500),) * 2
+
+    def test_chunks_by_variable(self):
+        """A tuple decides all dimensions."""
+        assert layout_of(self.one(), chunks={"v": (1, 2, 16, 250)})[0] == (1, 2, 16, 250)
+
+    def test_shards_by_dimension(self):
+        """Shards that are asked for are made of the chunks that are there."""
+        chunk, shard = layout_of(self.one(), grow=("window",), shards={"window": 64})
+        assert (chunk, shard) == ((1, 8, 32, 500), (1, 64, 32, 500))
+
+    def test_shards_by_variable(self):
+        """A variable's own shard is taken."""
+        asked = layout_of(self.one(), chunks={"v": (1, 2, 32, 500)}, shards={"v": (1, 20, 32, 500)})
+        assert asked == ((1, 2, 32, 500), (1, 20, 32, 500))
+
+    def test_asking_for_the_default_keeps_its_shards(self):
+        """A chunk that is what it would be anyway changes nothing."""
+        assert layout_of(self.one(), grow=("window",), chunks={"window": 8})[1] == (1, 512, 32, 500)
+
+
+class TestChecked:
+    """Sizes as users give them."""
+
+    dataset = xr.Dataset({"v": (("session", "window"), np.zeros((1, 2)))})
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            (None, {}),
+            ({}, {}),
+            ({"session": 3}, {"session": 3}),
+            ({"session": np.int64(3)}, {"session": 3}),
+            ({"v": [1, np.int32(2)]}, {"v": (1, 2)}),
+            ({"not there": 5, "nor this": (1, 2, 3)}, {"not there": 5, "nor this": (1, 2, 3)}),
+        ],
+    )
+    def test_whole_numbers(self, asked, expected):
+        """Any kind of whole number is taken, also for names that this dataset doesn't have."""
+        found = checked_sizes("chunks", asked, self.dataset)
+        assert found == expected
+        assert all(type(item) in {int, tuple} for item in found.values())
+
+    @pytest.mark.parametrize(
+        "size", [0, -1, 2.0, "auto", None, True, (1, 0), (1,), (1, 2, 3), (1, 2.5), {"session": 1}]
+    )
+    def test_anything_else_is_refused(self, size):
+        """What isn't a size is named with its place, before anything is planned."""
+        with pytest.raises(BadInput, match=r"chunks\['v'\]") as caught:
+            checked_sizes("chunks", {"v": size}, self.dataset)
+        assert caught.value.code == "chunk-size"
+
+    def test_all_at_once(self):
+        """Every wrong size is reported."""
+        with pytest.raises(BadInput, match="2 problems"):
+            checked_sizes("shards", {"session": 0, "window": "x", "v": (1, 2)}, self.dataset)
