@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade import Report, prune_backups, recover, verify
-from aggrade.errors import Damaged, Problem
+from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.recovering import open_intents
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
@@ -71,14 +71,25 @@ def verify_store(store: str, credentials: str | None = None) -> Report:
 
     Raises
     ------
+    Conflict
+        If all that looks wrong is in stores that are being written.
     Damaged
         Naming everything that is wrong.
     """
     send_core_logs()
-    report = verify(store, storage_options=storage_options(credentials))
+    options = storage_options(credentials)
+    report = verify(store, storage_options=options)
+    held = open_intents(store, storage_options=options) if not report.ok else {}
+    if held and all(sentence.startswith(tuple(held)) for sentence in report.problems):
+        raise Conflict(*(_busy(url) for url in held))
     if not report.ok:
         raise Damaged(*(_damage(sentence) for sentence in report.problems))
     return report
+
+
+def _busy(url: str) -> Problem:
+    fix = "verify it when the writer is done; if it is dead, run aggrade recover"
+    return Problem(url, "a writer at work", "a store at rest", fix, "busy")
 
 
 def _damage(sentence: str) -> Problem:

@@ -113,3 +113,11 @@ def hold_intent(store: Path) -> None:
     intent["state"] = "held"
     intent["owner"]["process"] = int(gone.stdout)
     path.write_text(json.dumps(intent))
+
+
+def lose_chunk(store: Path, row: int | None = None) -> None:
+    """Remove one chunk of the EEG, of a row if that is asked for."""
+    folder = store / "eeg" / "c" if row is None else store / "eeg" / "c" / str(row)
+    next(
+        path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")
+    ).unlink()

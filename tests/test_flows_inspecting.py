@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 from make_datasets import CHUNKS, make_session
+from make_runs import lose_chunk
 
 from aggrade import append, prune_backups
 from aggrade.errors import BadInput, Damaged
@@ -55,8 +55,7 @@ def test_verify_counts_what_it_checked(dataset):
 
 def test_verify_raises_on_damage(dataset):
     """A chunk that is missing is damage, named by its layer."""
-    chunk = next(path for path in Path(dataset, "windows.zarr", "eeg", "c").rglob("*") if path.is_file())
-    chunk.unlink()
+    lose_chunk(dataset / "windows.zarr")
     with pytest.raises(Damaged, match="sub-0"):
         verify(str(dataset))
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from make_datasets import CHUNKS, make_session
-from make_runs import hold_intent
+from make_runs import hold_intent, lose_chunk
 
 from aggrade import append
-from aggrade.errors import Damaged
+from aggrade.errors import Conflict, Damaged
 from tasks.maintaining import look_for_intents, prune_store, recover_store, verify_store
 
 
@@ -46,12 +44,17 @@ def test_a_whole_dataset_is_reported(dataset):
     assert verify_store.fn(str(dataset)).checked["layers"] == 3
 
 
+def test_a_store_that_is_being_written_is_no_damage(dataset):
+    """Where all that is wrong is an unfinished write, it is a conflict that passes."""
+    hold_intent(dataset / "windows.zarr")
+    with pytest.raises(Conflict, match="a writer at work"):
+        verify_store.fn(str(dataset))
+
+
 def test_damage_is_raised_with_every_sentence(dataset):
     """Two damaged layers are two problems."""
     for row in (0, 2):
-        next(
-            path for path in Path(dataset, "windows.zarr", "eeg", "c", str(row)).rglob("*") if path.is_file()
-        ).unlink()
+        lose_chunk(dataset / "windows.zarr", row)
     with pytest.raises(Damaged) as caught:
         verify_store.fn(str(dataset))
     assert len(caught.value.problems) == 2
