@@ -15,6 +15,7 @@ import numpy as np
 from aggrade.commit import PieceReceipt
 from aggrade.errors import Damaged, Problem
 from aggrade.rechunking.grids import blocks, native_dtype
+from aggrade.rechunking.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,7 @@ def copy_piece(
     Conflict
         If somebody else writes the same objects.
     """
+    return_freed_memory()
     plan = arrays[piece.variable]
     values = read_box(source, piece.variable, piece.bounds, plan.read_block)
     written = _write_box(writer, piece, values, plan.write_block)
