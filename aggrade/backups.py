@@ -70,9 +70,10 @@ def prune_backups(
 
 
 def _doomed(storage: Storage, keep: int) -> list[Manifest]:
+    """List first, then look at the intent: a backup that was listed belongs to this intent or to an older one."""
+    there = manifests(storage)
     intent = read_intent(storage)
     needed = intent[0].journal.backup if intent is not None and intent[0].journal else None
-    there = manifests(storage)
     return [manifest for manifest in there[: max(0, len(there) - keep)] if manifest.id != needed]
 
 
