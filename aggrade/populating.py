@@ -192,6 +192,8 @@ def _carry_out(
         details = _details(plan, counts)
         receipt = txn.publish(written, details=details)
     forget_pieces(storage, done)
+    told = ("rows", "matched", "unmatched", "duplicates", "losers", "blank", "cells")
+    _log.info("%d epochs: %s", len(counts), ", ".join(f"{details[name]} {name}" for name in told))
     if details["rows"] and not details["matched"]:
         _log.warning("none of %d rows matched an object: are these the right objects?", details["rows"])
     return receipt

@@ -201,7 +201,15 @@ def test_the_dry_run_says_what_a_person_needs():
         "3,600 rows",
     ):
         assert words in text
-    for words in ("fill at most 50.0%", "creates the store", "memory per worker", "PUT", "writes 54.0 kB"):
+    for words in (
+        "fill at most 50.0%",
+        "creates the store",
+        "12 chunks of cells",
+        "(1000, 1, 2, 1)",
+        "memory per worker",
+        "PUT",
+        "writes 54.0 kB",
+    ):
         assert words in text
     assert "on generation 4" in str(plan([report(1)], snapshot=snapshot(3)))
 

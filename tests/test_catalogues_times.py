@@ -63,6 +63,13 @@ def test_times_written_otherwise_are_refused(value, written, told):
         mjd_of(value, written, "utc")
 
 
+def test_times_in_float32_have_lost_their_minutes():
+    """A column of times in float32 is refused, unless it holds whole days only."""
+    with pytest.raises(ValueError, match="float32, which have lost minutes"):
+        mjd_of_column(Column.whole(np.array([60000.25], "f4")), "mjd", "utc")
+    assert mjd_of_column(Column.whole(np.array([60000.0], "f4")), "mjd", "utc").tolist() == [60000.0]
+
+
 def test_columns_are_checked_as_headers_are():
     """A column with one wrong time is refused."""
     with pytest.raises(ValueError, match="time_format"):

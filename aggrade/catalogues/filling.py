@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from aggrade.catalogues.objects import ObjectTable
 from aggrade.commit import PieceReceipt
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -164,9 +166,11 @@ def read_array(storage: Storage, name: str, document: Document) -> NDArray[Any]:
         If a chunk is missing.
     """
     held: dict[str, Any] = {f"{name}/zarr.json": Buffer.from_bytes(json.dumps(document).encode())}
-    for index in units_in(document, tuple((0, size) for size in shape_of(document))):
-        key = key_of(name, document, index)
-        stored = storage.read(key)
+    whole = tuple((0, size) for size in shape_of(document))
+    keys = [key_of(name, document, index) for index in units_in(document, whole)]
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        found = list(pool.map(storage.read, keys))
+    for key, stored in zip(keys, found, strict=True):
         if stored is None:
             raise Damaged(
                 Problem(f"{storage.url}/{key}", "nothing", "a chunk", "verify the store", "chunk-missing")

@@ -19,7 +19,7 @@ from aggrade.catalogues.cube import (
 )
 from aggrade.catalogues.inspecting import EpochReport
 from aggrade.catalogues.loading import How
-from aggrade.commit.documents import dims_of, resized, shape_of
+from aggrade.commit.documents import dims_of, resized, shape_of, unit_of
 from aggrade.commit.plan import Base, CommitPlan, Layer, Region
 from aggrade.errors import Problem, raise_all
 from aggrade.price import Price, human_bytes
@@ -131,10 +131,13 @@ class PopulatePlan(_Frozen):
         state = "creates the store" if base is None else f"on generation {base.generation}"
         rows = sum(epoch.report.rows for epoch in epochs)
         names = _some([epoch.report.key for epoch in epochs])
+        chunk = unit_of(self.commit.documents["lightcurves"])
+        chunks = sum(name in DATA for name, _, _ in self.commit.objects())
         lines += [
             f"  {len(epochs)} new epochs, index {first} to {last}: {names}",
             f"  {shape.objects:,} objects by {len(shape.units)} measurements ({', '.join(shape.units)})",
             f"  {rows:,} rows, fill at most {self.fill:.1%}",
+            f"  {chunks:,} chunks of cells, of (object, measurement, value, epoch) {chunk}",
             f"  {state}; {len(self.pieces)} pieces, each the only one to write its chunks",
             f"  {human_bytes(self.memory_per_worker)} of memory per worker",
             f"  {self.price}",

@@ -38,7 +38,7 @@ def mjd_of_column(column: Column, written: str, scale: str) -> NDArray[np.float6
     Raises
     ------
     ValueError
-        If it isn't written as said.
+        If it isn't written as said, or is kept in float32, whose steps are minutes long.
     """
     times = np.full(len(column.missing), np.nan)
     there = ~column.missing
@@ -46,6 +46,8 @@ def mjd_of_column(column: Column, written: str, scale: str) -> NDArray[np.float6
         texts = np.strings.replace(column.values[there], " ", "T")
         times[there] = Time(texts, format="isot", scale=scale).mjd if len(texts) else 0.0
     else:
+        if column.values.dtype.itemsize < 8 and (column.values[there] % 1 != 0).any():
+            raise ValueError(f"times in {column.values.dtype}, which have lost minutes")
         times[there] = _mjd(column.values[there].astype(np.float64), written)
     return times
 
