@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_arrays import random_values
+from make_datasets import make_session
 from make_stores import write_zarr
 
 import aggrade
@@ -497,3 +502,39 @@ def test_stores_that_move_together_stay_together(source, target, tmp_path):
         str(tmp_path / "elsewhere/lightcurves.zarr"), str(tmp_path / "elsewhere/by_object.zarr"), **LAYOUT
     )
     assert again.write_id == receipt.write_id
+
+
+def _windows(label, windows, seed):
+    return make_session(label, windows, seed, channels=4, samples=400)
+
+
+def test_an_appended_store_is_followed_layer_by_layer(tmp_path, target):
+    """A copy of a store that grows by append shows each state in turn, superseded rows marked as in the source."""
+    source = str(tmp_path / "windows.zarr")
+    aggrade.append(_windows("s1", 3, 1), source, grow=("window",))
+    assert rechunk(source, target).details["source"]["generation"] == 1
+    _assert_shows(target, source)
+    assert zarr.open_group(target, mode="r")["eeg"].chunks == (1, 1, 4, 400)
+    aggrade.append(_windows("s2", 5, 2), source, grow=("window",))
+    aggrade.append(_windows("s1", 4, 3), source, grow=("window",), on_conflict="replace")
+    rechunk(source, target)
+    _assert_shows(target, source)
+    assert xr.open_zarr(target).attrs["aggrade"]["superseded"] == [0]
+    assert verify(target).ok
+
+
+def test_the_benchmark_runs():
+    """The benchmark checks its own result and prints a row for each contestant."""
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "benchmarks/rechunk.py", "--objects", "2000", "--epochs", "4", "--rounds", "1"]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[0].strip() for line in done.stdout.splitlines()[2:]]
+    assert rows == ["floor", "ours", "ours, 2 threads", "dask, 2 threads"]

@@ -234,7 +234,7 @@ def test_all_arrays_that_do_not_fit_are_named_together():
 
 def test_documents_of_a_version_bear_its_keys():
     """The target's documents are the source's in another layout, with the keys of the version."""
-    documents = target_documents(CUBE, chunks={"object": 1000}, max_memory=MIB, version=2)
+    documents = target_documents(CUBE, chunks={"object": 1000}, version=2)
     assert documents["ra"]["chunk_key_encoding"] == {"name": "v2", "configuration": {"separator": "."}}
     assert documents == _plan(CUBE, chunks={"object": 1000}, version=2).documents
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Piece", "RechunkPlan", "SourceState", "plan_rechunk", "target_documents"]
 
-_SHARD_SHARE = 8
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -155,12 +153,11 @@ def target_documents(
     *,
     chunks: Asked | None = None,
     shards: Asked | None = None,
-    max_memory: int,
     version: int = 0,
 ) -> dict[str, Document]:
     """Return the array documents that the target gets. Parameters and errors as for `plan_rechunk`."""
     if chunks is None and shards is None:
-        layouts = suggested_layouts(documents, max_memory // _SHARD_SHARE)
+        layouts = suggested_layouts(documents)
     else:
         layouts = asked_layouts(documents, chunks, shards)
     return {
@@ -202,7 +199,7 @@ def plan_rechunk(
     Refused
         If a piece does not fit into `max_memory`; the error names the bound that would do.
     """
-    wanted = target_documents(documents, chunks=chunks, shards=shards, max_memory=max_memory, version=version)
+    wanted = target_documents(documents, chunks=chunks, shards=shards, version=version)
     raise_all(
         problem
         for name, document in documents.items()

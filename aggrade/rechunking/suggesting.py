@@ -2,7 +2,8 @@
 
 Light curves (dimensions ``object`` and ``epoch``): some objects with all their epochs are one chunk of about 128 KiB,
 so that one light curve is one small read; about 1,000 objects make a shard. Windows (``session`` and ``window``): one
-window is one chunk, so that a random window is one read; some 256 windows make a shard. Sizes follow from bytes.
+window is one chunk, so that a random window is one read; some 256 windows make a shard. A shard has some 8 to 32 MiB
+in memory, unless one light curve or window has more.
 """
 
 from __future__ import annotations
@@ -26,18 +27,16 @@ _CURVES = (8, 512)
 _OBJECTS_PER_SHARD = 1000
 _WINDOWS_PER_SHARD = 256
 _WINDOW_BYTES = _KIB
-_SHARD_BYTES = (8 * _MIB, 128 * _MIB)
+_SHARD_BYTES = (8 * _MIB, 32 * _MIB)
 
 
-def suggested_layouts(documents: Mapping[str, Document], most: int) -> dict[str, Layout]:
+def suggested_layouts(documents: Mapping[str, Document]) -> dict[str, Layout]:
     """Return the reading layout of a store of light curves or of windows.
 
     Parameters
     ----------
     documents
         The source's array documents.
-    most
-        Bytes in memory that one shard may have, where its chunks are not larger.
 
     Raises
     ------
@@ -45,11 +44,10 @@ def suggested_layouts(documents: Mapping[str, Document], most: int) -> dict[str,
         If the store has neither ``object`` and ``epoch`` nor ``session`` and ``window``.
     """
     dims = {dim for document in documents.values() for dim in dims_of(document) if dim}
-    most = min(most, _SHARD_BYTES[1])
     if {"object", "epoch"} <= dims:
-        return {name: _curves(document, most) for name, document in documents.items()}
+        return {name: _curves(document) for name, document in documents.items()}
     if {"session", "window"} <= dims:
-        return {name: _windows(document, most) for name, document in documents.items()}
+        return {name: _windows(document) for name, document in documents.items()}
     raise BadInput(_unknown_store(sorted(dims)))
 
 
@@ -63,28 +61,28 @@ def _unknown_store(dims: list[str]) -> Problem:
     )
 
 
-def _curves(document: Document, most: int) -> Layout:
+def _curves(document: Document) -> Layout:
     dims, shape = dims_of(document), shape_of(document)
     if "object" not in dims or len(dims) < 2:
         return _other(document)
-    row = _row_bytes(document, {"object"})
+    row, (least, most) = _row_bytes(document, {"object"}), _SHARD_BYTES
     each = min(_CURVES[1], _power_of_two(max(_CURVES[0], _CURVE_BYTES // row)))
     each = max(1, min(each, most // row))
-    together = max(_OBJECTS_PER_SHARD, _SHARD_BYTES[0] // row)
+    together = max(_OBJECTS_PER_SHARD, least // row)
     count = _in_steps(min(together, most // row // each * each), each, shape[dims.index("object")])
     chunk = tuple(each if dim == "object" else max(1, size) for dim, size in zip(dims, shape, strict=True))
     shard = tuple(count if dim == "object" else size for dim, size in zip(dims, chunk, strict=True))
     return Layout(chunk, shard)
 
 
-def _windows(document: Document, most: int) -> Layout:
+def _windows(document: Document) -> Layout:
     dims, shape = dims_of(document), shape_of(document)
     if not {"session", "window"} <= set(dims):
         return _other(document)
-    row = _row_bytes(document, {"session", "window"})
+    row, (least, most) = _row_bytes(document, {"session", "window"}), _SHARD_BYTES
     if row < _WINDOW_BYTES:
         return Layout(largest_block((1,) * len(shape), shape, _MIB // item_bytes(document)))
-    together = max(1, min(max(_WINDOWS_PER_SHARD, _SHARD_BYTES[0] // row), most // row))
+    together = max(1, min(max(_WINDOWS_PER_SHARD, least // row), most // row))
     sizes = dict(zip(dims, shape, strict=True))
     windows = _in_steps(_even(sizes["window"], together), 1, sizes["window"])
     counts = {"window": windows, "session": _in_steps(max(1, together // windows), 1, sizes["session"])}
