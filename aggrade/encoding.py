@@ -87,7 +87,7 @@ def type_problem(name: str, variable: xr.Variable) -> Problem | None:
                 "convert it; where text is missing, say ''",
             )
         case "m" | "M" if not _fits_nanoseconds(variable):
-            found, expected = "times that nanoseconds can't hold", "times from 1678 to 2262"
+            found, expected = "times that nanoseconds can't hold", "times from 1678 to 2262, within 292 years"
             fix = "store them as float64 with a unit"
         case kind if kind not in "OUTmM" and not _is_zarr_type(variable.dtype):
             found, expected, fix = f"type {variable.dtype}", "a type that Zarr has", "convert it to float64"
@@ -105,14 +105,16 @@ def _is_zarr_type(dtype: np.dtype[Any]) -> bool:
 
 
 def _fits_nanoseconds(variable: xr.Variable) -> bool:
-    if np.datetime_data(variable.dtype)[0] == "ns":
-        return True
-    values = variable.values
+    """Tell whether 64 bits of nanoseconds hold each time, and the difference of any two (xarray takes it)."""
+    values = variable.values[~np.isnat(variable.values)]
     try:
-        back = values.astype(f"{variable.dtype.kind}8[ns]").astype(values.dtype)
+        whole = values.astype(f"{variable.dtype.kind}8[ns]")
     except OverflowError:
         return False
-    return bool(((back == values) | np.isnat(values)).all())
+    if not (whole.astype(values.dtype) == values).all():
+        return False
+    numbers = whole.view(np.int64)
+    return not numbers.size or int(numbers.max()) - int(numbers.min()) < 2**63
 
 
 def store_view(documents: Mapping[str, Document], attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -190,7 +192,8 @@ def _is_value(fill: Any) -> bool:
 def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> tuple[Any, Any] | None:
     """Return the first value that would not come back as it was handed over, and what would come back.
 
-    Overflow, rounding, cut text, re-based times and values that the store takes for missing all show up here.
+    Overflow, rounding, cut text, re-based times and values that the store takes for missing all show up here:
+    values are decoded by the store's encoding, whatever xarray made of it when it encoded them.
     """
     if is_exact(variable, encoding):
         return None
@@ -201,7 +204,7 @@ def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what xarray warns of is what is compared here
             raw = _encode(part, name, encoding)
-            raw.attrs |= {key: encoding[key] for key in ("missing_value",) if key in encoding}
+            raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
             back = xr.conventions.decode_cf_variable(name, raw)
         before, after = np.atleast_1d(storable(part).values), np.atleast_1d(back.values)
         different = (before != after) & ~(_missing(before) & _missing(after))
