@@ -166,7 +166,9 @@ def _encode(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr
     attrs = {key: value for key, value in variable.attrs.items() if key not in encoding}
     unused = {"missing_value"} if "_FillValue" in encoding else set()
     used = {key: value for key, value in encoding.items() if key not in unused}
-    raw = xr.conventions.encode_cf_variable(xr.Variable(plain.dims, plain.data, attrs, used), name=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what xarray warns of is compared by `changed_values`
+        raw = xr.conventions.encode_cf_variable(xr.Variable(plain.dims, plain.data, attrs, used), name=name)
     dtype = np.dtype(encoding["dtype"])
     return raw if raw.dtype == dtype else raw.astype(dtype, keep_attrs=True)
 
@@ -202,7 +204,7 @@ def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]
     for start in range(0, rows, step):
         part = (variable[start : start + step] if variable.ndim else variable).load()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what xarray warns of is what is compared here
+            warnings.simplefilter("ignore")
             raw = _encode(part, name, encoding)
             raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
             back = xr.conventions.decode_cf_variable(name, raw)

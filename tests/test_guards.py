@@ -1,0 +1,497 @@
+"""Every guard of an append: once refusing, once letting pass."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS, make_session
+from make_stores import write_zarr
+from memory_storage import MemoryStorage, Numbered, World, open_world
+
+import aggrade
+from aggrade import guards
+from aggrade.errors import BadInput, Refused
+from aggrade.storage.zarr_store import ReadStore
+
+__all__ = ["open_world"]
+
+STORE = "world://data/windows.zarr"
+
+
+@pytest.fixture
+def world():
+    """Return an empty world."""
+    return World()
+
+
+@pytest.fixture
+def append(open_world, world):
+    """Return a function that appends to one store."""
+
+    def append(dataset, **how):
+        values = {"grow": ("window",), "chunks": CHUNKS, "storage_options": open_world(world), **how}
+        return aggrade.append(dataset, STORE, **values)
+
+    return append
+
+
+@pytest.fixture
+def store(append):
+    """Return the same function, for a store that has one session."""
+    append(make_session("s1", 3, 1))
+    return append
+
+
+def refused(append, world, dataset, *codes, error=Refused, **how):
+    """Assert that an append is refused for these reasons, that nothing is written, and return the problems."""
+    before = dict(world.objects)
+    with pytest.raises(error) as caught:
+        append(dataset, **how)
+    assert [problem.code for problem in caught.value.problems] == list(codes)
+    assert all(problem.fix and problem.found and problem.expected for problem in caught.value.problems)
+    assert world.objects == before
+    return caught.value.problems
+
+
+def new(**changes):
+    """Return another session, changed."""
+    return make_session("s2", 3, 2).assign(changes)
+
+
+class TestNames:
+    """Names that Zarr can hold."""
+
+    @pytest.mark.parametrize("name", ["a/b", ".hidden", "__private", "c", "zarr.json", ""])
+    def test_a_name_that_is_a_key(self, append, world, name):
+        """A name that collides with Zarr's own keys is refused."""
+        dataset = xr.Dataset({name: ("session", [1.0])}, {"session": ["s"]})
+        (problem,) = refused(append, world, dataset, "name", grow=())
+        assert repr(name) in problem.where
+
+    @pytest.mark.parametrize("name", ["a b", "ä", "eeg.raw", "C", "cc", "1", "a:b"])
+    def test_any_other_name(self, append, world, name):
+        """Spaces, dots and any script are fine."""
+        append(xr.Dataset({name: ("session", [1.0])}, {"session": ["s"]}), grow=(), chunks={})
+        assert any(key.startswith(f"data/windows.zarr/{name}/c") for key in world.objects)
+
+
+class TestTypes:
+    """Values that Zarr can hold."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            np.array([b"ab"]),
+            np.array([None], object),
+            np.array([{"a": 1}], object),
+            np.array([1.0], np.longdouble),
+            np.array([(1,)], [("a", "i4")]),
+            np.array(["0001-01-01"], "M8[s]"),
+        ],
+    )
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_what_it_cannot(self, append, world, values, exists):
+        """Bytes, objects, long doubles, records and ancient times are refused on create and on append."""
+        if exists:
+            append(xr.Dataset({"v": ("session", [1.0])}, {"session": ["s1"]}), grow=())
+        dataset = xr.Dataset({"v": ("session", values)}, {"session": ["s"]})
+        refused(append, world, dataset, "type", grow=())
+
+    def test_labels_as_bytes(self, append, world):
+        """Bytes are no label either."""
+        refused(append, world, xr.Dataset({"v": ("session", [1.0])}, {"session": [b"s"]}), "type", grow=())
+
+    def test_types_of_pandas(self, append, open_world, world):
+        """Text and categories of pandas are taken for what they stand for."""
+        frame = pd.DataFrame(
+            {"kind": pd.Categorical(["x"]), "t": ["y"]}, index=pd.Index(["s"], name="session")
+        )
+        append(frame.to_xarray(), grow=(), chunks={})
+        found = aggrade.verify(STORE, storage_options=open_world(world))
+        assert found.ok
+
+
+class TestAttributes:
+    """Attributes that JSON can hold."""
+
+    @pytest.mark.parametrize("value", [{1, 2}, b"x", 1j, float("nan"), np.datetime64("2026-01-01"), object()])
+    def test_what_it_cannot(self, append, world, value):
+        """Sets, bytes, times and what is not finite are refused, of the dataset and of a variable."""
+        dataset = new().assign_attrs(a=value)
+        dataset["eeg"].attrs["b"] = value
+        problems = refused(append, world, dataset, "attribute", "attribute")
+        assert [problem.where for problem in problems] == ["dataset", "variable 'eeg'"]
+
+    def test_a_name_that_is_no_text(self, append, world):
+        """Names of attributes are text."""
+        refused(append, world, new().assign_attrs({1: "x"}), "attribute")
+
+    def test_numpy_and_nesting(self, append, world):
+        """Numbers and arrays of numpy, at any depth, become JSON."""
+        append(new().assign_attrs(a=np.float32(0.5), b=np.arange(2), c={"d": (np.int8(1), None, True)}))
+        root = json.loads(world.objects["data/windows.zarr/zarr.json"][0])
+        assert {key: root["attributes"][key] for key in "abc"} == {
+            "a": 0.5,
+            "b": [0, 1],
+            "c": {"d": [1, None, True]},
+        }
+
+    def test_of_a_store_that_has_its_own(self, store):
+        """Attributes of later layers aren't kept, and don't matter."""
+        store(new().assign_attrs(a={1, 2}))
+
+
+class TestLabels:
+    """One label for every layer."""
+
+    @pytest.mark.parametrize("label", ["", " ", "nan", "NaT", "None"])
+    def test_an_empty_one(self, append, world, label):
+        """What stands for nothing is no label."""
+        refused(append, world, new(session=("session", [label])), "label-empty")
+
+    def test_missing_numbers(self, append, world):
+        """A NaN or a NaT is none either."""
+        for missing in (np.array([np.nan]), np.array(["NaT"], "M8[ns]")):
+            dataset = xr.Dataset({"v": ("session", [1.0])}, {"session": missing})
+            refused(append, world, dataset, "label-empty", grow=())
+
+    def test_the_same_twice(self, append, world):
+        """One dataset brings each label once."""
+        twice = xr.concat([make_session("s1", 3, 1), make_session("s1", 3, 2)], "session")
+        (problem,) = refused(append, world, twice, "label-twice")
+        assert problem.found == "s1 more than once"
+
+    def test_none_at_all(self, append, world):
+        """A dataset without layers is not a layer."""
+        refused(append, world, new().isel(session=slice(0)), "label-missing")
+
+    @pytest.mark.parametrize("label", ["Sub 03/ä", "..", "日本", "a\nb", "x" * 500])
+    def test_any_text(self, store, world, open_world, label):
+        """Spaces, slashes and any script are legal."""
+        store(new(session=("session", np.array([label], object))))
+        assert aggrade.verify(STORE, storage_options=open_world(world)).ok
+
+    @pytest.mark.parametrize("labels", [np.array([7]), np.array(["2026-01-01T06"], "M8[s]"), np.array([2.5])])
+    def test_numbers_and_times(self, append, world, open_world, labels):
+        """Labels may be numbers and times, and are the same in whatever unit they come."""
+        dataset = xr.Dataset({"v": ("session", [1.0])}, {"session": labels})
+        first = append(dataset, grow=(), chunks={})
+        if labels.dtype.kind == "M":
+            dataset = dataset.assign_coords(session=labels.astype("M8[ms]"))
+        assert append(dataset, grow=(), chunks={}) == first
+        assert aggrade.verify(STORE, storage_options=open_world(world)).ok
+
+
+class TestForeignRows:
+    """Stores that another tool made."""
+
+    @pytest.fixture
+    def foreign(self, tmp_path):
+        """Return the URL of a store that xarray wrote, and its sessions."""
+        text = {"session": {"dtype": np.dtypes.StringDType()}}
+        dataset = xr.Dataset({"v": ("session", [1.0, 2.0])}, {"session": np.array(["a", "b"], object)})
+        write_zarr(dataset, tmp_path / "x.zarr", encoding=text)
+        root = json.loads((tmp_path / "x.zarr" / "zarr.json").read_bytes())
+        del root["attributes"]["aggrade"]
+        (tmp_path / "x.zarr" / "zarr.json").write_text(json.dumps(root))
+        return str(tmp_path / "x.zarr")
+
+    def row(self, label, value=3.0):
+        """Return one row."""
+        return xr.Dataset({"v": ("session", [value])}, {"session": np.array([label], object)})
+
+    def test_a_label_that_is_there(self, foreign):
+        """Nothing says what such a row holds: the same label is refused, even with the same content."""
+        with pytest.raises(Refused) as caught:
+            aggrade.append(self.row("b", 2.0), foreign)
+        assert caught.value.code == "label-there"
+
+    def test_new_labels(self, foreign):
+        """They are added, the old rows stay and are not complained of; the guard holds after the first append too."""
+        aggrade.append(self.row("c"), foreign)
+        aggrade.append(self.row("d"), foreign)
+        assert xr.open_zarr(foreign)["session"].values.tolist() == ["a", "b", "c", "d"]
+        assert aggrade.verify(foreign).ok
+        with pytest.raises(Refused, match="a row that was there before aggrade"):
+            aggrade.append(self.row("a"), foreign)
+
+    @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+    def test_text_of_a_fixed_width(self, tmp_path):
+        """What is longer than the store's text is refused; what fits is kept."""
+        dataset = xr.Dataset({"t": ("session", np.array(["ab"])), "v": ("session", [1])}, {"session": [1]})
+        write_zarr(dataset, tmp_path / "x.zarr")
+        store = str(tmp_path / "x.zarr")
+        with pytest.raises(Refused, match="abc") as caught:
+            aggrade.append(dataset.assign(t=("session", ["abc"]), session=[2]), store)
+        assert caught.value.code == "value-lost"
+        aggrade.append(dataset.assign(t=("session", ["c"]), session=[2]), store)
+        assert xr.open_zarr(store)["t"].values.tolist() == ["ab", "c"]
+        assert aggrade.verify(store).ok
+
+
+class TestShape:
+    """The same variables with the same dimensions."""
+
+    def test_another_dimension_than_the_stores(self, store, world):
+        """A store grows along one dimension for life."""
+        dataset = make_session("s2", 3, 2).assign_coords(window=np.arange(3))
+        codes = [p.code for p in _problems(store, dataset, dim="window")]
+        assert codes[0] == "dimension"
+        assert world.objects
+
+    def test_a_missing_variable(self, store, world):
+        """A hole that looks like data is refused."""
+        (problem,) = refused(store, world, new().drop_vars("label"), "missing-variable")
+        assert problem.where == "variable 'label'"
+
+    def test_an_extra_variable(self, store, world):
+        """What the store doesn't have has no place in it; a likely name is offered."""
+        renamed = new().rename(window_start="windows_start")
+        problems = refused(store, world, renamed, "extra-variable", "missing-variable")
+        assert problems[0].fix == "rename it to 'window_start'"
+        (problem,) = refused(store, world, new(zzz=("session", [1.0])), "extra-variable")
+        assert problem.fix == "drop it, or start a new store"
+
+    def test_transposed(self, store, world):
+        """Dimensions keep their order."""
+        turned = new().transpose("session", "window", "eeg_sample", "eeg_channel")
+        refused(store, world, turned, "dimensions")
+
+    def test_ragged_where_it_must_not_be(self, store, world):
+        """What was not declared to grow has the store's size."""
+        problems = refused(store, world, make_session("s2", 3, 2, channels=3), "size", "size")
+        assert {problem.where for problem in problems} == {"variable 'eeg'", "variable 'eeg_channel'"}
+        refused(store, world, make_session("s2", 3, 2, samples=6), "size")
+
+    def test_ragged_where_it_may_be(self, store):
+        """More windows and fewer windows are fine, and the store remembers that they may differ."""
+        store(make_session("s2", 9, 2))
+        store(make_session("s3", 1, 3), grow=())
+
+    def test_windows_that_were_not_declared(self, append, world):
+        """Without `grow` nothing but the layers grows."""
+        append(make_session("s1", 3, 1), grow=())
+        problems = refused(append, world, make_session("s2", 4, 2), "size", "size", "size", grow=())
+        assert all("grow=('window',)" in problem.fix for problem in problems)
+
+
+class TestFixedValues:
+    """What doesn't grow is equal."""
+
+    def test_channels_in_another_order(self, store, world):
+        """Old data would be relabelled."""
+        turned = new().isel(eeg_channel=[1, 0])
+        (problem,) = refused(store, world, turned, "fixed-values")
+        assert (problem.found, problem.expected) == ("E1, E0", "E0, E1, in this order")
+
+    def test_channels_of_another_name(self, store, world):
+        """One name is enough."""
+        refused(store, world, new(eeg_channel=("eeg_channel", ["E0", "Fp1"])), "fixed-values")
+
+    def test_numbers(self, append, world):
+        """Numbers are compared exactly, NaN equal to NaN."""
+        dataset = new(gain=("eeg_channel", [1.0, np.nan]))
+        append(dataset)
+        append(dataset.assign(session=("session", ["s3"])))
+        other = dataset.assign(session=("session", ["s4"]), gain=("eeg_channel", [1.0 + 1e-15, np.nan]))
+        refused(append, world, other, "fixed-values")
+
+    def test_labels_of_a_dimension_that_grows(self, append, world):
+        """Old labels stay, new ones are added."""
+        append(make_session("s1", 3, 1).assign_coords(window=[0, 1, 2]))
+        append(make_session("s2", 5, 2).assign_coords(window=[0, 1, 2, 3, 4]))
+        append(make_session("s3", 2, 3).assign_coords(window=[0, 1]))
+        other = make_session("s4", 3, 4).assign_coords(window=[0, 1, 7])
+        refused(append, world, other, "growing-values")
+
+
+class TestUnits:
+    """Units and rates."""
+
+    @pytest.mark.parametrize("unit", ["uV", "µV", None])
+    def test_another_unit(self, store, world, unit):
+        """Numbers would be off by factors."""
+        dataset = new()
+        dataset["eeg"].attrs = {"units": unit} if unit else {}
+        (problem,) = refused(store, world, dataset, "unit")
+        assert problem.expected == "'V'"
+
+    def test_a_unit_where_there_was_none(self, store, world):
+        """What had no unit has none."""
+        dataset = new()
+        dataset["n_windows"].attrs["units"] = "1"
+        refused(store, world, dataset, "unit")
+
+    def test_another_rate(self, store, world):
+        """A rate stands in the store once, for all layers."""
+        (problem,) = refused(store, world, new().assign_attrs(eeg_rate=500.0), "rate")
+        assert (problem.found, problem.expected) == ("500.0", "250.0")
+
+    def test_other_attributes(self, store):
+        """What isn't a rate may differ."""
+        store(new().assign_attrs(experimenter="B", eeg_rate=250))
+
+
+class TestValues:
+    """Values come back exactly, or are refused: what peers change in silence."""
+
+    def other(self, append, world, first, then, *codes, **encoding):
+        """Store one row of some type and append another; return the values as plain readers see them."""
+        one = xr.Dataset({"v": xr.Variable("session", first, {}, encoding)}, {"session": ["a"]})
+        two = xr.Dataset({"v": ("session", then)}, {"session": ["b"]})
+        append(one, grow=(), chunks={})
+        if codes:
+            return refused(append, world, two, *codes, grow=(), chunks={})
+        append(two, grow=(), chunks={})
+        return None
+
+    @pytest.mark.parametrize(
+        ("first", "then", "encoding"),
+        [
+            (np.array([0.5], "f4"), np.array([0.1]), {}),
+            (np.array([0.5], "f4"), np.array([1e300]), {}),
+            (np.array([1], "i2"), np.array([70_000]), {}),
+            (np.array([1], "i1"), np.array([300]), {}),
+            (np.array([1], "i2"), np.array([1.7]), {}),
+            (np.array([1], "i2"), np.array([np.nan]), {}),
+            (np.array([1], "u2"), np.array([-1]), {}),
+            (np.array([0.5]), np.array([1e6]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
+            (np.array([0.5]), np.array([0.3]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
+            (np.array([0.5]), np.array([-0.5]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
+            (np.array([1.0]), np.array([-9.0]), {"_FillValue": -9.0}),
+            (
+                np.array(["2026-01-01"], "M8[ns]"),
+                np.array(["2026-01-01T06"], "M8[ns]"),
+                {"units": "days since 2026-01-01", "dtype": "i8"},
+            ),
+            (np.array([1], "m8[s]"), np.array([1500], "m8[ms]"), {"units": "seconds", "dtype": "i8"}),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+    def test_what_would_be_lost(self, append, world, first, then, encoding):
+        """Overflow, rounding, packing, missing integers, fills, half days and half seconds are refused."""
+        (problem,) = self.other(append, world, first, then, "value-lost", **encoding)
+        assert problem.found.startswith(str(then[0])) or "np." not in problem.found
+
+    @pytest.mark.parametrize(
+        ("first", "then", "encoding"),
+        [
+            (np.array([0.5], "f4"), np.array([0.25]), {}),
+            (np.array([0.5], "f4"), np.array([np.nan]), {}),
+            (np.array([0.5], "f4"), np.array([7], "i2"), {}),
+            (np.array([1], "i8"), np.array([5], "i2"), {}),
+            (np.array([1], "i2"), np.array([5.0]), {}),
+            (np.array([0.5]), np.array([1.5]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
+            (np.array([0.5]), np.array([np.nan]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
+            (np.array(["2026-01-01"], "M8[ns]"), np.array(["1970-01-01T00:00:00.000000001"], "M8[ns]"), {}),
+            (np.array(["2026-01-01"], "M8[D]"), np.array(["2026-01-01T06"], "M8[h]"), {}),
+            (np.array([0], "m8[s]"), np.array([1], "m8[ns]"), {}),
+            (np.array([86_400], "m8[s]"), np.array(["NaT"], "m8[s]"), {}),
+            (np.array(["abc"]), np.array(["longer than abc"]), {}),
+            (np.array(["abc"]), np.array(["日本"], object), {}),
+            (np.array([True]), np.array([False]), {}),
+        ],
+    )
+    def test_what_is_kept(self, append, world, first, then, encoding):
+        """What the store's type holds exactly is taken, whatever type it comes in."""
+        self.other(append, world, first, then, **encoding)
+        opened = xr.open_zarr(ReadStore(MemoryStorage(world, "data/windows.zarr")), consolidated=True)["v"]
+        for found, handed in zip(opened.values, [first[0], then[0]], strict=True):
+            missing = found != found and handed != handed  # noqa: PLR0124 - NaN and NaT alone differ from themselves
+            assert missing or found == handed
+
+    @pytest.mark.parametrize(
+        ("first", "then"),
+        [
+            (np.array([1.0]), np.array(["a"])),
+            (np.array(["a"]), np.array([1.0])),
+            (np.array([1.0]), np.array(["2026-01-01"], "M8[ns]")),
+            (np.array(["2026-01-01"], "M8[ns]"), np.array([1.0])),
+            (np.array([1], "m8[s]"), np.array([1])),
+        ],
+    )
+    def test_another_kind(self, append, world, first, then):
+        """Text, numbers and times don't mix."""
+        self.other(append, world, first, then, "dtype")
+
+
+class TestLayout:
+    """Chunks are for life."""
+
+    def test_other_chunks(self, store, world):
+        """What isn't the store's is refused for each variable that it concerns."""
+        problems = refused(store, world, new(), "chunks", chunks={"eeg": (1, 1, 2, 5)})
+        assert "rechunk" in problems[0].fix
+
+    def test_shards_where_there_are_none(self, store, world):
+        """So are shards."""
+        refused(store, world, new(), "chunks", shards={"eeg": (1, 4, 2, 5)})
+
+    def test_the_same_again(self, append):
+        """The arguments of the first append may be given each time, also those that were rounded."""
+        how = {"chunks": {"session": 1, "window": 2}, "shards": {"window": 5}}
+        for number in range(3):
+            append(make_session(f"s{number}", 3, number), **how)
+
+    def test_nothing_said(self, store):
+        """What isn't named keeps the store's."""
+        store(new(), chunks=None)
+
+    def test_sizes_that_are_none(self, append, world):
+        """A size of 0 is a wrong parameter."""
+        refused(append, world, new(), "chunk-size", error=BadInput, chunks={"session": 0})
+
+
+def _problems(append, dataset, **how):
+    with pytest.raises(Refused) as caught:
+        append(dataset, **how)
+    return caught.value.problems
+
+
+class TestAllAtOnce:
+    """Every reason in one error."""
+
+    def test_of_several_guards(self, store, world):
+        """Someone who has to fix something learns of everything."""
+        wrong = new(extra=("session", [1.0]), n_windows=("session", [2.5])).drop_vars("label")
+        wrong = wrong.isel(eeg_channel=[1, 0]).assign_attrs(eeg_rate=500.0)
+        wrong["eeg"].attrs["units"] = "uV"
+        found = refused(
+            store, world, wrong,
+            *("extra-variable", "missing-variable", "fixed-values", "unit", "rate", "value-lost", "chunks"),
+            chunks={"eeg": (1, 1, 2, 5)},
+        )  # fmt: skip
+        assert len(found) == 7
+
+    def test_on_create(self, append, world):
+        """What can be said of a dataset alone is said at once too."""
+        wrong = xr.Dataset({"a/b": ("session", [b"x"])}, {"session": [""]}, {"bad": {1}})
+        refused(append, world, wrong, "name", "type", "attribute", "label-empty", grow=())
+
+    def test_the_dry_run_says_the_same(self, store, world):
+        """Guards are the same code in the dry run, and it writes nothing."""
+        refused(store, world, new().drop_vars("label"), "missing-variable", dry_run=True)
+
+    def test_guards_only_read(self, store, open_world, world):
+        """A refused append sends no write."""
+        hooks = Numbered()
+        with pytest.raises(Refused):
+            store(new().drop_vars("label"), storage_options=open_world(world, hooks))
+        assert {kind.split()[0] for kind in hooks.kinds} <= {"GET", "HEAD"}
+
+    def test_every_guard_is_listed(self):
+        """A guard that isn't in the list would never be asked."""
+        listed = {guard.__name__ for guard in guards.GUARDS}
+        source = re.findall(r"^def (\w+)\(asked: Asked\) -> Iterator\[Problem\]", _source(), re.MULTILINE)
+        assert listed == set(source)
+        assert set(guards.OWN_GUARDS) <= set(guards.GUARDS)
+
+
+def _source():
+    return Path(guards.__file__).read_text(encoding="utf-8")
