@@ -320,6 +320,12 @@ class TestDescribe:
         )
         assert documents.shape_of(self.stored((("a", "b"), lazy))) == (64, 1 << 16)
 
+    def test_blocks_of_lazy_data_decide_nothing(self):
+        """Small or large, in blocks that fit the chunks or not, lazy data are described like eager ones."""
+        eager = xr.Variable("a", np.zeros(9))
+        lazy = xr.Variable("a", dask.array.zeros(9, chunks=2))
+        assert self.stored(lazy, chunks={"a": 3}) == self.stored(eager, chunks={"a": 3})
+
     def test_the_dataset_is_left_as_it_was(self):
         """Describing changes neither values, nor attributes, nor encodings."""
         dataset = xr.Dataset({"v": ("x", np.array([1, 2], "m8[s]"), {"a": 1}, {"dtype": "int64"})})

@@ -157,9 +157,12 @@ def _is_text(variable: xr.Variable) -> bool:
 
 
 def _stand_in(variable: xr.Variable) -> xr.Variable:
-    """Keep small values and all text; replace the rest by lazy zeros, so that nothing large is looked at."""
+    """Keep small values and all text; replace the rest by lazy zeros, so that nothing large is looked at.
+
+    Lazy data are replaced at any size: xarray would hold their blocks against the chunks of the store.
+    """
     plain = storable(variable)
-    if plain.nbytes <= _WHOLE_BYTES or plain.dtype.kind == "T":
+    if plain.dtype.kind == "T" or (plain.nbytes <= _WHOLE_BYTES and plain.chunks is None):
         return plain.copy(deep=False)
     data = dask.array.zeros(plain.shape, dtype=plain.dtype, chunks=plain.shape)
     return xr.Variable(plain.dims, data, plain.attrs)
