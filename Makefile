@@ -3,7 +3,6 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := aggrade tasks flows deployments
-CHECKED := $(wildcard $(SOURCES) tests benchmarks)
 TESTS ?= tests
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
