@@ -47,11 +47,12 @@ class Run:
         wait_until(lambda: name in self.finals(), f"the task run {name!r}")
         return self.finals()[name]
 
-    def _final(self) -> dict[str, str]:
+    def finals(self) -> dict[str, str]:
+        """Return the names of the task runs that have ended with those of their final states."""
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=[self.state.state_details.flow_run_id]))
         with get_client(sync_client=True) as client:
             found = client.read_task_runs(flow_run_filter=wanted)
-        return {task.name: task.state.name for task in found if task.state and task.state.isfinals()}
+        return {task.name: task.state.name for task in found if task.state and task.state.is_final()}
 
     @property
     def result(self) -> Any:
