@@ -36,6 +36,13 @@ class World:
         other._marks = itertools.count(1 + len(self.objects) * 100)
         return other
 
+    def lose_owner(self) -> None:
+        """Make every intent say of its owner what it would say if that process were gone."""
+        with self.lock:
+            for key, (data, etag) in self.objects.items():
+                if key.endswith("intent.json"):
+                    self.objects[key] = (re.sub(rb'"started":"[0-9]+"', b'"started":"0"', data), etag)
+
     def mark(self, data: bytes) -> str:
         """Return a fresh etag, or one that depends on the content alone, as most servers do."""
         return str(hash(data)) if self.content_etags else str(next(self._marks))
@@ -202,10 +209,7 @@ class DiesAt(Numbered):
     def _die(self) -> None:
         with self.world.lock:
             self.dead = True
-            for key, (data, etag) in self.world.objects.items():
-                if key.endswith("intent.json"):
-                    gone = re.sub(rb'"started":"[0-9]+"', b'"started":"0"', data)
-                    self.world.objects[key] = (gone, etag)
+            self.world.lose_owner()
         raise Killed
 
 
@@ -227,16 +231,20 @@ class LosesReply(Numbered):
 
 
 class SleepsAt(Numbered):
-    """Suspends the whole process before one request, heartbeat included, until it is woken."""
+    """Suspends the whole process before one request, heartbeat included, until it is woken.
 
-    def __init__(self, place: int) -> None:
+    Meanwhile others take it for gone, which spares them waiting for its lease to end.
+    """
+
+    def __init__(self, world: World, place: int) -> None:
         super().__init__()
-        self.place = place
+        self.world, self.place = world, place
         self.asleep, self.woken = threading.Event(), threading.Event()
 
     def before(self, kind: str, key: str) -> None:
         """See `Hooks.before`."""
         if self.number(kind, key) == self.place:
+            self.world.lose_owner()
             self.asleep.set()
         if self.asleep.is_set():
             assert self.woken.wait(60)

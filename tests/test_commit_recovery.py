@@ -283,13 +283,12 @@ class TestDeadOrAlive:
             recover_store(storage)
         assert storage.read(INTENT).data == newer
 
-    def test_a_sleeper_cannot_publish_after_it(self, storage, monkeypatch):
+    def test_a_sleeper_cannot_publish_after_it(self, storage):
         """A writer that sleeps before its switch and wakes after the recovery changes nothing."""
         add_rows(storage, "a")
         hooks = Numbered()
         add_rows(MemoryStorage(storage.world.copy(), storage.prefix, hooks), "late")
-        asleep = SleepsAt(1 + hooks.kinds.index(ROOT))
-        monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "0.2")
+        asleep = SleepsAt(storage.world, 1 + hooks.kinds.index(ROOT))
         failures = []
 
         def sleeper():
@@ -301,7 +300,6 @@ class TestDeadOrAlive:
         thread = threading.Thread(target=sleeper)
         thread.start()
         assert asleep.asleep.wait(60)
-        monkeypatch.delenv("AGGRADE_LEASE_SECONDS")
         assert recover_store(storage).details["rolled"] == "back"
         asleep.woken.set()
         thread.join(60)

@@ -119,16 +119,14 @@ class Sleeper(threading.Thread):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_sleeper_wakes_after_take_over(open_world, monkeypatch, case):
+def test_sleeper_wakes_after_take_over(open_world, case):
     """A writer that slept through its lease overwrites nothing of its successor's, whatever it wakes up to do."""
     before = CASES[case]
     for place, world in worlds(open_world, before, content_etags=True):
-        hooks = SleepsAt(place)
-        monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "0.3")
+        hooks = SleepsAt(world, place)
         sleeper = Sleeper(open_world(world, hooks))
         sleeper.start()
         assert hooks.asleep.wait(60)
-        monkeypatch.delenv("AGGRADE_LEASE_SECONDS")
         grow_store(open_world(world), [SHORT])
         hooks.woken.set()
         sleeper.join(60)

@@ -154,17 +154,15 @@ def test_lost_reply_at_every_request(open_world, monkeypatch, case):
 
 
 @pytest.mark.parametrize("case", ["create", "stale"])
-def test_sleeper_wakes_after_take_over(open_world, monkeypatch, case):
+def test_sleeper_wakes_after_take_over(open_world, case):
     """A rechunk that slept through its lease changes nothing of its successor's, which had another layout."""
     for place, world, _, layout in worlds(open_world, case, content_etags=True):
         expected = dataset(6 if case == "stale" else 4)
-        hooks = SleepsAt(place)
-        monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "0.3")
+        hooks = SleepsAt(world, place)
         failures: list[AggradeError] = []
         thread = threading.Thread(target=disturbed, args=(open_world(world, hooks), layout, failures))
         thread.start()
         assert hooks.asleep.wait(60)
-        monkeypatch.delenv("AGGRADE_LEASE_SECONDS")
         run(open_world(world), OTHER)
         assert shows(world, expected), f"request {place}"
         hooks.woken.set()
