@@ -20,6 +20,7 @@ from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.rechunking.checking import copy_problems
 from aggrade.settings import settings
+from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,55 +93,91 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
 
 def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
     checked["stores"] += 1
+    yield from _intent(storage)
     try:
         snapshot = read_snapshot(storage)
     except (Damaged, Refused) as error:
         yield str(error)
         return
-    intent = read_intent(storage)
-    if intent is not None and intent[0].state == "held":
-        yield f"{storage.url}: write {intent[0].write_id} is not finished; wait for it, or run recover."
     if snapshot is None:
         yield f"{storage.url}: there is no root; the first write never finished, run it again."
         return
+    sizes = list(_sizes(storage, snapshot))
+    yield from sizes
     yield from _documents(storage, snapshot, checked)
-    yield from _layers(storage, snapshot, checked)
+    if not sizes:
+        yield from _layers(storage, snapshot, checked)
     yield from copy_problems(storage, snapshot)
 
 
-def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
-    """Array documents equal what the root shows, and arrays agree about the length of dimensions."""
+def _intent(storage: Storage) -> Iterator[str]:
+    """No commit is under way, dead or alive."""
+    try:
+        found = read_intent(storage)
+    except (Damaged, Refused) as error:
+        yield str(error)
+        return
+    if found is not None and found[0].state == "held":
+        yield f"{storage.url}: write {found[0].write_id} is not finished; wait for it, or run recover."
+
+
+def _sizes(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
+    """Arrays agree about the length of dimensions."""
     for name, document in snapshot.documents.items():
-        checked["arrays"] += 1
-        stored = storage.read(f"{name}/{ROOT}")
-        if stored is None or json.loads(stored.data) != document:
-            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run any append, or restore."
         for dim, size in zip(dims_of(document), shape_of(document), strict=False):
             if snapshot.sizes[dim] != size:
                 yield f"{storage.url}/{name}: {dim} is {size} long, elsewhere {snapshot.sizes[dim]}; restore."
+
+
+def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
+    """Array documents equal what the root shows."""
+    for name, document in snapshot.documents.items():
+        checked["arrays"] += 1
+        stored = storage.read(f"{name}/{ROOT}")
+        if stored is None or _json(stored.data) != document:
+            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run any append, or restore."
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
 
 
 def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
     dim = snapshot.mark.get("dim")
     if dim is None:
         return
-    labels = labels_of(snapshot.dataset(storage)[dim].variable)
-    dataset = snapshot.dataset(storage, decoded=False)
-    gone = set(snapshot.mark.get("superseded", []))
-    live = [label for index, label in enumerate(labels) if index not in gone]
-    adopted = set(labels[: snapshot.mark.get("adopted", 0)])
-    records = {record.label: record for record in layers_of(storage)}
-    for label, count in Counter(live).items():
-        if count > 1:
-            yield f"{storage.url}: layer {label!r} is there {count} times; restore."
-        if label not in records and label not in adopted:
-            yield f"{storage.url}: layer {label!r} has no record; append it again."
-    for label in sorted(set(records) - set(labels)):
-        yield f"{storage.url}: the record of layer {label!r} has no row; restore."
-    for record in records.values():
+    try:
+        labels = labels_of(snapshot.dataset(storage)[dim].variable)
+    except (RuntimeError, ValueError) as error:
+        yield f"{storage.url}: the labels of its layers can't be decoded ({error}); restore."
+        return
+    unreadable: list[Problem] = []
+    records = {record.label: record for record in layers_of(storage, unreadable)}
+    yield from map(str, unreadable)
+    yield from _labels(storage, snapshot, labels, set(records))
+    remembering = Remembering(storage)
+    dataset = snapshot.dataset(remembering, decoded=False)
+    for record in sorted(records.values(), key=lambda record: record.index):
         checked["layers"] += 1
         if record.label in labels:
-            yield from _layer(storage, (snapshot, dataset), record, labels, checked)
+            yield from _layer(remembering, (snapshot, dataset), record, labels, checked)
+
+
+def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: set[str]) -> Iterator[str]:
+    """Each row that counts has its label alone and its record, and each record has a row."""
+    gone = set(snapshot.mark.get("superseded", []))
+    live = Counter(label for index, label in enumerate(labels) if index not in gone)
+    adopted = set(labels[: snapshot.mark.get("adopted", 0)])
+    for label, count in live.items():
+        if count > 1:
+            yield f"{storage.url}: layer {label!r} is there {count} times; restore."
+        if label not in recorded and label not in adopted:
+            yield f"{storage.url}: layer {label!r} has no record; append it again."
+    for label in sorted(recorded - set(labels)):
+        yield f"{storage.url}: the record of layer {label!r} has no row; restore."
 
 
 def _layer(
@@ -154,7 +191,11 @@ def _layer(
     if record.index >= len(labels) or labels[record.index] != record.label:
         yield f"{where} is not at index {record.index}, where its record says; restore."
         return
-    receipt = find_receipt(storage, record.write_id)
+    try:
+        receipt = find_receipt(storage, record.write_id)
+    except Damaged as error:
+        yield str(error)
+        return
     if receipt is None:
         yield f"{where} names receipt {record.write_id}, which is gone."
     missing, digest = _own_objects(storage, record, checked)

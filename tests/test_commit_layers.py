@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from aggrade.commit import layers
 from aggrade.commit.layers import LayerRecord
 from aggrade.commit.plan import Target
+from aggrade.errors import Damaged
 from aggrade.receipt import Receipt
 from aggrade.storage.local import LocalStorage
 
@@ -100,6 +101,24 @@ class TestRecords:
         before = dict(storage.world.objects)
         layers.keep_layer(storage, record())
         assert storage.world.objects == before
+
+    @pytest.mark.parametrize("torn", [b"", b"{", b'{"label": "s1"}'])
+    def test_one_that_is_torn(self, storage, torn):
+        """A record that can't be read is damage, passed over only by who asks for it, and replaced by any new one."""
+        layers.keep_layer(storage, record())
+        layers.keep_layer(storage, record("s2"))
+        (key,) = (info.key for info in storage.list(layers.LAYERS) if b'"s1"' in storage.read(info.key).data)
+        storage.write(key, torn, replacing=storage.stat(key).etag)
+        with pytest.raises(Damaged, match="not understood") as caught:
+            layers.find_layer(storage, "s1")
+        assert caught.value.code == "record-unreadable"
+        with pytest.raises(Damaged):
+            list(layers.layers_of(storage))
+        unreadable = []
+        assert [one.label for one in layers.layers_of(storage, unreadable)] == ["s2"]
+        assert [key in problem.where for problem in unreadable] == [True]
+        layers.keep_layer(storage, record(index=4))
+        assert layers.find_layer(storage, "s1").index == 4
 
     def test_records_are_strict(self):
         """A record with a field that isn't known is of a newer aggrade and is not half understood."""

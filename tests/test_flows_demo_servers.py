@@ -35,9 +35,12 @@ def prefect_home(tmp_path_factory):
     return tmp_path_factory.mktemp("prefect")
 
 
-def sockets():
-    """Return the sockets that SeaweedFS leaves in the temporary folder."""
-    return set(Path("/tmp").glob("seaweedfs-*.sock"))
+def sockets(home):
+    """Return what the server in a folder left in the temporary folder, which is where SeaweedFS puts sockets."""
+    first = int((home / "server.port").read_text())
+    names = enumerate(("master", "volume", "filer", "s3", "admin"), start=first + 5)
+    paths = [Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock") for port, name in names]
+    return [path for path in paths if path.exists()]
 
 
 def test_starts_without_prefect():
@@ -61,17 +64,17 @@ def test_without_seaweedfs(tmp_path, monkeypatch):
 @pytest.mark.e2e
 def test_objects_survive(tmp_path, monkeypatch):
     """What was stored is there after a restart, under the same URL and credentials; no socket is left."""
-    before = sockets()
     with s3_server(tmp_path, ["first", "second"]) as server:
         open_storage("s3://first/a", server.storage_options).write("k", b"x")
         first = server
+        assert len(sockets(tmp_path)) == 5
     with s3_server(tmp_path, ["second", "third"]) as server:
         assert server == first
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         assert open_storage("s3://first/a").read("k").data == b"x"
         assert list(open_storage("s3://third").list()) == []
-    assert sockets() <= before
+    assert sockets(tmp_path) == []
     assert json.loads((tmp_path / "s3.json").read_text())
     assert (tmp_path / "s3.json").stat().st_mode & 0o077 == 0
     assert server.secret not in repr(server)
@@ -126,7 +129,11 @@ def test_nothing_outlives_its_owner(tmp_path, prefect_home, kind, group):
             if connection.status == psutil.CONN_LISTEN
         }
         assert port in ports
+        scratches = {child.environ().get("TMPDIR", home) for child in started if child.ppid() != process.pid}
+        assert scratches
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         psutil.wait_procs(started, timeout=60)
         assert [child for child in started if child.is_running()] == []
         assert all(map(closed, ports))
+        assert not any(Path(scratch).exists() for scratch in scratches)
+    assert sockets(home) == []

@@ -7,11 +7,12 @@ holds for receipts. Both lie under ``.aggrade/`` of the Zarr store.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.plan import Target
+from aggrade.errors import Damaged, Problem
 from aggrade.receipt import Receipt
 from aggrade.storage import ConditionFailed
 
@@ -30,6 +31,8 @@ __all__ = [
     "keep_receipt",
     "layers_of",
 ]
+
+_Kept = TypeVar("_Kept", bound=BaseModel)
 
 LAYERS = ".aggrade/layers/"
 RECEIPTS = ".aggrade/receipts/"
@@ -65,16 +68,54 @@ def _receipt_key(write_id: str) -> str:
 
 def find_layer(storage: Storage, label: str) -> LayerRecord | None:
     """Return the record of a layer, or None, with one request whatever the store holds."""
-    stored = storage.read(_layer_key(label))
-    return None if stored is None else LayerRecord.model_validate_json(stored.data)
+    return _read(storage, _layer_key(label), LayerRecord)
 
 
-def layers_of(storage: Storage) -> Iterator[LayerRecord]:
-    """Yield the record of every layer."""
+def layers_of(storage: Storage, unreadable: list[Problem] | None = None) -> Iterator[LayerRecord]:
+    """Yield the record of every layer.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store.
+    unreadable
+        Where to put what is said of records that can't be read, instead of raising.
+
+    Raises
+    ------
+    Damaged
+        If a record can't be read.
+    """
     for info in storage.list(LAYERS):
-        stored = storage.read(info.key)
-        if stored is not None:
-            yield LayerRecord.model_validate_json(stored.data)
+        try:
+            record = _read(storage, info.key, LayerRecord)
+        except Damaged as error:
+            if unreadable is None:
+                raise
+            unreadable.extend(error.problems)
+        else:
+            if record is not None:
+                yield record
+
+
+def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
+    """Read a record or a receipt.
+
+    Raises
+    ------
+    Damaged
+        If it is torn, or of another version of aggrade.
+    """
+    stored = storage.read(key)
+    if stored is None:
+        return None
+    try:
+        return kind.model_validate_json(stored.data)
+    except ValidationError as error:
+        found, expected = "JSON that is not understood", f"a {kind.__name__} of this version of aggrade"
+        fix = "update aggrade; if that doesn't help, restore a backup"
+        problem = Problem(f"{storage.url}/{key}", found, expected, fix, "record-unreadable")
+        raise Damaged(problem) from error
 
 
 def keep_layer(storage: Storage, record: LayerRecord) -> None:
@@ -84,14 +125,21 @@ def keep_layer(storage: Storage, record: LayerRecord) -> None:
         storage.write(key, data)
     except ConditionFailed:
         stored = storage.read(key)
-        if stored is None or LayerRecord.model_validate_json(stored.data).generation < record.generation:
+        if stored is None or _generation(stored.data) < record.generation:
             storage.write(key, data, replacing=stored.etag if stored else None)
+
+
+def _generation(data: bytes) -> int:
+    """Return the generation of a record that lies there; one that can't be read gives way to any."""
+    try:
+        return LayerRecord.model_validate_json(data).generation
+    except ValidationError:
+        return -1
 
 
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:
     """Return the receipt of a commit, or None if that commit never took effect."""
-    stored = storage.read(_receipt_key(write_id))
-    return None if stored is None else Receipt.model_validate_json(stored.data)
+    return _read(storage, _receipt_key(write_id), Receipt)
 
 
 def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
