@@ -106,17 +106,24 @@ def _run(app: App, arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     tokens = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
     try:
+        if app.name[0] == "aggrade" and tokens[:1] and tokens[0] in FLOWS:
+            _say("loading Prefect …")
         command, bound, _ = app.parse_args(tokens)
         _show(_call(command, bound.args, bound.kwargs, debug=debug))
     except AggradeError as error:
         if debug:
             raise
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        _say(f"{type(error).__name__}: {error}")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command again goes on where this one stopped\n")
+        _say("interrupted; the same command again goes on where this one stopped")
         return 130
     return 0
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def _call(command: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, debug: bool) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Problem, raise_all
 from flows.server_running import HOST, Recipe, answers, local_url, log_of, running
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PrefectServer", "S3Server", "prefect_server", "s3_server"]
 
 _PROBE = ".aggrade-ready"
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _WEED_PORTS = (
     "s3.port",
     "master.port",
@@ -156,12 +158,15 @@ def s3_server(folder: str | Path, buckets: Sequence[str] = ()) -> Iterator[S3Ser
     Raises
     ------
     BadInput
-        If SeaweedFS is not installed.
+        If SeaweedFS is not installed, or a bucket can't be called that.
     Conflict
         If another process runs a server in this folder.
     Unavailable
         If it does not answer in time.
     """
+    raise_all(
+        map(_misnamed, sorted({name for name in buckets if not _BUCKET_NAME.fullmatch(name)})), BadInput
+    )
     home = Path(folder).absolute()
     program = _weed_program()
     key, secret = _credentials(home / "s3.json")
@@ -179,6 +184,11 @@ def s3_server(folder: str | Path, buckets: Sequence[str] = ()) -> Iterator[S3Ser
     )
     with running(home, recipe) as port:
         yield server(port)
+
+
+def _misnamed(bucket: str) -> Problem:
+    expected = "3 to 63 small letters, digits, dots and hyphens, a letter or digit at both ends"
+    return Problem("bucket", repr(bucket), expected, "name it so", "bucket-name")
 
 
 @contextmanager

@@ -186,7 +186,7 @@ def each_of(
                 advance(session.id)
             except Exception as error:  # noqa: BLE001 - every failure is raised once all sessions were tried
                 failures[session.id] = error
-                advance(f"{session.id} failed: {error}")
+                advance(f"{session.id} failed")
     return results, failures
 
 

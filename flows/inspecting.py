@@ -1,9 +1,9 @@
-"""Commands that look at a dataset or mend it, without Prefect."""
+"""Commands that look at a dataset or mend it, without Prefect, unless it keeps the credentials."""
 
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - the command line reads the annotations at run time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import BadInput, Damaged, Problem
 
@@ -13,34 +13,38 @@ if TYPE_CHECKING:
 __all__ = ["backups", "lightcurve", "recover", "status", "verify"]
 
 
-def status(store: str) -> str:
+def status(store: str, *, credentials: str | None = None) -> str:
     """Say what lies in a dataset, how it grew last, and whether somebody is writing.
 
     Parameters
     ----------
     store
         Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     from aggrade.surveying import survey
 
-    states = survey(store)
+    states = survey(store, storage_options=_options(credentials))
     if not states:
         fix = "check the URL; aggrade ingest and aggrade populate make stores"
         raise BadInput(Problem(store, "no Zarr store", "a dataset root or a Zarr store", fix, "no-store"))
     return "\n".join(str(state) for state in states)
 
 
-def verify(store: str) -> str:
+def verify(store: str, *, credentials: str | None = None) -> str:
     """Prove that a store holds what its receipts say; read every object once.
 
     Parameters
     ----------
     store
         Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
 
-    report = aggrade.verify(store)
+    report = aggrade.verify(store, storage_options=_options(credentials))
     if not report.ok:
         fix = "restore a backup, or append the layer again"
         raise Damaged(
@@ -52,31 +56,45 @@ def verify(store: str) -> str:
     return str(report)
 
 
-def recover(store: str) -> str:
+def recover(store: str, *, credentials: str | None = None) -> str:
     """Finish what a dead writer left behind; leave a writer alone that is alive.
 
     Parameters
     ----------
     store
         Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
 
-    receipt = aggrade.recover(store)
+    receipt = aggrade.recover(store, storage_options=_options(credentials))
     return str(receipt) if receipt else f"nothing to recover in {store}"
 
 
-def backups(store: str) -> list[str]:
+def backups(store: str, *, credentials: str | None = None) -> list[str]:
     """List the backups of a dataset, oldest first.
 
     Parameters
     ----------
     store
         Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
 
-    return [_line(manifest) for manifest in aggrade.list_backups(store)] or [f"no backups of {store}"]
+    found = aggrade.list_backups(store, storage_options=_options(credentials))
+    return [_line(manifest) for manifest in found] or [f"no backups of {store}"]
+
+
+def _options(credentials: str | None) -> dict[str, Any] | None:
+    """Return what a block says of the bucket; Prefect, which keeps it, is imported for that only."""
+    if credentials is None:
+        return None
+    from tasks.credentials import storage_options
+
+    return storage_options(credentials)
 
 
 def _line(manifest: Manifest) -> str:
@@ -86,7 +104,13 @@ def _line(manifest: Manifest) -> str:
     return f"{manifest.id}  {manifest.store}  state of generation {manifest.generation} ({manifest.kind}, {kept})"
 
 
-def lightcurve(store: str, id: str, *, plot: Path | None = None) -> str:  # noqa: A002 - the name users know
+def lightcurve(
+    store: str,
+    id: str,  # noqa: A002 - the name users know
+    *,
+    plot: Path | None = None,
+    credentials: str | None = None,
+) -> str:
     """Print the light curve of one object as CSV; draw it if asked to.
 
     Parameters
@@ -97,10 +121,12 @@ def lightcurve(store: str, id: str, *, plot: Path | None = None) -> str:  # noqa
         The object's id.
     plot
         PNG file to draw it to.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     from aggrade.lightcurves import LightCurves
 
-    curves = LightCurves(store)
+    curves = LightCurves(store, storage_options=_options(credentials))
     numbered = curves.dataset["object"].dtype.kind in "iu" and id.lstrip("-").isdecimal()
     curve = curves.lightcurve(int(id) if numbered else id)
     if plot is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggrade.errors import (
@@ -89,10 +90,11 @@ def _class_of(failures: Mapping[str, Exception]) -> type[AggradeError]:
 
 def _problems(name: str, error: Exception) -> list[Problem]:
     if isinstance(error, AggradeError):
-        return [
-            Problem(f"{name}, {problem.where}", problem.found, problem.expected, problem.fix, problem.code)
-            for problem in error.problems
-        ]
+        return [replace(problem, where=_place(name, problem.where)) for problem in error.problems]
     found = f"{type(error).__name__}: {error}"
     fix = "look at the log of its task run, and report it if the recording is sound"
     return [Problem(name, found, "no such error", fix, "unexpected")]
+
+
+def _place(part: str, where: str) -> str:
+    return where if part in where else f"{part}, {where}"

@@ -91,6 +91,13 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
         kept = [handler for handler in root.handlers if not isinstance(handler, PrefectConsoleHandler)]
         root.handlers = [*kept, QuietHandler(console)]
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-    settings: Mapping[Setting, Any] = terminal_settings(has_server=bool(PREFECT_API_URL.value()))
+    has_server = bool(PREFECT_API_URL.value())
+    if not has_server:
+        console.print(
+            "this run gets a Prefect server of its own; PREFECT_API_URL names one that keeps its history",
+            style="dim",
+            soft_wrap=True,
+        )
+    settings: Mapping[Setting, Any] = terminal_settings(has_server=has_server)
     with temporary_settings(set_defaults=settings):
         yield

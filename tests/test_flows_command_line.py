@@ -114,6 +114,14 @@ def test_a_wrong_parameter_is_refused_before_anything_starts(command, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("prefect_backend")
+def test_something_is_said_before_prefect_is_loaded(command, tmp_path):
+    """A command that takes seconds to begin says so at once; one that only looks says nothing."""
+    _, _, said = command("ingest", str(tmp_path / "none"), str(tmp_path), "--windows.window-size-s", "1")
+    assert said.startswith("loading Prefect")
+    assert "Prefect" not in command("status", str(tmp_path))[2]
+
+
 def test_an_unknown_option_is_refused(command, tmp_path):
     """A misspelt option ends with an exit code other than 0."""
     code, *_ = command("status", str(tmp_path), "--stroe", "x")

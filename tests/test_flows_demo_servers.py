@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def test_without_seaweedfs(tmp_path, monkeypatch):
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("name", ["Data", "a", "a_b", "-ab", "x" * 64])
+def test_a_bucket_that_cannot_be_called_that(tmp_path, name):
+    """A name that S3 can't hold is refused before a server starts."""
+    with pytest.raises(BadInput, match=re.escape(repr(name))), s3_server(tmp_path / "s3", ["fine", name]):
+        pass
+    assert not (tmp_path / "s3").exists()
+
+
 def test_objects_survive(tmp_path, monkeypatch):
     """What was stored is there after a restart, under the same URL and credentials; no socket is left."""
     with s3_server(tmp_path, ["first", "second"]) as server:

@@ -73,6 +73,14 @@ def test_backups_are_listed_and_missed(dataset):
     assert backups(str(dataset)) == [f"no backups of {dataset}"]
 
 
+@pytest.mark.usefixtures("prefect_backend")
+@pytest.mark.parametrize("look", [status, verify, recover, backups])
+def test_credentials_are_taken_from_a_block(dataset, look):
+    """A block that isn't there is named, before the store is looked at."""
+    with pytest.raises(BadInput, match="no-such-block"):
+        look(str(dataset), credentials="no-such-block")
+
+
 @pytest.fixture
 def survey(tmp_path):
     """Populate two epochs of two objects, numbered and magnitudes known."""

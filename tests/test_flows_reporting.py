@@ -28,6 +28,13 @@ def test_every_part_is_named_with_its_reasons():
     assert caught.value.__cause__ is failures["sub-1"]
 
 
+def test_a_part_is_not_named_twice():
+    """Where a problem's place names the part already, that is enough."""
+    with pytest.raises(BadInput) as caught:
+        raise_failures({"sub-1": failed(BadInput, "sub-1/a.xdf")}, 5, "sessions")
+    assert caught.value.problems[0].where == "sub-1/a.xdf"
+
+
 @pytest.mark.parametrize(
     ("kinds", "expected"),
     [

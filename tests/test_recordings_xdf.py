@@ -142,6 +142,17 @@ def test_a_stream_without_a_footer_is_refused(tmp_path):
     assert caught.value.code == "truncated"
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_file_that_ends_inside_a_chunk_is_said_to(tmp_path, pack):
+    """The reason is in the words of someone who copies files, not in a library's."""
+    whole = pack(xdf_bytes([eeg_stream(np.arange(512) / 256)]))
+    (tmp_path / "a.xdf").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(BadInput, match="cut short; copy the file again") as caught:
+        FORMAT.open(tmp_path / "a.xdf", "a.xdf").__enter__()
+    assert caught.value.code == "truncated"
+    assert "EOFError" not in str(caught.value)
+
+
 def test_samples_missing_within_are_noticed(tmp_path):
     """A file that holds fewer samples than its footer tells of is refused."""
     whole = xdf_bytes([eeg_stream(np.arange(512) / 256)])

@@ -46,6 +46,7 @@ _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _STREAM_FOOTER = 1, 2, 3, 6
 _TEXT_CHUNKS = (_FILE_HEADER, _STREAM_HEADER, _STREAM_FOOTER)
 _MODALITIES = {"eeg": EEG, "nirs": FNIRS, "fnirs": FNIRS, "optics": FNIRS}
 _RECORDER_START_S = 1.0
+_CUT_SHORT = "copy the file again; if the recorder died, save what is left of it as a new file"
 
 
 @dataclass
@@ -93,7 +94,7 @@ def _length(file: IO[bytes]) -> int | None:
 def _exactly(file: IO[bytes], size: int) -> bytes:
     data = file.read(size)
     if len(data) < size:
-        raise EOFError("the file ends inside a chunk")
+        raise EOFError
     return data
 
 
@@ -105,7 +106,7 @@ def _chunks(file: IO[bytes], size: int | None) -> Iterator[tuple[int, bytes]]:
         content = _exactly(file, wanted)
         file.seek(length - 2 - wanted, os.SEEK_CUR)
         if size is not None and file.tell() > size:
-            raise EOFError("the file ends inside a chunk")
+            raise EOFError
         yield tag, content
 
 
@@ -133,26 +134,31 @@ def _walk(file: IO[bytes], size: int | None) -> _Outline:
     return outline
 
 
-def _outline(path: Path) -> _Outline:
+def _outline(path: Path, name: str) -> _Outline:
     with path.open("rb") as file:
         zipped = file.read(2) == _GZIP
     with cast("IO[bytes]", gzip.open(path) if zipped else path.open("rb")) as file:
         if _exactly(file, 4) != _MAGIC:
             raise ValueError("the file does not begin with 'XDF:'")
-        return _walk(file, None if zipped else path.stat().st_size)
+        try:
+            return _walk(file, None if zipped else path.stat().st_size)
+        except EOFError as error:
+            found, expected = "a file that ends inside a chunk", "the rest of it: the file was cut short"
+            raise BadInput(Problem(name, found, expected, _CUT_SHORT, "truncated")) from error
 
 
 def _check_whole(outline: _Outline, name: str) -> None:
     """Refuse a file that lacks the end of a stream, or samples that its end tells of."""
-    fix = "copy the file again; if the recorder died, save what is left of it as a new file"
     for entry in outline.entries.values():
         where = f"{name}, stream {entry.text('name')!r}"
         if entry.footer is None:
             found = f"{entry.samples} samples and no footer"
-            raise BadInput(Problem(where, found, "a footer: the file was cut short", fix, "truncated"))
+            raise BadInput(Problem(where, found, "a footer: the file was cut short", _CUT_SHORT, "truncated"))
         if entry.samples < entry.promised:
             found = f"{entry.samples} samples"
-            raise BadInput(Problem(where, found, f"{entry.promised} as its footer says", fix, "truncated"))
+            raise BadInput(
+                Problem(where, found, f"{entry.promised} as its footer says", _CUT_SHORT, "truncated")
+            )
 
 
 def _channel_text(entry: _Entry, tag: str, count: int) -> list[str]:
@@ -214,7 +220,7 @@ class XdfRecording:
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
         with reader_errors(name, "XDF"):
-            self._outline = _outline(path)
+            self._outline = _outline(path, name)
             _check_whole(self._outline, name)
             self._names = _names(self._outline)
             self.streams = tuple(
