@@ -14,6 +14,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ class Request:
     """One request as it reached the proxy.
 
     `kind` is GET, HEAD, PUT, COPY, DELETE, LIST or POST: an upload whose source is another object is a COPY, a
-    deletion of many by POST a DELETE, and a GET of a bucket a LIST. `key` leaves out the bucket.
+    deletion of many by POST a DELETE, and a GET of a bucket a LIST. `key` leaves out the bucket. `began` and
+    `ended` are the proxy's own seconds; `received` the bytes of the answer's body.
     """
 
     method: str
@@ -45,6 +47,9 @@ class Request:
     size: int
     status: int = 0
     fault: str | None = None
+    began: float = field(default_factory=time.monotonic)
+    ended: float = float("inf")
+    received: int = 0
 
     @property
     def kind(self):
@@ -82,7 +87,7 @@ class Proxy:
     """The proxy as its user sees it.
 
     With `ignored_headers` it behaves as a server that does not know them: it leaves them out and signs the request
-    again.
+    again. With `latency` each answer comes so many seconds later, so that requests sent together overlap.
     """
 
     def __init__(self, server):
@@ -92,6 +97,7 @@ class Proxy:
         self.requests: list[Request] = []
         self.endpoint = ""
         self.ignored_headers: set[str] = set()
+        self.latency = 0.0
 
     @property
     def credentials(self):
@@ -117,6 +123,16 @@ class Proxy:
         """Return the number of requests by kind."""
         with self._lock:
             return Counter(request.kind for request in self.requests)
+
+    def round_trips(self):
+        """Return how many requests waited for one another: the longest chain of which none overlap."""
+        chain, free = 0, 0.0
+        with self._lock:
+            spans = sorted((request.ended, request.began) for request in self.requests)
+        for ended, began in spans:
+            if began >= free:
+                chain, free = chain + 1, ended
+        return chain
 
     def writes(self):
         """Return the requests that change the store or try to."""
@@ -199,6 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, bucket, key, query, headers, len(body))
         fault = self.proxy.record(request)
+        self._serve(request, fault, body)
+        request.ended = min(request.ended, time.monotonic())
+
+    def _serve(self, request, fault, body):
         action = fault.action if fault else None
         if action == "hold":
             fault.reached.set()
@@ -209,6 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
             request.status = int(action)
             return self._refuse(request.status)
         request.status, reply_headers, reply = self._ask(_corrupted(body) if action == "corrupt" else body)
+        request.received = len(reply)
+        if self.proxy.latency:
+            time.sleep(self.proxy.latency)
+        request.ended = time.monotonic()
         if action == "lose-reply":
             return self._hang_up()
         if action == "503-after":
