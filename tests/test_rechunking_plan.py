@@ -156,6 +156,17 @@ def test_printing_a_plan_says_what_it_does():
         assert part in said
 
 
+def test_small_arrays_share_a_line():
+    """Coordinates that are one object each are named together, not a line each; long ones keep theirs."""
+    small = {name: make_document((500,), (100,), dims=("epoch",)) for name in ("epoch", "time")}
+    said = str(_plan(CUBE | small, chunks={"object": 1000, "epoch": -1})).splitlines()
+    assert "  copied whole: epoch, time" in said
+    assert [line.split()[0] for line in said if "objects," in line and "pieces" not in line] == [
+        "lightcurves",
+        "ra",
+    ]
+
+
 def test_a_plan_that_reads_chunks_again_says_so():
     """Chunks that lie in several pieces are announced with how often they are read."""
     assert "each read 4.0 times" in str(_plan(CUBE, 400_000_000, chunks={"object": 12_500, "epoch": 500}))

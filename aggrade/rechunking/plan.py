@@ -121,7 +121,17 @@ class RechunkPlan(_Frozen):
             return f"{title}\n  nothing to do: the target shows this state in this layout already"
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
         bound = f"a piece may take {human_bytes(self.max_memory)}"
-        return "\n".join([title, *map(self._line, self.arrays), f"  {counts}; {bound}", f"  {self.price}"])
+        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {self.price}"])
+
+    def _lines(self) -> list[str]:
+        """Describe each array, those of one dimension that are one object together."""
+        small = [
+            name
+            for name, array in self.arrays.items()
+            if array.writes <= 1 and len(shape_of(self.sources[name])) <= 1
+        ]
+        large = [self._line(name) for name in self.arrays if name not in small]
+        return [*large, f"  copied whole: {', '.join(small)}"] if small else large
 
     def _line(self, name: str) -> str:
         source, target, array = self.sources[name], self.documents[name], self.arrays[name]
