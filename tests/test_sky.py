@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aggrade.errors import BadInput
@@ -48,16 +48,17 @@ def test_a_cone_holds_whatever_is_near(ra, dec, radius):
     assert not inside[chords > math.sin(min(half + hair, math.pi / 2))].any()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(west=LONGITUDE, east=LONGITUDE, decs=st.tuples(LATITUDE, LATITUDE).map(sorted))
 @example(west=355.0, east=5.0, decs=[-0.5, 0.5])
 @example(west=-5.0, east=5.0, decs=[-90.0, 90.0])
 @example(west=0.0, east=360.0, decs=[-90.0, 90.0])
 def test_a_box_holds_what_one_meets_going_east(west, east, decs):
     """Membership equals that of walking east in exact fractions, but for a hair's breadth at the meridians."""
-    inside = in_box(RA, DEC, (west, east), tuple(decs))
     hair, circle = Fraction(1, 10**10), Fraction(360)
     width = circle if east - west >= 360 else (Fraction(east) - Fraction(west)) % circle
+    assume(width in (0, circle) or hair < width < circle - hair)  # else one meridian or all: nobody can say
+    inside = in_box(RA, DEC, (west, east), tuple(decs))
     for ra, dec, found in zip(RA, DEC, inside, strict=True):
         walked = (Fraction(float(ra)) - Fraction(west)) % circle
         if min(walked, circle - walked, abs(walked - width)) > hair:
