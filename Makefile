@@ -52,7 +52,7 @@ check: install ## run the linters, the type checker, docstring coverage and the 
 	$(BIN)/codespell
 
 test: check ## check, then run every test (TESTS=tests/test_packaging.py for some of them)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m 'not long' $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m 'not long' $(TESTS)
 
 prove: install ## run the long proofs: ten kills of the demo and the like
 	$(BIN)/python -m pytest -m long $(TESTS)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("storage_conformance")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest, so that no worker is left with one when the others are done."""
+    items.sort(key=lambda item: not item.get_closest_marker("e2e"))
+
+
 class Bucket(NamedTuple):
     """A bucket as a store's URL and the storage options that lead to it."""
 
