@@ -240,7 +240,7 @@ class _Append:
 
     def _records(self) -> dict[str, LayerRecord]:
         with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            found = pool.map(lambda label: find_layer(self.storage, label), self.labels)
+            found = pool.map(lambda label: find_layer(self.storage, label, self.snapshot), self.labels)
             return {
                 label: record for label, record in zip(self.labels, found, strict=True) if record is not None
             }

@@ -23,6 +23,7 @@ from aggrade.commit import (
     find_receipt,
     forget_pieces,
     read_intent,
+    read_snapshot,
     recover_store,
     write_pieces,
 )
@@ -157,7 +158,7 @@ def _earlier(storage: Storage, plan: PopulatePlan) -> Receipt:
     A writer that died right after its switch left no receipt; finishing its commit writes it.
     """
     recover_store(storage)
-    record = find_layer(storage, plan.unchanged[-1])
+    record = find_layer(storage, plan.unchanged[-1], read_snapshot(storage))
     receipt = find_receipt(storage, record.write_id) if record else None
     if receipt is None:
         raise _without_receipt(storage, plan.unchanged[-1])

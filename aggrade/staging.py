@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.append_plan import AppendPlan
 from aggrade.appending import append
-from aggrade.commit import find_layer, find_receipt
+from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.errors import Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.placing import Layout, Partition, windows_store
@@ -232,7 +232,7 @@ def find_landed(
         None if the session isn't there, or with other content.
     """
     storage = store_for(store, "session", storage_options)
-    record = find_layer(storage, session)
+    record = find_layer(storage, session, read_snapshot(storage))
     if record is None or record.digest != digest:
         return None
     return find_receipt(storage, record.write_id)

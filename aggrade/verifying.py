@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.appending import STAMPS
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
-from aggrade.commit.documents import dims_of, labels_of, shape_of
+from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
+from aggrade.commit.salting import object_digest
 from aggrade.commit.snapshot import ROOT
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
@@ -155,7 +156,7 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
         yield f"{storage.url}: the labels of its layers can't be decoded ({error}); restore."
         return
     unreadable: list[Problem] = []
-    records = {record.label: record for record in layers_of(storage, unreadable)}
+    records = {record.label: record for record in layers_of(storage, unreadable, snapshot)}
     yield from map(str, unreadable)
     yield from _labels(storage, snapshot, labels, set(records))
     remembering = Remembering(storage)
@@ -198,7 +199,7 @@ def _layer(
         return
     if receipt is None:
         yield f"{where} names receipt {record.write_id}, which is gone."
-    missing, digest = _own_objects(storage, record, checked)
+    missing, digest = _own_objects(storage, state[0], record, checked)
     if missing:
         yield f"{where} misses {len(missing)} objects, such as {missing[0]}; restore."
     elif digest != record.objects_sha256:
@@ -207,20 +208,27 @@ def _layer(
         yield f"{where}: its content is not what was appended; restore."
 
 
-def _own_objects(storage: Storage, record: LayerRecord, checked: Counter[str]) -> tuple[list[str], str]:
-    keys = sorted(key for target in record.targets for key, _ in target.objects())
+def _own_objects(
+    storage: Storage, snapshot: Snapshot, record: LayerRecord, checked: Counter[str]
+) -> tuple[list[str], str]:
+    """Return which of a layer's objects are missing, and the digest of the others.
+
+    They are known by the keys they were written under; a restore may have moved them since.
+    """
+    written = {key: (target.variable, index) for target in record.targets for key, index in target.objects()}
+    keys = sorted(written)
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        found = dict(zip(keys, pool.map(lambda key: _sha256(storage, key), keys), strict=True))
+        digests = pool.map(lambda key: _digest(storage, snapshot, *written[key]), keys)
+        found = dict(zip(keys, digests, strict=True))
     checked["objects"] += len(keys)
     lines = "".join(f"{key} {digest}\n" for key, digest in found.items())
-    return [key for key, digest in found.items() if digest is None], hashlib.sha256(
-        lines.encode()
-    ).hexdigest()
+    missing = [key for key, digest in found.items() if digest is None]
+    return missing, hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(storage: Storage, key: str) -> str | None:
-    stored = storage.read(key)
-    return None if stored is None else hashlib.sha256(stored.data).hexdigest()
+def _digest(storage: Storage, snapshot: Snapshot, name: str, index: tuple[int, ...]) -> str | None:
+    document = snapshot.documents.get(name)
+    return None if document is None else object_digest(storage, key_of(name, document, index), document)
 
 
 def _content(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> str | None:

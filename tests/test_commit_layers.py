@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from aggrade.commit import layers
 from aggrade.commit.layers import LayerRecord
 from aggrade.commit.plan import Target
+from aggrade.commit.snapshot import Snapshot
 from aggrade.errors import Damaged
 from aggrade.receipt import Receipt
 from aggrade.storage.local import LocalStorage
@@ -150,3 +151,44 @@ class TestReceipts:
         layers.keep_receipt(storage, receipt())
         layers.keep_layer(storage, record())
         assert [one.label for one in layers.layers_of(storage)] == ["s1"]
+
+
+def state(*undone):
+    """Return a state whose root says which commits were undone."""
+    return Snapshot("", {"aggrade": {"undone": [list(pair) for pair in undone]}})
+
+
+class TestUndone:
+    """Records of commits that a restore has undone."""
+
+    def test_a_record_of_an_undone_commit_does_not_count(self, storage):
+        """It is found without a state, and not in a state that has undone it."""
+        layers.keep_layer(storage, record(generation=4))
+        assert layers.find_layer(storage, "s1").generation == 4
+        assert layers.find_layer(storage, "s1", state((3, 6))) is None
+        assert list(layers.layers_of(storage, state=state((3, 6)))) == []
+
+    @pytest.mark.parametrize(("generation", "counts"), [(3, True), (4, False), (6, False), (7, True)])
+    def test_what_a_restore_undoes(self, storage, generation, counts):
+        """Commits after the state that was restored, up to the one that was given up."""
+        layers.keep_layer(storage, record(generation=generation))
+        assert (layers.find_layer(storage, "s1", state((3, 6))) is not None) is counts
+
+    def test_the_record_before_counts_again(self, storage):
+        """Of several commits that brought a label, the newest that was not undone is found."""
+        for generation in (2, 4, 9):
+            layers.keep_layer(storage, record(generation=generation, index=generation))
+        assert layers.find_layer(storage, "s1", state((3, 6))).index == 9
+        assert layers.find_layer(storage, "s1", state((3, 6), (8, 9))).index == 2
+        assert layers.find_layer(storage, "s1", state((8, 9))).index == 4
+        assert layers.find_layer(storage, "s1", state((1, 9))) is None
+
+    def test_a_removed_layer_is_none(self, storage):
+        """What a removal leaves where a record lay is no record, and gives way to the next one."""
+        layers.keep_layer(storage, record())
+        key = layers.layer_key("s1")
+        storage.write(key, layers.REMOVED, replacing=storage.stat(key).etag)
+        assert layers.find_layer(storage, "s1") is None
+        assert list(layers.layers_of(storage)) == []
+        layers.keep_layer(storage, record(generation=5))
+        assert layers.find_layer(storage, "s1").generation == 5

@@ -21,7 +21,7 @@ from zarr.codecs import (
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore, StorePath
 
-from aggrade.commit.salting import salted
+from aggrade.commit.salting import salted, unsalted
 
 INNER = [BytesCodec(), ZstdCodec()]
 ROOMY = {
@@ -146,3 +146,19 @@ def test_any_generation_and_any_values(layout, generation, seed):
     values = random_values((4, 6), "f4", seed=seed)
     found = opened(document, salted(document, stored(document, values), generation))[...]
     np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("layout", ROOMY | FULL)
+def test_salt_can_be_taken_out_again(layout):
+    """However often an object was replaced by the same values, what remains without salt is what zarr wrote."""
+    document = document_of((ROOMY | FULL)[layout])
+    data = stored(document, VALUES)
+    assert unsalted(document, data) == data
+    assert unsalted(document, salted(document, salted(document, data, 3), 2**40)) == data
+
+
+@pytest.mark.parametrize("layout", ROOMY)
+@pytest.mark.parametrize("data", [b"", b"torn", b"x" * 40])
+def test_what_is_no_chunk_is_left_alone(layout, data):
+    """Bytes that can't be a chunk come back as they are."""
+    assert unsalted(document_of(ROOMY[layout]), data) == data

@@ -1,13 +1,14 @@
 """What a store remembers of its layers: one small object each, so that one request answers "is it there?".
 
-A record is created only after the switch, by whoever holds the intent; it counts because it exists. The same
-holds for receipts. Both lie under ``.aggrade/`` of the Zarr store.
+A record is created only after the switch, by whoever holds the intent. It counts unless a restore has undone the
+commit that brought it, which the root says; the record of a label that came again keeps the ones before it, since
+a restore can bring those back. Receipts lie beside the records, under ``.aggrade/`` of the Zarr store.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,20 +20,27 @@ from aggrade.storage import ConditionFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aggrade.commit.snapshot import Snapshot
     from aggrade.storage import Storage
 
 __all__ = [
     "LAYERS",
     "RECEIPTS",
+    "REMOVED",
     "LayerRecord",
     "find_layer",
     "find_receipt",
     "keep_layer",
     "keep_receipt",
+    "layer_key",
     "layers_of",
+    "receipt_key",
 ]
 
 _Kept = TypeVar("_Kept", bound=BaseModel)
+
+REMOVED = b'{"removed": true}'
+"""What lies where the record of a layer was that has been removed; a late delete could hit its successor."""
 
 LAYERS = ".aggrade/layers/"
 RECEIPTS = ".aggrade/receipts/"
@@ -56,22 +64,42 @@ class LayerRecord(BaseModel):
     objects_sha256: str = Field(
         default="", description="Digest of the digests of these objects, in order of keys."
     )
+    former: Self | None = Field(default=None, description="The record of this label before this one.")
+
+    def counting(self, state: Snapshot | None) -> Self | None:
+        """Return the newest record of this label whose commit a state still shows, None if there is none."""
+        if state is None or not state.has_undone(self.generation):
+            return self
+        return self.former.counting(state) if self.former else None
 
 
-def _layer_key(label: str) -> str:
+def layer_key(label: str) -> str:
+    """Return where the record of a layer lies."""
     return f"{LAYERS}{hashlib.sha256(label.encode()).hexdigest()}.json"
 
 
-def _receipt_key(write_id: str) -> str:
+def receipt_key(write_id: str) -> str:
+    """Return where the receipt of a commit lies."""
     return f"{RECEIPTS}{write_id}.json"
 
 
-def find_layer(storage: Storage, label: str) -> LayerRecord | None:
-    """Return the record of a layer, or None, with one request whatever the store holds."""
-    return _read(storage, _layer_key(label), LayerRecord)
+def find_layer(storage: Storage, label: str, state: Snapshot | None = None) -> LayerRecord | None:
+    """Return the record of a layer, or None, with one request whatever the store holds.
+
+    Parameters
+    ----------
+    storage, label
+        The Zarr store and the layer.
+    state
+        What the store shows. Without it, a record of a commit that was undone is found, too.
+    """
+    record = _read(storage, layer_key(label), LayerRecord)
+    return record.counting(state) if record else None
 
 
-def layers_of(storage: Storage, unreadable: list[Problem] | None = None) -> Iterator[LayerRecord]:
+def layers_of(
+    storage: Storage, unreadable: list[Problem] | None = None, state: Snapshot | None = None
+) -> Iterator[LayerRecord]:
     """Yield the record of every layer.
 
     Parameters
@@ -80,6 +108,8 @@ def layers_of(storage: Storage, unreadable: list[Problem] | None = None) -> Iter
         The Zarr store.
     unreadable
         Where to put what is said of records that can't be read, instead of raising.
+    state
+        As in `find_layer`.
 
     Raises
     ------
@@ -94,6 +124,7 @@ def layers_of(storage: Storage, unreadable: list[Problem] | None = None) -> Iter
                 raise
             unreadable.extend(error.problems)
         else:
+            record = record.counting(state) if record else None
             if record is not None:
                 yield record
 
@@ -107,7 +138,7 @@ def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
         If it is torn, or of another version of aggrade.
     """
     stored = storage.read(key)
-    if stored is None:
+    if stored is None or stored.data == REMOVED:
         return None
     try:
         return kind.model_validate_json(stored.data)
@@ -119,33 +150,35 @@ def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
 
 
 def keep_layer(storage: Storage, record: LayerRecord) -> None:
-    """Write a layer's record; an older one of the same label gives way to it, a newer one stays."""
-    key, data = _layer_key(record.label), record.model_dump_json().encode()
+    """Write a layer's record; an older one of the same label gives way to it and is kept in it, a newer one stays."""
+    key = layer_key(record.label)
     try:
-        storage.write(key, data)
+        storage.write(key, record.model_dump_json().encode())
     except ConditionFailed:
         stored = storage.read(key)
-        if stored is None or _generation(stored.data) < record.generation:
-            storage.write(key, data, replacing=stored.etag if stored else None)
+        before = _understood(stored.data) if stored else None
+        if before is None or before.generation < record.generation:
+            after = record.model_copy(update={"former": before})
+            storage.write(key, after.model_dump_json().encode(), replacing=stored.etag if stored else None)
 
 
-def _generation(data: bytes) -> int:
-    """Return the generation of a record that lies there; one that can't be read gives way to any."""
+def _understood(data: bytes) -> LayerRecord | None:
+    """Return a record that lies there; one that can't be read, or is of a removed layer, gives way to any."""
     try:
-        return LayerRecord.model_validate_json(data).generation
+        return LayerRecord.model_validate_json(data)
     except ValidationError:
-        return -1
+        return None
 
 
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:
     """Return the receipt of a commit, or None if that commit never took effect."""
-    return _read(storage, _receipt_key(write_id), Receipt)
+    return _read(storage, receipt_key(write_id), Receipt)
 
 
 def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
     """Write a commit's receipt, or return the one that a recovery wrote for it already."""
     try:
-        storage.write(_receipt_key(receipt.write_id), receipt.model_dump_json(indent=1).encode())
+        storage.write(receipt_key(receipt.write_id), receipt.model_dump_json(indent=1).encode())
     except ConditionFailed:
         return find_receipt(storage, receipt.write_id) or receipt
     return receipt

@@ -21,6 +21,7 @@ from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_aban
 from aggrade.commit.layers import keep_receipt
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import keep_layers, layer_records, own_targets, write_documents
+from aggrade.commit.salting import unsalted
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
 from aggrade.commit.writer import WrittenObject
 from aggrade.errors import Conflict, Damaged, Problem, raise_all
@@ -162,7 +163,8 @@ def _own_objects(storage: Storage, journal: Journal, root: Snapshot) -> list[Wri
                 stored = storage.read(key)
                 if stored is None:
                     raise Damaged(_missing(storage, key, layer.label))
-                sha256 = hashlib.sha256(stored.data).hexdigest()
+                data = unsalted(root.documents[target.variable], stored.data)
+                sha256 = hashlib.sha256(data).hexdigest()
                 found.append(WrittenObject(key, len(stored.data), stored.etag, sha256))
     return found
 

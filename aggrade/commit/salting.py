@@ -9,16 +9,20 @@ chunk, where nothing points (Zarr v3 ``sharding_indexed``). Other codecs leave n
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aggrade.commit.documents import Document
+    from aggrade.storage import Storage
 
-__all__ = ["salted"]
+__all__ = ["object_digest", "salted", "unsalted"]
 
 _SKIPPABLE = 0x184D2A5A
+_HEAD = struct.pack("<II", _SKIPPABLE, 8)
+_FRAME = 16
 _INDEX_ENTRY = 16
 _CHECKSUM = 4
 
@@ -40,7 +44,7 @@ def salted(document: Document, data: bytes, generation: int) -> bytes:
     bytes
         16 bytes more; unchanged if the codecs leave no room.
     """
-    frame = struct.pack("<IIQ", _SKIPPABLE, 8, generation)
+    frame = _HEAD + struct.pack("<Q", generation)
     last = document["codecs"][-1]
     if last["name"] == "zstd":
         return data + frame
@@ -50,6 +54,42 @@ def salted(document: Document, data: bytes, generation: int) -> bytes:
         return data + frame
     place = len(data) - _index_size(document, last["configuration"])
     return data[:place] + frame + data[place:]
+
+
+def unsalted(document: Document, data: bytes) -> bytes:
+    """Return the bytes of a chunk or shard without the generations that `salted` put in.
+
+    What can't be a chunk comes back as it is. Parameters as for `salted`.
+    """
+    last = document["codecs"][-1]
+    if last["name"] == "zstd":
+        return _stripped(data)
+    if last["name"] != "sharding_indexed":
+        return data
+    if last["configuration"].get("index_location", "end") == "start":
+        return _stripped(data)
+    place = len(data) - _index_size(document, last["configuration"])
+    return _stripped(data[:place]) + data[place:] if place > 0 else data
+
+
+def object_digest(storage: Storage, key: str, document: Document) -> str | None:
+    """Return the SHA-256 of an object's bytes without a salt, None if there is no object.
+
+    Parameters
+    ----------
+    storage, key
+        Where it lies.
+    document
+        Of the array whose object it is.
+    """
+    stored = storage.read(key)
+    return None if stored is None else hashlib.sha256(unsalted(document, stored.data)).hexdigest()
+
+
+def _stripped(data: bytes) -> bytes:
+    while len(data) >= _FRAME and data[-_FRAME:].startswith(_HEAD):
+        data = data[:-_FRAME]
+    return data
 
 
 def _index_size(document: Document, sharding: dict[str, Any]) -> int:

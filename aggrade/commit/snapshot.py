@@ -15,9 +15,9 @@ from aggrade.errors import Damaged, Problem, Refused
 from aggrade.storage.zarr_store import ReadStore
 
 if TYPE_CHECKING:
-    from aggrade.storage import Storage
+    from aggrade.storage import Storage, StoredObject
 
-__all__ = ["FORMAT", "ROOT", "Snapshot", "read_snapshot", "root_bytes"]
+__all__ = ["FORMAT", "ROOT", "Snapshot", "read_snapshot", "root_bytes", "snapshot_of"]
 
 ROOT = "zarr.json"
 ROOT_OF_FORMAT_2 = ".zgroup"
@@ -56,6 +56,11 @@ class Snapshot:
     def write_id(self) -> str:
         """The unique name of the commit that made this state."""
         return str(self.mark.get("write_id", ""))
+
+    def has_undone(self, generation: int) -> bool:
+        """Tell whether a restore has undone the commit that made a generation."""
+        undone = self.mark.get("undone") or ()
+        return any(after < generation <= until for after, until in undone)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -110,14 +115,27 @@ def read_snapshot(storage: Storage) -> Snapshot | None:
     if stored is None:
         _refuse_format_2(storage)
         return None
+    return snapshot_of(storage.url, stored)
+
+
+def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
+    """Return the state that a root document shows. Raises as `read_snapshot`.
+
+    Parameters
+    ----------
+    url
+        The store, for people.
+    stored
+        Its root, wherever it was kept.
+    """
     try:
         root = json.loads(stored.data)
         documents = root["consolidated_metadata"]["metadata"]
         arrays = {name: doc for name, doc in documents.items() if doc["node_type"] == "array"}
         snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), arrays)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(_not_a_root(storage.url)) from error
-    _check_format(storage.url, snapshot)
+        raise Damaged(_not_a_root(url)) from error
+    _check_format(url, snapshot)
     return snapshot
 
 

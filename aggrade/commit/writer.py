@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class WrittenObject:
     etag
         The mark the store gave it.
     sha256
-        Digest of its bytes, in hex.
+        Digest of its bytes without a salt (`aggrade.commit.salting`), in hex.
     """
 
     key: str
@@ -264,4 +264,5 @@ class _ConditionalStore(MemoryStore):
             stored = writer.storage.read(key)
             if stored is not None and stored.data == data:
                 return WrittenObject(key, len(data), stored.etag, hashlib.sha256(data).hexdigest())
-        return write_object(writer.storage, key, salted(self._document, data, writer.generation), etag)
+        done = write_object(writer.storage, key, salted(self._document, data, writer.generation), etag)
+        return replace(done, sha256=hashlib.sha256(data).hexdigest())

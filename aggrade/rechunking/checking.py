@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aggrade.commit import find_receipt
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.commit.layers import RECEIPTS
+from aggrade.commit.salting import object_digest
 from aggrade.receipt import Receipt
 from aggrade.settings import settings
 
@@ -61,7 +62,8 @@ def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
         return
     keys = sorted(every_key(shown.documents))
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        found = list(zip(keys, pool.map(lambda key: _sha256(target, key), keys), strict=True))
+        digests = pool.map(lambda key: object_digest(target, key, shown.documents[key.split("/")[0]]), keys)
+        found = list(zip(keys, digests, strict=True))
     if missing := [key for key, digest in found if digest is None]:
         yield f"{target.url}: {len(missing)} objects are missing, such as {missing[0]}; delete it and rechunk again."
         return
@@ -69,8 +71,3 @@ def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
     expected = receipt.details.get("objects_sha256") if receipt else None
     if expected is not None and expected != objects_digest((key, digest or "") for key, digest in found):
         yield f"{target.url}: its objects are not the bytes that were written; delete it and rechunk again."
-
-
-def _sha256(storage: Storage, key: str) -> str | None:
-    stored = storage.read(key)
-    return None if stored is None else hashlib.sha256(stored.data).hexdigest()

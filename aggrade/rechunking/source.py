@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
 
-OWN_MARKS = frozenset({"format", "generation", "write_id", "dim", "grow", "source", "rechunk"})
+OWN_MARKS = frozenset({"format", "generation", "write_id", "dim", "grow", "source", "rechunk", "undone"})
 """Keys of the root's ``aggrade`` attribute that say how one store grows; its copies grow by rechunking."""
 
 
