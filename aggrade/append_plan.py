@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.documents import dims_of, grid_of, resized, shape_of, unit_of
+from aggrade.append_writing import IN_HAND
+from aggrade.commit.documents import dims_of, grid_of, in_grid, key_of, resized, shape_of, unit_of, units_in
 from aggrade.commit.plan import BackupKind, Base, CommitPlan, Layer, Region
 from aggrade.encoding import BLOCK_BYTES
 from aggrade.errors import Problem, Refused
@@ -20,14 +22,12 @@ if TYPE_CHECKING:
 
     from aggrade.commit.documents import Document
     from aggrade.commit.layers import LayerRecord
+    from aggrade.commit.looking import Look
     from aggrade.commit.snapshot import Snapshot
 
-__all__ = ["WRITERS", "AppendPlan", "OnConflict", "is_superseded", "plan_append"]
+__all__ = ["AppendPlan", "OnConflict", "is_superseded", "keys_to_read", "plan_append"]
 
 OnConflict = Literal["refuse", "replace"]
-
-WRITERS = 4
-"""How many blocks of an append are encoded at once."""
 
 _COPIES = 3
 
@@ -73,17 +73,52 @@ def is_superseded(snapshot: Snapshot | None, index: int) -> bool:
     return snapshot is not None and index in snapshot.mark.get("superseded", [])
 
 
+def keys_to_read(
+    documents: Mapping[str, Document], dim: str, sizes: Mapping[Any, int], *, overwritten: bool
+) -> list[str]:
+    """Return the keys of all that an append needs to know of a store's arrays before it is planned.
+
+    Parameters
+    ----------
+    documents
+        The store's array documents.
+    dim
+        The dimension that grows.
+    sizes
+        The sizes of what is to be appended.
+    overwritten
+        Whether the chunks matter that hold published rows and will hold new ones.
+
+    Returns
+    -------
+    list of str
+        Everything that doesn't grow along `dim`, and these chunks.
+    """
+    keys = []
+    for name, document in documents.items():
+        dims, shape = dims_of(document), shape_of(document)
+        if dim in dims and not overwritten:
+            continue
+        bounds = tuple(
+            (size, size + sizes.get(dim, 1))
+            if d == dim
+            else (0, min(size, sizes.get(d, size)) if dim in dims else size)
+            for d, size in zip(dims, shape, strict=True)
+        )
+        keys += [key_of(name, document, i) for i in units_in(document, bounds) if in_grid(document, i)]
+    return keys
+
+
 def plan_append(
     *,
     store: str,
-    snapshot: Snapshot | None,
+    seen: Look,
     variables: Mapping[str, xr.Variable],
     documents: Mapping[str, Document],
     attributes: Mapping[str, Any],
     dim: str,
     grow: Sequence[str],
     digests: Mapping[str, str],
-    records: Mapping[str, LayerRecord],
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
 ) -> AppendPlan:
@@ -93,8 +128,8 @@ def plan_append(
     ----------
     store
         URL, for people.
-    snapshot
-        The store's state; None if there is no store.
+    seen
+        The store's state, with the records of those layers that are there already.
     variables
         Encoded variables; those along `dim` have one row per label of `digests`, in that order.
     documents, attributes
@@ -103,8 +138,6 @@ def plan_append(
         As in `aggrade.append`.
     digests
         Label → digest of each layer that is asked for.
-    records
-        Label → record of those that are there.
     on_conflict
         ``"replace"`` adds the new content as a new row and marks the old one superseded.
     backup
@@ -115,6 +148,7 @@ def plan_append(
     Refused
         If a layer is there with other content and may not be replaced.
     """
+    snapshot, records = seen.snapshot, seen.records
     same = {label: record.write_id for label, record in records.items() if record.digest == digests[label]}
     differing = {label: record for label, record in records.items() if label not in same}
     if differing and on_conflict == "refuse":
@@ -133,10 +167,10 @@ def plan_append(
         for i, label in enumerate(wanted)
     )
     if not new:
-        return AppendPlan(store=store, dim=dim, there=same)
+        return AppendPlan(store=store, dim=dim, there=same, price=_price_of_nothing(seen))
     commit = _commit(store, snapshot, documents, attributes, dim, grow, own, new, backup)
     return AppendPlan(
-        store=store, dim=dim, new=new, there=same, commit=commit, price=_price(commit, snapshot, variables)
+        store=store, dim=dim, new=new, there=same, commit=commit, price=_price(commit, seen, variables)
     )
 
 
@@ -205,32 +239,42 @@ def _bounds(
     return tuple(longer.get(d, (0, size)) for d, size in zip(dims, shape, strict=True))
 
 
-def _price(commit: CommitPlan, snapshot: Snapshot | None, variables: Mapping[str, xr.Variable]) -> Price:
-    """Return what carrying out the commit costs, on a store whose last writer finished.
+def _price(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) -> Price:
+    """Return what the append costs, what was read to make the plan included, if nobody comes in between.
 
     Of a full backup the copies are estimated: how many objects lie there, only a listing would tell.
     """
-    published = snapshot.documents if snapshot else {}
-    kept = commit.backup if snapshot else "none"
+    published = seen.snapshot.documents if seen.snapshot else {}
+    kept = commit.backup if seen.snapshot else "none"
     read = [(name, key) for name, key, _ in commit.objects()]
     shared = set(commit.shared(published))
     changed = sum(published.get(name) != document for name, document in commit.documents.items())
     replaced = sum(layer.supersedes is not None for layer in commit.layers)
-    requests = {
-        "GET": 2 + len(shared) + (kept != "none") + replaced,
-        "HEAD": 1 + (snapshot is None),
-        "PUT": 4 + len(read) + changed + len(commit.layers) + replaced + _KEPT[kept],
-        "COPY": _stored_objects(published) if kept == "full" else 0,
-        "LIST": int(kept == "full"),
-    }
+    again = not seen.is_calm
+    requests = Counter(seen.requests)
+    requests.update(
+        {
+            "GET": replaced + again * (1 + len(shared) + len(commit.layers)),
+            "HEAD": again * (1 + (seen.snapshot is None)),
+            "PUT": 4 + len(read) + changed + len(commit.layers) + replaced + _KEPT[kept],
+            "COPY": _stored_objects(published) if kept == "full" else 0,
+            "LIST": int(kept == "full"),
+        }
+    )
     blocks = [size for region in commit.regions for size in _blocks(commit, region, variables)]
     return Price(
         requests={kind: count for kind, count in requests.items() if count},
-        round_trips=10 + bool(shared) + (kept != "none") + _KEPT[kept],
+        round_trips=7 + again * (2 + bool(shared)) + (kept == "full") + _KEPT[kept],
         bytes_read=sum(_unit_bytes(commit, name, variables) for name, key in read if key in shared),
         bytes_written=sum(_region_bytes(region, variables) for region in commit.regions),
-        peak_memory=_COPIES * sum(sorted(blocks)[-WRITERS:]),
+        peak_memory=_COPIES * min(sum(blocks), max(IN_HAND, *blocks)) if blocks else 0,
     )
+
+
+def _price_of_nothing(seen: Look) -> Price:
+    """Return what it costs to find out that everything is there, and to read the receipt."""
+    requests = Counter(seen.requests) + Counter({"GET": 1})
+    return Price(requests=dict(requests), round_trips=3)
 
 
 _KEPT = {"none": 0, "touched": 2, "full": 1}
@@ -241,10 +285,10 @@ def _stored_objects(published: Mapping[str, Document]) -> int:
 
 
 def _blocks(commit: CommitPlan, region: Region, variables: Mapping[str, xr.Variable]) -> list[int]:
-    """Return the bytes of the blocks of a region that may be in memory at once."""
+    """Return the bytes of the blocks of a region, with the chunks that they are made into, as many as matter."""
     whole = _region_bytes(region, variables)
     block = max(_unit_bytes(commit, region.variable, variables), min(BLOCK_BYTES, whole))
-    return [block] * min(WRITERS, max(1, -(-whole // block)))
+    return [block] * min(-(-IN_HAND // block), max(1, -(-whole // block)))
 
 
 def _region_bytes(region: Region, variables: Mapping[str, xr.Variable]) -> int:

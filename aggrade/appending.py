@@ -6,35 +6,30 @@ import itertools
 import logging
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import xarray as xr
 
 from aggrade.append_layout import checked_sizes, default_layout
-from aggrade.append_plan import WRITERS, AppendPlan, OnConflict, plan_append
-from aggrade.commit import (
-    Transaction,
-    Writer,
-    WrittenObject,
-    describe,
-    find_layer,
-    find_receipt,
-    read_snapshot,
-)
-from aggrade.commit.documents import dims_of, labels_of, storable, unit_of
-from aggrade.encoding import blocks_of, encode, encodings, layer_digest, plain_dataset
+from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
+from aggrade.append_writing import blocks_in, write_blocks
+from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
+from aggrade.commit.documents import labels_of, storable
+from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
 from aggrade.layout import store_for
 from aggrade.modalities import with_absent_modalities
 from aggrade.settings import settings
+from aggrade.storage.counting import Counted
+from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from aggrade.commit import CommitPlan, Document, LayerRecord, Snapshot
+    from aggrade.commit import CommitPlan, Document, Look, Snapshot
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
     from aggrade.storage import Storage
@@ -142,12 +137,12 @@ def append(
     deadline = time.monotonic() + settings().wait_seconds
     for attempt in itertools.count():
         work = _Append(storage, layers, dim, (grow,) if isinstance(grow, str) else tuple(grow), *sizes)
-        plan = work.plan(on_conflict, backup)
-        if dry_run:
-            return plan
-        if plan.commit is None:
-            return _earlier(storage, plan)
         try:
+            plan = work.plan(on_conflict, backup)
+            if dry_run:
+                return plan
+            if plan.commit is None:
+                return _earlier(storage, plan, work.seen)
             return work.carry_out(plan, plan.commit)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
@@ -172,9 +167,16 @@ def _with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
     return labelled.assign_coords({dim: [str(label)]}).drop_attrs(deep=False).assign_attrs(kept)
 
 
-def _earlier(storage: Storage, plan: AppendPlan) -> Receipt:
-    """Return the receipt of the commit that brought what is there already."""
+def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
+    """Return the receipt of the commit that brought what is there already.
+
+    Such a commit may have died, or be at its last steps: then it is finished, or waited for.
+    """
     write_id = next(iter(plan.there.values()))
+    intent = seen.intent[0] if seen.intent else None
+    held = intent if intent is not None and intent.state == "held" else None
+    if held is not None and (held.write_id in plan.there.values() or held.owner.is_known_dead()):
+        recover_store(storage)
     receipt = find_receipt(storage, write_id)
     if receipt is None:
         found, fix = f"no receipt of commit {write_id}", "verify the store"
@@ -197,8 +199,11 @@ class _Append:
     ) -> None:
         self.storage = storage
         self.dim = dim
-        snapshot = read_snapshot(storage)
-        self.snapshot = snapshot
+        self._counted = Counted(storage)
+        self._reading = Remembering(self._counted)
+        self.labels = [] if type_problem(dim, dataset.variables[dim]) else labels_of(dataset.variables[dim])
+        self.seen = look(self._reading)
+        self.snapshot = snapshot = self.seen.snapshot
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
         self.grow = tuple(dict.fromkeys([*(snapshot.mark.get("grow", []) if snapshot else []), *grow]))
         self.dataset = dataset
@@ -215,46 +220,46 @@ class _Append:
 
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         """Check everything, then plan."""
-        stored = self.filled.dataset(self.storage) if self.filled else None
+        stored = self._read_ahead()
         if stored is not None and self.dim == "session":
             self.dataset = with_absent_modalities(self.dataset, stored, dim=self.dim)
         about = (self.documents, self.encodings, stored, self.chunks, self.shards)
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
         self.variables = encode(self.dataset, self.encodings)
         content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
-        self.labels = labels_of(self.dataset.variables[self.dim])
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
         return plan_append(
             store=self.storage.url,
-            snapshot=self.snapshot,
+            seen=self.seen,
             variables=self.variables,
             documents=self.documents,
             attributes=_attributes(self.dataset, self.snapshot),
             dim=self.dim,
             grow=self.grow,
             digests=self.digests,
-            records=self._records(),
             on_conflict=on_conflict,
             backup=backup,
         )
 
-    def _records(self) -> dict[str, LayerRecord]:
-        with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            found = pool.map(lambda label: find_layer(self.storage, label, self.snapshot), self.labels)
-            return {
-                label: record for label, record in zip(self.labels, found, strict=True) if record is not None
-            }
+    def _read_ahead(self) -> xr.Dataset | None:
+        """Read, all at once, what the guards compare with and what will be overwritten; return the stored dataset."""
+        there = self.filled.documents if self.filled else {}
+        keys = keys_to_read(there, self.dim, self.dataset.sizes, overwritten=self.seen.is_calm)
+        self.seen = self.seen.again(self._reading, self.labels, keys)
+        sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
+        self.seen = replace(self.seen, requests=sent)
+        return self.filled.dataset(self._reading) if self.filled else None
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""
-        with Transaction(self.storage, commit) as txn:
+        with Transaction(self.storage, commit, self.seen) as txn:
             rows = [self.labels.index(layer.label) for layer in plan.new]
             variables = {
                 name: variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
                 for name, variable in self.variables.items()
             }
             variables |= self._stamps(variables, plan, txn.write_id)
-            return txn.publish(_write(txn.writer(), commit, variables))
+            return txn.publish(write_blocks(txn.writer(), blocks_in(commit, variables)))
 
     def _stamps(
         self, variables: Mapping[str, xr.Variable], plan: AppendPlan, write_id: str
@@ -278,34 +283,3 @@ def _attributes(dataset: xr.Dataset, snapshot: Snapshot | None) -> dict[str, Any
     if snapshot is not None and snapshot.documents:
         return snapshot.attributes
     return dict(dataset.attrs)
-
-
-def _write(writer: Writer, commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> list[WrittenObject]:
-    """Write every region, block by block, a few at a time."""
-    jobs = [
-        job for region in commit.regions for job in _jobs(commit, region.variable, region.bounds, variables)
-    ]
-
-    def run(job: tuple[str, tuple[slice, ...], xr.Variable]) -> Iterable[WrittenObject]:
-        name, where, values = job
-        return writer.write(name, where, np.asarray(values.values))
-
-    with ThreadPoolExecutor(min(WRITERS, settings().parallel_requests)) as pool:
-        return [item for items in pool.map(run, jobs) for item in items]
-
-
-def _jobs(
-    commit: CommitPlan, name: str, bounds: tuple[tuple[int, int], ...], variables: Mapping[str, xr.Variable]
-) -> Iterable[tuple[str, tuple[slice, ...], xr.Variable]]:
-    """Cut one region into blocks of whole units, each with its lazy values."""
-    document, variable = commit.documents[name], variables[name]
-    origins = [
-        start if dim == commit.dim else 0 for dim, (start, _) in zip(dims_of(document), bounds, strict=True)
-    ]
-    shape = tuple(stop - start for start, stop in bounds)
-    for block in blocks_of(bounds, unit_of(document), variable.dtype.itemsize) if shape else [()]:
-        inner = tuple(
-            slice(part.start - origin, part.stop - origin)
-            for part, origin in zip(block, origins, strict=True)
-        )
-        yield name, block, variable[inner] if inner else variable

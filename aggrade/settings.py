@@ -31,13 +31,16 @@ class Settings:
         How often a request that failed in transit is sent in all.
     parallel_requests
         How many requests one process keeps under way at once.
+    parallel_objects
+        How many whole objects one process reads at once to check them; each may be a shard of 64 MB.
     """
 
     lease_seconds: float = 30.0
     wait_seconds: float = 600.0
     request_seconds: float = 60.0
     request_attempts: int = 5
-    parallel_requests: int = 16
+    parallel_requests: int = 64
+    parallel_objects: int = 8
 
 
 def _read(name: str, kind: type[float | int], default: float) -> float:

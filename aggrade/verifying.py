@@ -217,7 +217,7 @@ def _own_objects(
     """
     written = {key: (target.variable, index) for target in record.targets for key, index in target.objects()}
     keys = sorted(written)
-    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+    with ThreadPoolExecutor(settings().parallel_objects) as pool:
         digests = pool.map(lambda key: _digest(storage, snapshot, *written[key]), keys)
         found = dict(zip(keys, digests, strict=True))
     checked["objects"] += len(keys)

@@ -55,12 +55,16 @@ def left(storage, **changes):
     storage.write(INTENT, intent.model_dump_json().encode(), replacing=found[1] if found else None)
 
 
+def shapes(storage):
+    """Return the shape of each array by its own document."""
+    names = ("x", "total", "column")
+    return {name: json.loads(storage.read(f"{name}/zarr.json").data)["shape"] for name in names}
+
+
 class TestBack:
     """Commits that never showed."""
 
-    @pytest.mark.parametrize(
-        "at", ["PUT data/s.zarr/x/c/", "PUT data/s.zarr/total/c", "PUT data/s.zarr/x/zarr.json", ROOT]
-    )
+    @pytest.mark.parametrize("at", ["PUT data/s.zarr/x/c/", "PUT data/s.zarr/total/c", ROOT])
     @pytest.mark.parametrize("before", [(), ("a",)], ids=["create", "append"])
     def test_the_old_state_stays(self, storage, before, at):
         """Whatever was written before the switch is out of sight, and the intent is free."""
@@ -85,15 +89,13 @@ class TestBack:
         assert not [kind for kind in hooks.kinds if kind.startswith(("DELETE", "COPY"))]
         assert before <= {info.key for info in storage.list()}
 
-    def test_documents_are_put_back(self, storage):
-        """Array documents that the dead writer had changed are again what the root shows."""
+    def test_documents_are_as_they_were(self, storage):
+        """Who opens one array by its own document sees no more than the root shows."""
         add_rows(storage, "a")
         die(storage, "left")
-        assert json.loads(storage.read("x/zarr.json").data)["shape"] == [2, 3]
+        assert shapes(storage) == {"x": [1, 3], "total": [1], "column": [3]}
         recover_store(storage)
-        documents = read_snapshot(storage).documents
-        for name in ("x", "total", "column"):
-            assert json.loads(storage.read(f"{name}/zarr.json").data) == documents[name]
+        assert shapes(storage) == {"x": [1, 3], "total": [1], "column": [3]}
 
     def test_its_regions_are_on_record(self, storage):
         """What lies beyond the published shape is remembered as dirty, with what it was meant to be."""
@@ -187,6 +189,17 @@ class TestForward:
         for mine, theirs in zip(layers_of(storage), layers_of(twin), strict=True):
             assert mine == theirs.model_copy(update={"write_id": mine.write_id})
         assert read_intent(storage)[0].state == "free"
+
+    def test_documents_follow_the_root(self, storage):
+        """What the dead writer had not written of the array documents is completed, and can be trusted later."""
+        add_rows(storage, "a")
+        die(storage, "b", "c", at=ROOT, after=True)
+        assert shapes(storage) == {"x": [1, 3], "total": [1], "column": [3]}
+        recover_store(storage)
+        assert shapes(storage) == {"x": [3, 3], "total": [3], "column": [3]}
+        marks = read_intent(storage)[0].etags
+        assert marks == {key: storage.stat(key).etag for key in marks}
+        assert set(marks) == {"x/zarr.json", "total/zarr.json", "column/zarr.json"}
 
     def test_the_root_is_not_fenced(self, storage):
         """Nobody's switch is under way any more: the generation stays."""

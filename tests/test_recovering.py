@@ -97,7 +97,7 @@ class TestOne:
     def test_then_it_goes_on(self, append, die, recover, world):
         """The session that died is brought again, once."""
         append(FIRST)
-        for key in ("eeg/c/1", "eeg/zarr.json", "zarr.json"):
+        for key in ("eeg/c/1", "zarr.json", "eeg/zarr.json"):
             die(SECOND, key)
             recover()
         append(SECOND)

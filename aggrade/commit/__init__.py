@@ -4,6 +4,7 @@ from aggrade.commit.backup import Manifest, backups_beside, manifests
 from aggrade.commit.documents import Document, describe, resized
 from aggrade.commit.intent import Intent, read_intent
 from aggrade.commit.layers import LayerRecord, find_layer, find_receipt, layers_of
+from aggrade.commit.looking import Look, look
 from aggrade.commit.pieces import PieceReceipt, forget_pieces, write_pieces
 from aggrade.commit.plan import Base, CommitPlan, Layer, Region, Target
 from aggrade.commit.recovery import recover_store
@@ -18,6 +19,7 @@ __all__ = [
     "Intent",
     "Layer",
     "LayerRecord",
+    "Look",
     "Manifest",
     "PieceReceipt",
     "Region",
@@ -32,6 +34,7 @@ __all__ = [
     "find_receipt",
     "forget_pieces",
     "layers_of",
+    "look",
     "manifests",
     "read_intent",
     "read_snapshot",

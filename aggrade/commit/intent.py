@@ -190,9 +190,12 @@ class Lease:
         The Zarr store's storage.
     intent, etag
         What was written to take it.
+    replaced
+        The mark of the intent that it replaced; None if there was none.
     """
 
-    def __init__(self, storage: Storage, intent: Intent, etag: str) -> None:
+    def __init__(self, storage: Storage, intent: Intent, etag: str, replaced: str | None = None) -> None:
+        self.replaced = replaced
         self._storage = storage
         self._intent = intent
         self._etag = etag
@@ -217,7 +220,7 @@ class Lease:
         ConditionFailed
             If somebody else was faster.
         """
-        return cls(storage, intent, _swap(storage, intent, replacing))
+        return cls(storage, intent, _swap(storage, intent, replacing), replacing)
 
     def check(self) -> None:
         """Raise if the lease may be somebody else's by now.

@@ -2,9 +2,9 @@
 
 Whoever finds an intent whose heartbeat stands still takes it over by compare-and-swap, which ends the dead
 holder's right to it, and looks at the root. If the root bears the intent's write id, the commit took effect:
-receipt and layer records are completed. Otherwise the root is *fenced*: its generation is raised, so that the
-dead holder's own compare-and-swap can never succeed, should it only have been asleep. Array documents are put
-back to what the root shows. No chunk is deleted; regions go on record as dirty (see `aggrade.commit.dirt`).
+receipt, layer records and array documents are completed. Otherwise the root is *fenced*: its generation is
+raised, so that the dead holder's own compare-and-swap can never succeed, should it only have been asleep. No
+chunk is deleted; regions go on record as dirty (see `aggrade.commit.dirt`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit.dirt import left_dirty, still_dirty
-from aggrade.commit.documents import Document
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
 from aggrade.commit.layers import keep_receipt
 from aggrade.commit.plan import new_write_id
@@ -31,6 +30,7 @@ from aggrade.storage import ConditionFailed
 from aggrade.storage.probe import probe
 
 if TYPE_CHECKING:
+    from aggrade.commit.looking import Look
     from aggrade.storage import Storage
 
 __all__ = ["acquire", "recover_store", "resolve", "roll_back"]
@@ -38,8 +38,15 @@ __all__ = ["acquire", "recover_store", "resolve", "roll_back"]
 _log = logging.getLogger(__name__)
 
 
-def acquire(storage: Storage, journal: Journal, write_id: str) -> Lease:
+def acquire(storage: Storage, journal: Journal, write_id: str, known: Look | None = None) -> Lease:
     """Take the intent, recovering a dead holder's first, waiting for one that is alive.
+
+    Parameters
+    ----------
+    storage, journal, write_id
+        The store, what is about to be done there, and its name.
+    known
+        The intent as it was read a while ago; it is taken without being read again, if it is still that one.
 
     Raises
     ------
@@ -49,6 +56,10 @@ def acquire(storage: Storage, journal: Journal, write_id: str) -> Lease:
         If the server doesn't keep the conditions of writes; found out where no store has been yet.
     """
     deadline = time.monotonic() + settings().wait_seconds
+    if known is not None and (known.intent is None or known.intent[0].state == "free"):
+        lease = _try_to_take(storage, journal, write_id, known.intent)
+        if lease is not None:
+            return lease
     while True:
         found = read_intent(storage)
         if found is None or found[0].state == "free":
@@ -149,7 +160,8 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
     keep_layers(
         storage, layer_records(journal.layers, journal.targets, root.documents, journal.dim, written, stamp)
     )
-    lease.release(dirty=still_dirty(intent.dirty, root.documents), etags={})
+    etags = write_documents(storage, root.documents, intent.etags, lease.confirm)
+    lease.release(dirty=still_dirty(intent.dirty, root.documents), etags=etags)
     _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))
     return _report(storage, intent, root.generation, "forward")
 
@@ -190,12 +202,8 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
     if root is not None and root.write_id == intent.write_id:
         return _roll_forward(storage, lease, root)
     targets = () if _is_void(intent, before) else intent.journal.targets if intent.journal else ()
-    documents: dict[str, Document] = root.documents if root else {}
-    touched = {
-        target.variable: documents[target.variable] for target in targets if target.variable in documents
-    }
-    etags = {**intent.etags, **write_documents(storage, touched, intent.etags, lease.confirm)}
-    lease.release(dirty=(*intent.dirty, *left_dirty(targets, documents)), etags=etags)
+    dirty = (*intent.dirty, *left_dirty(targets, root.documents if root else {}))
+    lease.release(dirty=dirty, etags=intent.etags)
     _log.info("rolled back write %s in %s", intent.write_id, storage.url)
     return _report(storage, intent, root.generation if root else 0, "back")
 

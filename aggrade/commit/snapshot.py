@@ -17,7 +17,7 @@ from aggrade.storage.zarr_store import ReadStore
 if TYPE_CHECKING:
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["FORMAT", "ROOT", "Snapshot", "read_snapshot", "root_bytes", "snapshot_of"]
+__all__ = ["FORMAT", "ROOT", "Snapshot", "moved_on", "read_snapshot", "root_bytes", "snapshot_of"]
 
 ROOT = "zarr.json"
 ROOT_OF_FORMAT_2 = ".zgroup"
@@ -36,11 +36,14 @@ class Snapshot:
         The root group's attributes; ``attributes["aggrade"]`` is ours.
     documents
         Name of each array → its ``zarr.json``.
+    data
+        The root object's bytes.
     """
 
     etag: str
     attributes: dict[str, Any] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
+    data: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -132,7 +135,7 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         root = json.loads(stored.data)
         documents = root["consolidated_metadata"]["metadata"]
         arrays = {name: doc for name, doc in documents.items() if doc["node_type"] == "array"}
-        snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), arrays)
+        snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), arrays, stored.data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(_not_a_root(url)) from error
     _check_format(url, snapshot)
@@ -145,6 +148,17 @@ def _refuse_format_2(storage: Storage) -> None:
         return
     fix = "name another store, or rechunk it into a new one: aggrade rechunk"
     raise Refused(Problem(storage.url, "a store of Zarr format 2", "Zarr format 3", fix, "zarr-format"))
+
+
+def moved_on(url: str) -> Problem:
+    """Return what there is to say where the root is another one than a plan was made for."""
+    return Problem(
+        url,
+        "another state than the one the plan was made for",
+        "the state that was read before planning",
+        "run it again: it is planned anew on what is there now",
+        "moved-on",
+    )
 
 
 def _not_a_root(url: str) -> Problem:

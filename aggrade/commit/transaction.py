@@ -1,6 +1,6 @@
 """One guarded commit, from intent to release (DESIGN §4).
 
-Order: intent → backup → data → verify → array documents → root by compare-and-swap → receipt → layer records →
+Order: intent → backup → data → verify → root by compare-and-swap → receipt, layer records and array documents →
 intent released. Whoever plans brings a `CommitPlan`; whoever writes gets a `Writer`; `Transaction.publish` is
 the one place where a new state becomes visible.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.backup import back_up, backup_id
 from aggrade.commit.dirt import left_overs, still_dirty, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
-from aggrade.commit.layers import find_receipt, keep_receipt
+from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
 from aggrade.commit.publishing import (
     document_bytes,
@@ -25,18 +25,19 @@ from aggrade.commit.publishing import (
     write_documents,
 )
 from aggrade.commit.recovery import acquire, roll_back
-from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
+from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable
 from aggrade.receipt import Receipt
-from aggrade.settings import settings
 from aggrade.storage import StoredObject
 from aggrade.storage.counting import Counted
+from aggrade.storage.together import read_together, together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from aggrade.commit.looking import Look
     from aggrade.storage import Storage
 
 __all__ = ["Transaction"]
@@ -53,6 +54,8 @@ class Transaction:
         The Zarr store's storage.
     plan
         What will be done. It is void if the store has moved on since it was made.
+    seen
+        What the plan was made from, so that it need not be read again where it is known to hold still.
 
     Attributes
     ----------
@@ -74,11 +77,12 @@ class Transaction:
             receipt = txn.publish(written)
     """
 
-    def __init__(self, storage: Storage, plan: CommitPlan) -> None:
+    def __init__(self, storage: Storage, plan: CommitPlan, seen: Look | None = None) -> None:
         self.storage = Counted(storage)
         self.plan = plan
         self.write_id = new_write_id()
         self._lease: Lease | None = None
+        self._seen = seen
         self._base: Snapshot | None = None
         self._replaceable: dict[str, str] = {}
         self._twins: frozenset[str] = frozenset()
@@ -91,7 +95,7 @@ class Transaction:
         self._started = time.monotonic()
         if self.plan.backup != "none" and self.plan.base is not None:
             self._backup = backup_id(self.plan.base.generation, self.write_id)
-        self._lease = acquire(self.storage, self._journal(), self.write_id)
+        self._lease = acquire(self.storage, self._journal(), self.write_id, self._seen)
         try:
             self._prepare()
         except BaseException as error:
@@ -133,28 +137,53 @@ class Transaction:
         )
 
     def _prepare(self) -> None:
-        """Read the root again, now that nobody else may change it, and keep what will be overwritten."""
-        self._base = read_snapshot(self.storage)
-        if (self._base.etag if self._base else None) != (self.plan.base.etag if self.plan.base else None):
-            raise Conflict(_moved_on(self.storage))
-        read = self._read(self.plan.shared(self.published))
-        self._touched = {key: stored.data if stored else None for key, stored in read.items()}
+        """Make sure of the root, now that nobody else may change it, and keep what will be overwritten."""
+        before = self._read_before()
+        read = self._read_now() if before is None else before
         touched = {key: stored for key, stored in read.items() if stored is not None}
-        dirty = self.lease.intent.dirty
-        self._replaceable = left_overs(self.storage, dirty)
-        self._twins = twins(self._replaceable, dirty, self.plan.content) - set(touched)
+        self._touched = {key: stored.data if stored else None for key, stored in read.items()}
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
-        self.lease.confirm()
         if self._backup and self._base:
-            root = self.storage.read(ROOT)
-            assert root is not None, "the root was read a moment ago, under the intent"
             base = (self._base.generation, self._base.write_id)
+            root = StoredObject(self._base.data, self._base.etag)
             back_up(self.storage, self._backup, base, self.plan.backup, {**touched, ROOT: root})
 
-    def _read(self, keys: Iterable[str]) -> dict[str, StoredObject | None]:
-        wanted = list(keys)
-        with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            return dict(zip(wanted, pool.map(self.storage.read, wanted), strict=True))
+    def _demand_base(self, base: Snapshot | None) -> None:
+        if (base.etag if base else None) != (self.plan.base.etag if self.plan.base else None):
+            raise Conflict(moved_on(self.storage.url))
+        self._base = base
+
+    def _demand_new_layers(self) -> None:
+        """Raise if a layer is there after all: its record may have come after the root that was planned on."""
+        new = [layer.label for layer in self.plan.layers if layer.supersedes is None]
+        if self.plan.kind != "append" or not new:
+            return
+        found = together(*(lambda label=label: find_layer(self.storage, label, self._base) for label in new))
+        if any(found):
+            raise Conflict(moved_on(self.storage.url))
+
+    def _read_before(self) -> dict[str, StoredObject | None] | None:
+        """Return what will be overwritten as it was read before the intent was taken, if that still holds."""
+        seen = self._seen
+        if seen is None:
+            return None
+        keys = self.plan.shared(seen.snapshot.documents if seen.snapshot else {})
+        if not seen.holds(self.lease, keys):
+            return None
+        self._demand_base(seen.snapshot)
+        return {key: seen.objects[key] for key in keys}
+
+    def _read_now(self) -> dict[str, StoredObject | None]:
+        """Read root, what will be overwritten and left-overs, and make sure that the intent is still ours."""
+        self._demand_base(read_snapshot(self.storage))
+        self._demand_new_layers()
+        read = read_together(self.storage, self.plan.shared(self.published))
+        dirty = self.lease.intent.dirty
+        self._replaceable = left_overs(self.storage, dirty)
+        touched = {key for key, stored in read.items() if stored is not None}
+        self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
+        self.lease.confirm()
+        return read
 
     def publish(
         self, written: Iterable[WrittenObject], *, details: Mapping[str, Any] | None = None
@@ -186,14 +215,11 @@ class Transaction:
         ):
             done.extend(writer.rebuild(name, index))
         self.lease.check()
-        hints = self.lease.intent.etags
-        etags = {**hints, **write_documents(self.storage, self._changed(), hints, self.lease.confirm)}
-        self.lease.check()
         try:
             self._switch()
         except Conflict:
             return self._found_committed()
-        return self._conclude(done, etags, details or {})
+        return self._conclude(done, details or {})
 
     def _demand_complete(self, done: list[WrittenObject]) -> None:
         missing = {key for _, key, _ in self.plan.objects()} - {item.key for item in done}
@@ -233,23 +259,37 @@ class Transaction:
         """After a conflict at the switch: somebody may have completed this very commit (a lost reply)."""
         receipt = find_receipt(self.storage, self.write_id)
         if receipt is None:
-            raise Conflict(_moved_on(self.storage))
+            raise Conflict(moved_on(self.storage.url))
         self._close()
         return receipt
 
-    def _conclude(
-        self, done: list[WrittenObject], etags: dict[str, str], details: Mapping[str, Any]
-    ) -> Receipt:
-        plan = self.plan
-        receipt = keep_receipt(self.storage, self._receipt(done, details))
-        stamp = (self.write_id, self.generation)
-        keep_layers(
-            self.storage, layer_records(plan.layers, plan.targets(), plan.documents, plan.dim, done, stamp)
+    def _conclude(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
+        """Say what was done, all at once: whoever finds the intent held completes what is missing."""
+        plan, stamp = self.plan, (self.write_id, self.generation)
+        records = layer_records(plan.layers, plan.targets(), plan.documents, plan.dim, done, stamp)
+        written = self._receipt(done, details)
+        receipt, _, etags = together(
+            lambda: keep_receipt(self.storage, written),
+            lambda: keep_layers(self.storage, records),
+            self._follow,
         )
-        self.lease.release(dirty=still_dirty(self.lease.intent.dirty, plan.documents), etags=etags)
+        dirty = still_dirty(self.lease.intent.dirty, plan.documents)
+        self.lease.release(dirty=dirty, etags=etags)
         self._lease = None
         _log.info("%s", receipt)
+        assert isinstance(receipt, Receipt)
         return receipt
+
+    def _follow(self) -> dict[str, str]:
+        """Have the array documents follow the root; return their marks."""
+        hints = self.lease.intent.etags
+        try:
+            return {**hints, **write_documents(self.storage, self._changed(), hints, self.lease.confirm)}
+        except Conflict as error:
+            if error.code != "lease-lost":
+                raise
+            _log.warning("somebody else completes write %s: %s", self.write_id, error)
+            return hints
 
     def _receipt(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
         plan = self.plan
@@ -271,12 +311,13 @@ class Transaction:
         )
 
     def _requests(self) -> dict[str, int]:
-        """Return the requests by kind, with those that follow the receipt: itself, layer records, release."""
+        """Return the requests by kind, with those that are still to come: itself, records, documents, release."""
         sent = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
+        total = Counter(self._seen.requests if self._seen else {}) + Counter(sent)
         layers = self.plan.layers
         replaced = sum(layer.supersedes is not None for layer in layers)
-        to_come = {"PUT": 2 + len(layers) + replaced, "GET": replaced}
-        return {kind: sent.get(kind, 0) + to_come.get(kind, 0) for kind in sent}
+        total.update({"PUT": 2 + len(layers) + replaced + len(self._changed()), "GET": replaced})
+        return {kind: count for kind, count in total.items() if count}
 
     def _close(self) -> None:
         if self._lease is not None:
@@ -300,13 +341,3 @@ class Transaction:
             lease.stop()
             if error is None:
                 raise
-
-
-def _moved_on(storage: Storage) -> Problem:
-    return Problem(
-        storage.url,
-        "another state than the one the plan was made for",
-        "the state that was read before planning",
-        "run it again: it is planned anew on what is there now",
-        "moved-on",
-    )

@@ -61,7 +61,7 @@ def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
     if "rechunk" not in shown.mark:
         return
     keys = sorted(every_key(shown.documents))
-    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+    with ThreadPoolExecutor(settings().parallel_objects) as pool:
         digests = pool.map(lambda key: object_digest(target, key, shown.documents[key.split("/")[0]]), keys)
         found = list(zip(keys, digests, strict=True))
     if missing := [key for key, digest in found if digest is None]:

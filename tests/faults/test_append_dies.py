@@ -141,3 +141,20 @@ def test_sleeper_wakes_after_take_over(open_world, case):
         assert_holds(found, [by_label[label] for label in order])
         report = aggrade.verify(STORE, storage_options=open_world(world))
         assert report.ok, f"request {place}: {report}"
+
+
+def test_dies_behind_the_switch_and_runs_again(open_world):
+    """A writer that dies with its layer showing and no record of it is run again at once: the layer is there once."""
+    start = World()
+    grow_store(open_world(start), OLD)
+    rehearsal = Numbered()
+    grow_store(open_world(start.copy(), rehearsal), [NEW])
+    switch = 1 + rehearsal.kinds.index("PUT data/windows.zarr/zarr.json")
+    for place in range(switch, rehearsal.count + 1):
+        world = start.copy()
+        with pytest.raises(Killed):
+            grow_store(open_world(world, DiesAt(world, place, after=True)), [NEW])
+        grow_store(open_world(world), [NEW, NEW])
+        assert_state(world, [*OLD, NEW])
+        report = aggrade.verify(STORE, storage_options=open_world(world))
+        assert report.ok, f"request {place}: {report}"

@@ -1,0 +1,106 @@
+"""What was read of a store before its intent is taken, and how one knows that it still holds afterwards.
+
+Only who holds the intent changes the root or what is published. So whatever is read after the intent was seen
+free is what would be read under the intent, if the intent is then taken by a compare-and-swap on just the one that
+was seen: nobody has held it in between. The root is looked at twice, once beside the intent, so that it can be
+planned on, and once after it, together with all that the plan needs to know. No mark that was read like this can
+be a successor's, since a successor comes after us.
+
+Where the intent was held, or left-overs are on record, the transaction reads under the intent instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from aggrade.commit.intent import Intent, Lease, read_intent
+from aggrade.commit.layers import LayerRecord, find_layer
+from aggrade.commit.snapshot import ROOT, Snapshot, moved_on, read_snapshot
+from aggrade.errors import Conflict
+from aggrade.storage.together import read_together, together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aggrade.storage import Storage, StoredObject
+
+__all__ = ["Look", "look"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a store was at one look.
+
+    Parameters
+    ----------
+    snapshot
+        Its root; None if there is no store.
+    intent
+        Its intent with its mark; None if there has never been one.
+    records
+        Label → record of those layers that were asked for and are there.
+    objects
+        Key → object, or None where there is none, of those that were read.
+    is_confirmed
+        Whether the root was still the same when records and objects were read.
+    requests
+        What it took, by kind.
+    """
+
+    snapshot: Snapshot | None
+    intent: tuple[Intent, str] | None
+    records: Mapping[str, LayerRecord] = field(default_factory=dict)
+    objects: Mapping[str, StoredObject | None] = field(default_factory=dict)
+    is_confirmed: bool = False
+    requests: Mapping[str, int] = field(default_factory=Counter)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nobody held the intent and no left-overs are on record."""
+        return self.intent is None or (self.intent[0].state == "free" and not self.intent[0].dirty)
+
+    def again(self, storage: Storage, labels: Sequence[str], keys: Iterable[str]) -> Look:
+        """Make sure that the root is still the same, and read the records of some layers and objects, all at once.
+
+        Raises
+        ------
+        Conflict
+            If the root is another one.
+        Damaged
+            If a record can't be read.
+        """
+        now, objects, *records = together(
+            lambda: storage.stat(ROOT),
+            lambda: read_together(storage, keys),
+            *(lambda label=label: find_layer(storage, label, self.snapshot) for label in labels),
+        )
+        if (now.etag if now else None) != (self.snapshot.etag if self.snapshot else None):
+            raise Conflict(moved_on(storage.url))
+        known = {label: record for label, record in zip(labels, records, strict=True) if record is not None}
+        return replace(self, records=known, objects=objects, is_confirmed=True)
+
+    def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
+        """Tell whether root and objects are for certain what they are now that `lease` has been taken.
+
+        Parameters
+        ----------
+        lease
+            The intent that was taken.
+        keys
+            The objects that matter.
+        """
+        taken = lease.replaced == (self.intent[1] if self.intent else None)
+        return taken and self.is_calm and self.is_confirmed and set(keys) <= set(self.objects)
+
+
+def look(storage: Storage) -> Look:
+    """Read root and intent at once.
+
+    Raises
+    ------
+    Damaged, Refused
+        If one of them can't be read.
+    """
+    return Look(*together(lambda: read_snapshot(storage), lambda: read_intent(storage)))
