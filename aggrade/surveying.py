@@ -34,6 +34,7 @@ class StoreState(BaseModel):
     last: Receipt | None = Field(default=None, description="Receipt of the last commit.")
     backups: int = Field(default=0, description="Backups that lie beside it.")
     writer: str = Field(default="", description="Who holds its intent, if somebody does.")
+    server: str = Field(default="", description="Its server, and which conditions it was seen to keep.")
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {dim}" for dim, size in self.sizes.items()) or "nothing yet"
@@ -43,6 +44,7 @@ class StoreState(BaseModel):
         lines.append(f"  generation {self.generation}, {self.backups} backups")
         lines += [f"  last: {self.last}"] if self.last else []
         lines += [f"  being written: {self.writer}"] if self.writer else []
+        lines += [f"  server: {self.server}"] if self.server else []
         return "\n".join(lines)
 
 
@@ -68,10 +70,10 @@ def survey(store: str, *, storage_options: Mapping[str, Any] | None = None) -> l
 
 def _state(storage: Storage) -> StoreState:
     snapshot, intent = read_snapshot(storage), read_intent(storage)
-    writer = _writer(intent[0]) if intent is not None and intent[0].state == "held" else ""
+    writer, server = (_writer(intent[0]), _server(intent[0])) if intent is not None else ("", "")
     backups = len(manifests(storage))
     if snapshot is None:
-        return StoreState(store=storage.url, backups=backups, writer=writer)
+        return StoreState(store=storage.url, backups=backups, writer=writer, server=server)
     return StoreState(
         store=storage.url,
         sizes=snapshot.sizes,
@@ -81,9 +83,16 @@ def _state(storage: Storage) -> StoreState:
         last=find_receipt(storage, snapshot.write_id) if snapshot.write_id else None,
         backups=backups,
         writer=writer,
+        server=server,
     )
 
 
+def _server(intent: Intent) -> str:
+    return str(intent.probe) if intent.probe else ""
+
+
 def _writer(intent: Intent) -> str:
+    if intent.state == "free":
+        return ""
     what = intent.journal.kind if intent.journal else "something"
     return f"{what}, by process {intent.owner.process} on {intent.owner.host}"

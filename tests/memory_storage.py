@@ -115,6 +115,18 @@ class MemoryStorage:
         for key in list(keys):
             self._request("DELETE", key, lambda key=key: self.world.objects.pop(self._at(key), None))
 
+    def discard(self, key: str, etag: str) -> bool:
+        """See `Storage.discard`."""
+
+        def effect() -> bool:
+            found = self.world.objects.get(self._at(key))
+            if found is None or found[1] != etag:
+                return False
+            del self.world.objects[self._at(key)]
+            return True
+
+        return self._request("DELETE", key, effect)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Storage.list`."""
         start = len(self._at(""))

@@ -265,6 +265,17 @@ class StorageConformance:
         storage.delete(iter(["a/2", "ab"]))
         assert list(raw.list()) == []
 
+    def test_discard(self, storage, raw):
+        """An object goes if it still bears the mark that is named; another one stays."""
+        old = raw.write("a/k", b"old")
+        new = raw.write("a/k", b"newer", replacing=old.etag)
+        assert not storage.discard("a/k", old.etag)
+        assert raw.stat("a/k") == new
+        assert storage.discard("a/k", new.etag)
+        assert raw.read("a/k") is None
+        assert not storage.discard("a/k", new.etag)
+        assert not storage.discard("missing/k", new.etag)
+
     def test_delete_many(self, storage, raw):
         """More objects than one request may name are deleted."""
         keys = [f"c/{number:04d}" for number in range(60)]

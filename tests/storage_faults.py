@@ -102,6 +102,10 @@ class Faulty:
         for key in list(keys):
             self.fault.around("DELETE", key, lambda key=key: self.storage.delete([key]))
 
+    def discard(self, key, etag):
+        """See `Storage.discard`."""
+        return self.fault.around("DELETE", key, lambda: self.storage.discard(key, etag))
+
     def folders(self, prefix=""):
         """See `Storage.folders`."""
         return self.fault.around("LIST", prefix, lambda: self.storage.folders(prefix))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from make_datasets import make_session
 
 from aggrade import append
@@ -31,6 +32,16 @@ def test_replaced_rows_are_counted(tmp_path):
     (state,) = survey(store)
     assert state.superseded == 1
     assert "1 rows along session have been replaced" in str(state)
+
+
+@pytest.mark.e2e
+def test_the_server_is_named_with_what_it_keeps(s3_prefix):
+    """What the probe saw when the store was made is shown, with endpoint and bucket; a disk has no server."""
+    append(make_session("s", windows=2, seed=1), s3_prefix.url, storage_options=s3_prefix.storage_options)
+    (state,) = survey(s3_prefix.url, storage_options=s3_prefix.storage_options)
+    endpoint = s3_prefix.storage_options["endpoint_url"]
+    assert f"server: {endpoint}, bucket s3://shared: create-only kept, compare-and-swap kept" in str(state)
+    assert "NOT" not in state.server
 
 
 def test_an_empty_folder_has_no_stores(tmp_path):

@@ -20,6 +20,7 @@ from aggrade.commit.plan import Base, Layer, Target
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Refused
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
+from aggrade.storage.probe import Probe
 
 if TYPE_CHECKING:
     from aggrade.storage import Storage
@@ -104,6 +105,7 @@ class Intent(_Record):
         default_factory=dict,
         description="Marks of the array documents, as last written; a hint, never trusted.",
     )
+    probe: Probe | None = Field(default=None, description="What the server was seen to do, and where.")
 
 
 def read_intent(storage: Storage) -> tuple[Intent, str] | None:

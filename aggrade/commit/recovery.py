@@ -27,11 +27,12 @@ from aggrade.errors import Conflict, Damaged, Problem, raise_all
 from aggrade.receipt import Receipt
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
-from aggrade.storage.probe import probe
+from aggrade.storage.probe import conditions
 
 if TYPE_CHECKING:
     from aggrade.commit.looking import Look
     from aggrade.storage import Storage
+    from aggrade.storage.probe import Probe
 
 __all__ = ["acquire", "recover_store", "resolve", "roll_back"]
 
@@ -77,9 +78,8 @@ def acquire(storage: Storage, journal: Journal, write_id: str, known: Look | Non
 def _try_to_take(
     storage: Storage, journal: Journal, write_id: str, found: tuple[Intent, str] | None
 ) -> Lease | None:
-    if found is None:
-        _demand_conditions(storage)
     before, etag = found if found is not None else (None, None)
+    probe = _demand_conditions(storage, before)
     intent = Intent(
         state="held",
         write_id=write_id,
@@ -88,6 +88,7 @@ def _try_to_take(
         journal=journal,
         dirty=before.dirty if before else (),
         etags=before.etags if before else {},
+        probe=probe,
     )
     try:
         return Lease.take(storage, intent, replacing=etag)
@@ -95,10 +96,11 @@ def _try_to_take(
         return None
 
 
-def _demand_conditions(storage: Storage) -> None:
-    """Probe a server before the first store is made there; a disk and its locks are our own code."""
-    if storage.url.startswith("s3://"):
-        raise_all(probe(storage).problems())
+def _demand_conditions(storage: Storage, intent: Intent | None) -> Probe | None:
+    """Refuse a server that was seen not to keep the conditions of writes; return what was seen of it."""
+    seen = conditions(storage, intent.probe if intent else None)
+    raise_all(seen.problems() if seen else ())
+    return seen
 
 
 def _busy(storage: Storage, intent: Intent) -> Problem:
@@ -120,7 +122,8 @@ def resolve(storage: Storage, intent: Intent, etag: str) -> Receipt | None:
     Receipt or None
         What was done; None if somebody else was faster.
     """
-    taken = intent.model_copy(update={"owner": Owner.here(), "beat": intent.beat + 1})
+    probe = _demand_conditions(storage, intent)
+    taken = intent.model_copy(update={"owner": Owner.here(), "beat": intent.beat + 1, "probe": probe})
     taken = taken.model_copy(update={"lease_seconds": settings().lease_seconds})
     try:
         lease = Lease.take(storage, taken, replacing=etag)

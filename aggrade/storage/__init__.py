@@ -15,7 +15,7 @@ from aggrade.errors import Conflict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["OPENERS", "ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "open_storage"]
+__all__ = ["OPENERS", "ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "bare", "open_storage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,14 @@ class Storage(Protocol):
         """Delete objects; those that do not exist count as deleted."""
         ...
 
+    def discard(self, key: str, etag: str) -> bool:
+        """Delete an object if it still bears that mark; return whether it did.
+
+        Some servers ignore the condition (see `aggrade.storage.probe`): then any object goes that lies there.
+        After a reply that was lost, False can follow one's own success.
+        """
+        ...
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the sorted names of the folders directly below the folder `prefix`, without a slash."""
         ...
@@ -133,6 +141,13 @@ class Storage(Protocol):
             If this is a whole bucket or a whole disk.
         """
         ...
+
+
+def bare(storage: Any) -> Any:
+    """Return the storage below those that wrap it, each of which has it as its attribute ``inner``."""
+    while hasattr(storage, "inner"):
+        storage = storage.inner
+    return storage
 
 
 def _open_local(url: str, _: Mapping[str, Any]) -> Storage:

@@ -41,6 +41,11 @@ class Counted:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._storage,)
 
+    @property
+    def inner(self) -> Storage:
+        """The storage that does the work."""
+        return self._storage
+
     def _count(self, **changes: int) -> None:
         with _LOCK:
             self.counts.update(changes)
@@ -72,6 +77,11 @@ class Counted:
         doomed = list(keys)
         self._count(DELETE=len(doomed))
         self._storage.delete(doomed)
+
+    def discard(self, key: str, etag: str) -> bool:
+        """See `Storage.discard`."""
+        self._count(DELETE=1)
+        return self._storage.discard(key, etag)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Storage.list`."""

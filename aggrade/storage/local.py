@@ -120,6 +120,15 @@ class LocalStorage:
                     _unlink(folder, there)
                     self._prune(folder)
 
+    def discard(self, key: str, etag: str) -> bool:
+        """Delete a file if it is still that one. See `Storage.discard`."""
+        path = self._path(key)
+        with files.translated(path):
+            if not _unlink_same(path, key, etag):
+                return False
+            self._prune(path.parent)
+        return True
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
         top = Path(self.url, check_prefix(prefix.strip("/")))
@@ -187,6 +196,19 @@ def _unlink(folder: Path, paths: list[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
         files.sync_folder(folder)
+
+
+def _unlink_same(path: Path, key: str, etag: str) -> bool:
+    found = _info(path, key)
+    if found is None or found.etag != etag:
+        return False
+    with suppress(FileNotFoundError), files.locked(path.parent):
+        found = _info(path, key)
+        if found is not None and found.etag == etag:
+            path.unlink()
+            files.sync_folder(path.parent)
+            return True
+    return False
 
 
 def _remove_empty(folder: Path) -> bool:

@@ -36,6 +36,11 @@ class Remembering:
         self._size = 0
         self._lock = threading.Lock()
 
+    @property
+    def inner(self) -> Storage:
+        """Where objects lie."""
+        return self._storage
+
     def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
         """See `Storage.read`. A part of an object that is kept is cut from it; else only the part is read."""
         kept = self._find(key)
@@ -83,6 +88,11 @@ class Remembering:
         doomed = list(keys)
         self._forget(doomed)
         self._storage.delete(doomed)
+
+    def discard(self, key: str, etag: str) -> bool:
+        """See `Storage.discard`."""
+        self._forget([key])
+        return self._storage.discard(key, etag)
 
     def within(self, path: str) -> Storage:
         """See `Storage.within`. The folder's storage remembers nothing."""

@@ -16,7 +16,15 @@ from aggrade.errors import AggradeError, BadInput, Damaged, Problem, Unavailable
 from aggrade.storage import ConditionFailed, ObjectInfo, StoredObject
 from aggrade.storage.keys import check_key, check_prefix, condition_failed, is_key, missing_source
 from aggrade.storage.s3_connection import CallFailed, Connection, connect
-from aggrade.storage.s3_errors import ABSENT, CONTENDED, FORBIDDEN, OUT_OF_RANGE, UNMET, translate
+from aggrade.storage.s3_errors import (
+    ABSENT,
+    CONTENDED,
+    FORBIDDEN,
+    MISMATCH,
+    OUT_OF_RANGE,
+    UNMET,
+    translate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,6 +147,49 @@ class S3Storage:
             ]
             if problems:
                 raise Unavailable(*problems)
+
+    def discard(self, key: str, etag: str) -> bool:
+        """Delete an object if it still bears that mark. See `Storage.discard`."""
+        if self.stat(key) is None:
+            return False
+        try:
+            self._call("delete_object", Key=self._root + check_key(key), IfMatch=etag)
+        except CallFailed as failed:
+            if failed.failure.status in {UNMET, CONTENDED}:
+                return False
+            self._absent_or_raise(failed, key)
+            return False
+        return True
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """The endpoint that requests go to, and the bucket as a URL."""
+        return self._connection().endpoint, f"s3://{self._bucket}"
+
+    def checks_uploads(self, torn: str, spare: str) -> dict[str, bool]:
+        """Return whether the server refuses objects that do not match the digests they are sent with.
+
+        Parameters
+        ----------
+        torn, spare
+            Scratch keys, at which the server may store what it should refuse.
+        """
+        wrong = {
+            "content_md5": {"ContentMD5": base64.b64encode(bytes(16)).decode()},
+            "checksums": {"ChecksumSHA256": base64.b64encode(bytes(32)).decode()},
+        }
+        keys = dict(zip(wrong, (torn, spare), strict=True))
+        return {name: self._is_refused(keys[name], digest) for name, digest in wrong.items()}
+
+    def _is_refused(self, key: str, digest: dict[str, str]) -> bool:
+        request = {"Bucket": self._bucket, "Key": self._root + check_key(key), "Body": b"torn"}
+        try:
+            self._connection().call_once("put_object", **request, **digest)
+        except CallFailed as failed:
+            if failed.failure.status == MISMATCH:
+                return True
+            raise self._translated(failed, key) from failed
+        return False
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix`. See `Storage.folders`."""

@@ -134,6 +134,16 @@ class Connection:
             time.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter
             attempt += 1
 
+    def call_once(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Send one request as `call` does, and never again. Raises as `call`."""
+        try:
+            return self._send(operation, request)
+        except Exception as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
+            raise CallFailed(failure, 1) from (_reply(error) or error)
+
     def has_seen(self, bucket: str) -> bool:
         """Tell whether a request to this bucket has succeeded."""
         return bucket in self._seen

@@ -10,9 +10,9 @@ from aggrade.storage import ConditionFailed
 if TYPE_CHECKING:
     from aggrade.storage.s3_connection import Failure
 
-__all__ = ["ABSENT", "CONTENDED", "FORBIDDEN", "OUT_OF_RANGE", "UNMET", "translate"]
+__all__ = ["ABSENT", "CONTENDED", "FORBIDDEN", "MISMATCH", "OUT_OF_RANGE", "UNMET", "translate"]
 
-FORBIDDEN, ABSENT, CONTENDED, UNMET, OUT_OF_RANGE = 403, 404, 409, 412, 416
+MISMATCH, FORBIDDEN, ABSENT, CONTENDED, UNMET, OUT_OF_RANGE = 400, 403, 404, 409, 412, 416
 
 _REFUSED = {
     "401",
