@@ -215,12 +215,12 @@ class TestAgain:
     """The same twice is once."""
 
     def test_the_same_receipt_and_no_write(self, append, world):
-        """What is there is found by one request for each layer, and nothing is sent."""
+        """What is there is found by reading, and nothing is written."""
         receipt = append(SESSIONS[0])
         before, hooks = dict(world.objects), Numbered()
         assert append(SESSIONS[0], hooks=hooks) == receipt
         assert world.objects == before
-        assert set(kinds(hooks)) == {"GET"}
+        assert set(kinds(hooks)) == {"GET", "HEAD"}
 
     def test_after_others_came(self, append):
         """A layer keeps its receipt."""
