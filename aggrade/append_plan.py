@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.append_writing import IN_HAND
-from aggrade.commit.documents import dims_of, grid_of, in_grid, key_of, resized, shape_of, unit_of, units_in
+from aggrade.append_pricing import price_of, price_of_nothing
+from aggrade.commit.documents import dims_of, in_grid, key_of, resized, shape_of, units_in
 from aggrade.commit.plan import BackupKind, Base, CommitPlan, Layer, Region
-from aggrade.encoding import BLOCK_BYTES
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["AppendPlan", "OnConflict", "is_superseded", "keys_to_read", "plan_append"]
 
 OnConflict = Literal["refuse", "replace"]
-
-_COPIES = 3
 
 
 class AppendPlan(BaseModel):
@@ -167,10 +162,10 @@ def plan_append(
         for i, label in enumerate(wanted)
     )
     if not new:
-        return AppendPlan(store=store, dim=dim, there=same, price=_price_of_nothing(seen))
+        return AppendPlan(store=store, dim=dim, there=same, price=price_of_nothing(seen))
     commit = _commit(store, snapshot, documents, attributes, dim, grow, own, new, backup)
     return AppendPlan(
-        store=store, dim=dim, new=new, there=same, commit=commit, price=_price(commit, seen, variables)
+        store=store, dim=dim, new=new, there=same, commit=commit, price=price_of(commit, seen, variables)
     )
 
 
@@ -237,63 +232,3 @@ def _bounds(
     if not longer:
         return None
     return tuple(longer.get(d, (0, size)) for d, size in zip(dims, shape, strict=True))
-
-
-def _price(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) -> Price:
-    """Return what the append costs, what was read to make the plan included, if nobody comes in between.
-
-    Of a full backup the copies are estimated: how many objects lie there, only a listing would tell.
-    """
-    published = seen.snapshot.documents if seen.snapshot else {}
-    kept = commit.backup if seen.snapshot else "none"
-    read = [(name, key) for name, key, _ in commit.objects()]
-    shared = set(commit.shared(published))
-    changed = sum(published.get(name) != document for name, document in commit.documents.items())
-    replaced = sum(layer.supersedes is not None for layer in commit.layers)
-    again = not seen.is_calm
-    requests = Counter(seen.requests)
-    requests.update(
-        {
-            "GET": replaced + again * (1 + len(shared) + len(commit.layers)),
-            "HEAD": again * (1 + (seen.snapshot is None)),
-            "PUT": 4 + len(read) + changed + len(commit.layers) + replaced + _KEPT[kept],
-            "COPY": _stored_objects(published) if kept == "full" else 0,
-            "LIST": int(kept == "full"),
-        }
-    )
-    blocks = [size for region in commit.regions for size in _blocks(commit, region, variables)]
-    return Price(
-        requests={kind: count for kind, count in requests.items() if count},
-        round_trips=7 + again * (2 + bool(shared)) + (kept == "full") + _KEPT[kept],
-        bytes_read=sum(_unit_bytes(commit, name, variables) for name, key in read if key in shared),
-        bytes_written=sum(_region_bytes(region, variables) for region in commit.regions),
-        peak_memory=_COPIES * min(sum(blocks), max(IN_HAND, *blocks)) if blocks else 0,
-    )
-
-
-def _price_of_nothing(seen: Look) -> Price:
-    """Return what it costs to find out that everything is there, and to read the receipt."""
-    requests = Counter(seen.requests) + Counter({"GET": 1})
-    return Price(requests=dict(requests), round_trips=3)
-
-
-_KEPT = {"none": 0, "touched": 2, "full": 1}
-
-
-def _stored_objects(published: Mapping[str, Document]) -> int:
-    return 2 + sum(1 + math.prod(grid_of(document)) for document in published.values())
-
-
-def _blocks(commit: CommitPlan, region: Region, variables: Mapping[str, xr.Variable]) -> list[int]:
-    """Return the bytes of the blocks of a region, with the chunks that they are made into, as many as matter."""
-    whole = _region_bytes(region, variables)
-    block = max(_unit_bytes(commit, region.variable, variables), min(BLOCK_BYTES, whole))
-    return [block] * min(-(-IN_HAND // block), max(1, -(-whole // block)))
-
-
-def _region_bytes(region: Region, variables: Mapping[str, xr.Variable]) -> int:
-    return int(variables[region.variable].dtype.itemsize) * math.prod(b - a for a, b in region.bounds)
-
-
-def _unit_bytes(commit: CommitPlan, name: str, variables: Mapping[str, xr.Variable]) -> int:
-    return int(variables[name].dtype.itemsize) * math.prod(unit_of(commit.documents[name]))

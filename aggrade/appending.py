@@ -14,9 +14,12 @@ import xarray as xr
 
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
+from aggrade.append_pricing import price_of
+from aggrade.append_weighing import weigh
 from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
 from aggrade.commit.documents import labels_of, storable
+from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
@@ -140,7 +143,7 @@ def append(
         try:
             plan = work.plan(on_conflict, backup)
             if dry_run:
-                return plan
+                return work.weighed(plan)
             if plan.commit is None:
                 return _earlier(storage, plan, work.seen)
             return work.carry_out(plan, plan.commit)
@@ -226,6 +229,8 @@ class _Append:
         about = (self.documents, self.encodings, stored, self.chunks, self.shards)
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
         self.variables = encode(self.dataset, self.encodings)
+        sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
+        self.seen = replace(self.seen, requests=sent, bytes_read=self._counted.counts["bytes_read"])
         content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
         return plan_append(
@@ -246,20 +251,30 @@ class _Append:
         there = self.filled.documents if self.filled else {}
         keys = keys_to_read(there, self.dim, self.dataset.sizes, overwritten=self.seen.is_calm)
         self.seen = self.seen.again(self._reading, self.labels, keys)
-        sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
-        self.seen = replace(self.seen, requests=sent)
         return self.filled.dataset(self._reading) if self.filled else None
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""
         with Transaction(self.storage, commit, self.seen) as txn:
-            rows = [self.labels.index(layer.label) for layer in plan.new]
-            variables = {
-                name: variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
-                for name, variable in self.variables.items()
-            }
-            variables |= self._stamps(variables, plan, txn.write_id)
-            return txn.publish(write_blocks(txn.writer(), blocks_in(commit, variables)))
+            blocks = blocks_in(commit, self._rows(plan, txn.write_id))
+            return txn.publish(write_blocks(txn.writer(), blocks))
+
+    def weighed(self, plan: AppendPlan) -> AppendPlan:
+        """Return the same plan with the bytes that its objects will have, for which they are encoded."""
+        if plan.commit is None:
+            return plan
+        variables = self._rows(plan, new_write_id())
+        price = price_of(plan.commit, self.seen, variables, weigh(plan.commit, self.seen, variables))
+        return plan.model_copy(update={"price": price})
+
+    def _rows(self, plan: AppendPlan, write_id: str) -> dict[str, xr.Variable]:
+        """Return what is written: the rows of the layers that are new."""
+        rows = [self.labels.index(layer.label) for layer in plan.new]
+        variables = {
+            name: variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
+            for name, variable in self.variables.items()
+        }
+        return variables | self._stamps(variables, plan, write_id)
 
     def _stamps(
         self, variables: Mapping[str, xr.Variable], plan: AppendPlan, write_id: str

@@ -7,6 +7,7 @@ xarray re-bases times, rounds packed numbers and casts silently when it appends 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -96,6 +97,7 @@ def type_problem(name: str, variable: xr.Variable) -> Problem | None:
     return Problem(f"variable {name!r}", found, expected, fix, "type")
 
 
+@functools.cache
 def _is_zarr_type(dtype: np.dtype[Any]) -> bool:
     try:
         parse_dtype(dtype, zarr_format=3)

@@ -22,16 +22,18 @@ def human_bytes(size: float) -> str:
 class Price(BaseModel):
     """The price of a plan, before anything is done.
 
-    Making the plan, which a dry run does too, is not in it, nor is a server's first probe, nor a heartbeat.
-    Bytes are of what goes to and comes from the store; before compression where a plan can't know better.
+    What is read to make the plan is in it, and is all that a dry run costs; a server's first probe and heartbeats
+    are not. Bytes are those of the objects that come from the store and go there. A dry run encodes what will be
+    written, of large variables a sample, to say how many; otherwise values count before compression.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: dict[str, int] = Field(default_factory=dict, description="Requests by kind.")
     round_trips: int = Field(default=0, description="Requests that wait for one another.")
-    bytes_read: int = Field(default=0, description="Bytes read, uncompressed.")
-    bytes_written: int = Field(default=0, description="Bytes written, uncompressed.")
+    bytes_read: int = Field(default=0, description="Bytes read.")
+    bytes_written: int = Field(default=0, description="Bytes written.")
+    weighed: bool = Field(default=False, description="Whether what is written was encoded to count it.")
     peak_memory: int = Field(default=0, description="Bytes of memory beyond the imported process.")
 
     @property
@@ -41,8 +43,8 @@ class Price(BaseModel):
 
     def __str__(self) -> str:
         requests = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items() if count) or "none"
+        written = human_bytes(self.bytes_written) + ("" if self.weighed else " before compression")
         return (
             f"requests {requests} (${self.dollars:.6f}); reads {human_bytes(self.bytes_read)}, "
-            f"writes {human_bytes(self.bytes_written)} before compression; "
-            f"memory {human_bytes(self.peak_memory)}"
+            f"writes {written}; memory {human_bytes(self.peak_memory)}"
         )

@@ -47,6 +47,8 @@ class Look:
         Whether the root was still the same when records and objects were read.
     requests
         What it took, by kind.
+    bytes_read
+        Bytes of the objects that were read.
     """
 
     snapshot: Snapshot | None
@@ -55,6 +57,7 @@ class Look:
     objects: Mapping[str, StoredObject | None] = field(default_factory=dict)
     is_confirmed: bool = False
     requests: Mapping[str, int] = field(default_factory=Counter)
+    bytes_read: int = 0
 
     @property
     def is_calm(self) -> bool:

@@ -1,0 +1,199 @@
+"""Prices of appends: what the dry run says is what is sent."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS
+from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
+from test_append_plan import STORE, dataset_of, plan_of, seen_of, snapshot_of
+
+import aggrade
+from aggrade.append_plan import plan_append
+from aggrade.commit import describe
+from aggrade.encoding import encode, encodings
+from aggrade.storage import OPENERS
+from aggrade.storage.counting import Counted
+
+__all__ = ["open_world"]
+
+COUNTED = "counted://data/windows.zarr"
+
+
+@pytest.fixture
+def open_counted(monkeypatch):
+    """Make ``counted://`` URLs lead to a world whose bytes are counted; return the options and the counts."""
+    world, counts = World(), Counter()
+
+    def opener(url, _):
+        return Counted(MemoryStorage(world, url.removeprefix("counted://")), counts)
+
+    monkeypatch.setitem(OPENERS, "counted", opener)
+    return {}, counts
+
+
+def huge_session(windows):
+    """Return what `plan_append` asks for of one lazy session of so many windows of 256 kB."""
+    lazy = dask.array.zeros((1, windows, 64, 1024), chunks=(1, 8, 64, 1024), dtype="f4")
+    dims = ("session", "window", "eeg_channel", "eeg_sample")
+    dataset = xr.Dataset({"eeg": (dims, lazy)}, {"session": np.array(["s"], object)})
+    documents = describe(dataset, chunks={"window": 8})
+    return {
+        "store": "here",
+        "seen": seen_of(None),
+        "variables": encode(dataset, encodings(documents)),
+        "documents": documents,
+        "attributes": {},
+        "dim": "session",
+        "grow": ("window",),
+        "digests": {"s": "d"},
+    }
+
+
+def requests(options, hooks, **how):
+    """Return the requests of one append, by kind."""
+    hooks.kinds.clear()
+    plan = aggrade.append(store=STORE, grow=("window",), chunks=CHUNKS, storage_options=options, **how)
+    return Counter(kind.split()[0] for kind in hooks.kinds), plan
+
+
+class TestPrice:
+    """What the dry run says is what is sent, its own reading included."""
+
+    @pytest.fixture
+    def world(self):
+        """Return an empty world."""
+        return World()
+
+    @pytest.fixture
+    def run(self, open_world, world):
+        """Return a function that appends a dataset after a dry run, and gives the plan and what it sent."""
+        hooks = Numbered()
+        options = open_world(world, hooks)
+
+        def run(dataset, **how):
+            planning, plan = requests(options, hooks, dataset=dataset, dry_run=True, **how)
+            assert set(planning) <= {"GET", "HEAD"}
+            sent, receipt = requests(options, hooks, dataset=dataset, **how)
+            return plan, receipt, sent
+
+        return run
+
+    def test_by_kind_at_every_turn(self, run):
+        """Create, append, shorter, longer, several at once, the 5th that begins a chunk: all as priced."""
+        turns = [("a",), ("b",), ("c", "d", "e"), ("f",), ("g",), ("h", "i", "j", "k", "l")]
+        for windows, labels in zip([3, 7, 1, 9, 2, 12], turns, strict=True):
+            plan, receipt, sent = run(dataset_of(*labels, windows=windows))
+            assert plan.price.requests == sent == receipt.requests
+
+    def test_without_a_backup(self, run):
+        """What isn't kept isn't paid for."""
+        run(dataset_of("a"))
+        plan, _, sent = run(dataset_of("b"), backup="none")
+        assert plan.price.requests == sent
+
+    def test_with_a_full_backup(self, run):
+        """Of a full backup all but the number of copies is known."""
+        run(dataset_of("a"))
+        plan, _, sent = run(dataset_of("b"), backup="full")
+        assert {**plan.price.requests, "COPY": 0} == {**sent, "COPY": 0}
+        assert plan.price.requests["COPY"] > 0
+
+    def test_of_a_replacement(self, run):
+        """A record that gives way costs two requests more."""
+        run(dataset_of("a", "b"))
+        plan, receipt, sent = run(dataset_of("b", "new"), on_conflict="replace")
+        assert [layer.supersedes for layer in plan.new] == [1, None]
+        assert plan.price.requests == sent == receipt.requests
+
+    def test_of_nothing(self, run):
+        """What is there costs nothing beyond finding out."""
+        run(dataset_of("a"))
+        plan, _, sent = run(dataset_of("a"))
+        assert plan.price.requests == sent
+        assert set(sent) == {"GET", "HEAD"}
+
+    def test_on_a_store_that_another_tool_touched(self, run, world):
+        """It costs what it costs on a store that only aggrade wrote."""
+        run(dataset_of("a"))
+        _, _, before = run(dataset_of("b"))
+        storage = MemoryStorage(world, "data/windows.zarr")
+        root = storage.read("zarr.json")
+        storage.write("zarr.json", root.data + b" ", replacing=root.etag)
+        plan, receipt, sent = run(dataset_of("c"))
+        assert plan.price.requests == sent == receipt.requests == before
+
+    def test_after_a_writer_that_died(self, open_world, run, world):
+        """What a dead writer left is read under the intent, which the next append pays for, and it alone."""
+        run(dataset_of("a"))
+        _, _, before = run(dataset_of("b"))
+        rehearsal, how = Numbered(), {"grow": ("window",), "chunks": CHUNKS}
+        aggrade.append(dataset_of("c"), STORE, **how, storage_options=open_world(world.copy(), rehearsal))
+        place = 1 + rehearsal.kinds.index("PUT data/windows.zarr/zarr.json")
+        dying = open_world(world, DiesAt(world, place, after=False))
+        with pytest.raises(Killed):
+            aggrade.append(dataset_of("c"), STORE, **how, storage_options=dying)
+        aggrade.recover(STORE, storage_options=open_world(world))
+        _, _, after = run(dataset_of("c"))
+        assert after["HEAD"] > before["HEAD"]
+        assert run(dataset_of("d"))[2] == before
+
+    def test_bytes(self, open_counted):
+        """What the dry run says of bytes is within a twentieth of what is sent and received, whatever is appended."""
+        options, counts = open_counted
+        turns = [("a",), ("b",), ("c", "d", "e"), ("f",), ("g",)]
+        for windows, labels in zip([3, 7, 1, 9, 300], turns, strict=True):
+            dataset = dataset_of(*labels, windows=windows)
+            how = {"grow": ("window",), "chunks": CHUNKS, "storage_options": options}
+            plan = aggrade.append(dataset, COUNTED, dry_run=True, **how)
+            counts.clear()
+            aggrade.append(dataset, COUNTED, **how)
+            assert plan.price.weighed
+            assert plan.price.bytes_written == pytest.approx(counts["bytes_written"], rel=0.05)
+            assert plan.price.bytes_read == counts["bytes_read"]
+
+    def test_bytes_without_a_dry_run(self):
+        """Where nothing was encoded, values count before compression, and the price says so."""
+        plan = plan_of("c", snapshot=snapshot_of(2))
+        assert not plan.price.weighed
+        assert "before compression" in str(plan.price)
+        longer = plan_of("c", snapshot=snapshot_of(2, 300), windows=300)
+        assert longer.price.bytes_written - plan.price.bytes_written > 297 * 2 * 5 * 4
+
+    def test_memory_does_not_grow_with_the_layer(self):
+        """A session is streamed: ten times as long, it needs no more memory."""
+        prices = [plan_append(**huge_session(windows)).price for windows in (10_000, 100_000)]
+        assert prices[0].peak_memory == prices[1].peak_memory < 512 << 20
+        assert prices[1].bytes_written > 20 << 30
+
+    @pytest.mark.long
+    def test_memory_is_within_the_price(self, tmp_path):
+        """A session larger than its price in memory is written within it."""
+        lazy = dask.array.random.default_rng(1).random(
+            (1, 1600, 64, 1024), chunks=(1, 8, 64, 1024), dtype="f4"
+        )
+        dims = ("session", "window", "eeg_channel", "eeg_sample")
+        dataset = xr.Dataset({"eeg": (dims, lazy)}, {"session": np.array(["s"], object)})
+        how = {"grow": ("window",), "chunks": {"window": 8}}
+        aggrade.append(dataset.isel(window=slice(0, 8)), str(tmp_path / "warm.zarr"), **how)
+        plan = aggrade.append(dataset, str(tmp_path / "x.zarr"), dry_run=True, **how)
+        tracemalloc.start()
+        try:
+            aggrade.append(dataset, str(tmp_path / "x.zarr"), **how)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < plan.price.peak_memory < dataset.nbytes
+
+    def test_a_store_of_any_size_has_the_same_price(self):
+        """Requests and memory depend on the layer, not on the store; bytes but for the digits of its sizes."""
+        prices = [plan_of("x", snapshot=snapshot_of(n)).price for n in (5, 41, 4001, 400_001)]
+        first = prices[0]
+        for price in prices:
+            assert price.bytes_written == pytest.approx(first.bytes_written, rel=0.05)
+            assert price.model_copy(update={"bytes_written": first.bytes_written}) == first
