@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aggrade.receipt import Receipt
     from aggrade.rechunking import RechunkPlan, rechunk
     from aggrade.recovering import recover
+    from aggrade.restore_plan import RestorePlan
+    from aggrade.restoring import restore
     from aggrade.verifying import Report, verify
     from aggrade.window_spec import WindowSpec
     from aggrade.windowing import cut_windows
@@ -49,6 +51,8 @@ _HOMES = {
     "aggrade.receipt": ("Receipt",),
     "aggrade.rechunking": ("RechunkPlan", "rechunk"),
     "aggrade.recovering": ("recover",),
+    "aggrade.restore_plan": ("RestorePlan",),
+    "aggrade.restoring": ("restore",),
     "aggrade.verifying": ("Report", "verify"),
     "aggrade.window_spec": ("WindowSpec",),
     "aggrade.windowing": ("cut_windows",),
@@ -71,6 +75,7 @@ __all__ = [
     "RechunkPlan",
     "Refused",
     "Report",
+    "RestorePlan",
     "Unavailable",
     "WindowSpec",
     "append",
@@ -81,6 +86,7 @@ __all__ = [
     "prune_backups",
     "rechunk",
     "recover",
+    "restore",
     "verify",
 ]
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from aggrade.commit import Manifest, backups_beside, manifests, read_intent
+from aggrade.commit.backup import MANIFEST
 from aggrade.errors import BadInput, Problem
-from aggrade.layout import open_stores
+from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
+from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aggrade.storage import Storage
 
-__all__ = ["list_backups", "prune_backups"]
+__all__ = ["delete_backups", "list_backups", "prune_backups", "stores_with_backups"]
 
 _log = logging.getLogger(__name__)
 
 
-def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None) -> list[Manifest]:
-    """Return the backups of one store, or of all stores of a dataset root, oldest first per store.
+def stores_with_backups(store: str, storage_options: Mapping[str, Any] | None = None) -> list[Storage]:
+    """Return one Zarr store, or those of a dataset root, the ones included of which only backups are left.
 
     Parameters
     ----------
@@ -29,15 +35,48 @@ def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None
     storage_options
         As `s3fs.S3FileSystem` takes them.
     """
-    return [manifest for storage in open_stores(store, storage_options) for manifest in manifests(storage)]
+    there = open_stores(store, storage_options)
+    root = open_storage(store.rstrip("/"), storage_options)
+    if store.rstrip("/").endswith(STORE_SUFFIX) or [storage.url for storage in there] == [root.url]:
+        return there
+    left = {
+        f"{folder}/{name}".strip("/").removesuffix(BACKUPS_SUFFIX)
+        for folder in ("", PARTITIONS, SESSIONS)
+        for name in root.folders(folder)
+        if name.endswith(STORE_SUFFIX + BACKUPS_SUFFIX)
+    }
+    known = {storage.url: storage for storage in (*there, *(root.within(path) for path in left))}
+    return [known[url] for url in sorted(known)]
+
+
+def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None) -> list[Manifest]:
+    """Return the backups of one store, or of all stores of a dataset root, oldest first per store.
+
+    Those that a removal has emptied are ``purged``: they can't be restored any more.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+    """
+    stores = stores_with_backups(store, storage_options)
+    return [manifest for storage in stores for manifest in manifests(storage)]
 
 
 def prune_backups(
-    store: str, keep: int = 10, *, dry_run: bool = False, storage_options: Mapping[str, Any] | None = None
+    store: str,
+    keep: int = 10,
+    *,
+    older_than: timedelta | str | None = None,
+    dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> list[Manifest]:
-    """Delete all but the newest backups of each store.
+    """Delete the oldest backups of each store.
 
-    A backup that a commit under way may need is kept, whatever its age.
+    The newest ones are kept whatever their age, and with `older_than` those too that are younger. A backup that a
+    commit under way may need is kept in any case.
 
     Parameters
     ----------
@@ -45,6 +84,8 @@ def prune_backups(
         A dataset root, or one Zarr store.
     keep
         How many to keep per store, at least 0.
+    older_than
+        Delete only what is older: ``"30 days"``, or a `datetime.timedelta`.
     dry_run
         Only return what would be deleted.
     storage_options
@@ -58,27 +99,71 @@ def prune_backups(
     Raises
     ------
     BadInput
-        If `keep` is negative.
+        If `keep` is negative, or `older_than` is no length of time.
     """
     if keep < 0:
         raise BadInput(Problem("keep", str(keep), "0 or more", "say how many backups to keep", "keep"))
-    doomed = [(storage, _doomed(storage, keep)) for storage in open_stores(store, storage_options)]
+    limit = None if older_than is None else datetime.now(UTC) - _length(older_than)
+    doomed = [
+        (storage, _doomed(storage, keep, limit)) for storage in stores_with_backups(store, storage_options)
+    ]
     if not dry_run:
         for storage, old in doomed:
-            _delete(storage, old)
+            delete_backups(storage, old)
     return [manifest for _, old in doomed for manifest in old]
 
 
-def _doomed(storage: Storage, keep: int) -> list[Manifest]:
-    """List first, then look at the intent: a backup that was listed belongs to this intent or to an older one."""
+def _length(age: timedelta | str) -> timedelta:
+    try:
+        length = pd.Timedelta(age)
+        if length >= pd.Timedelta(0):
+            return timedelta(seconds=length.total_seconds())
+    except ValueError as error:
+        raise BadInput(_no_age(age)) from error
+    raise BadInput(_no_age(age))
+
+
+def _no_age(age: timedelta | str) -> Problem:
+    fix = "say how old a backup may be"
+    return Problem("older_than", repr(age), 'a length of time such as "30 days"', fix, "age")
+
+
+def _doomed(storage: Storage, keep: int, limit: datetime | None) -> list[Manifest]:
+    """List first, then look at the intent: a backup that was listed belongs to this intent or to an older one.
+
+    Backups need those that were made after them, so the oldest go first.
+    """
     there = manifests(storage)
     intent = read_intent(storage)
-    needed = intent[0].journal.backup if intent is not None and intent[0].journal else None
-    return [manifest for manifest in there[: max(0, len(there) - keep)] if manifest.id != needed]
+    journal = intent[0].journal if intent is not None else None
+    needed = {journal.backup, journal.restores} if journal else set()
+    restored = next((one for one in there if journal and one.id == journal.restores), None)
+    old = itertools.takewhile(
+        lambda one: limit is None or not _is_younger(one, limit), there[: _kept_from(there, keep)]
+    )
+    return [
+        one
+        for one in old
+        if one.id not in needed and not (restored and one.generation >= restored.generation)
+    ]
 
 
-def _delete(storage: Storage, old: list[Manifest]) -> None:
+def _kept_from(there: list[Manifest], keep: int) -> int:
+    """Return the place of the first backup to keep; purged ones don't count."""
+    whole = [place for place, one in enumerate(there) if not one.purged]
+    if keep == 0:
+        return len(there)
+    return whole[-keep] if len(whole) > keep else 0
+
+
+def _is_younger(manifest: Manifest, limit: datetime) -> bool:
+    return bool(manifest.made) and datetime.fromisoformat(manifest.made) >= limit
+
+
+def delete_backups(storage: Storage, old: Iterable[Manifest]) -> None:
+    """Delete backups of one store, each one's manifest first, so that half a backup is none."""
     backups = backups_beside(storage)
     for manifest in old:
+        backups.delete([f"{manifest.id}/{MANIFEST}"])
         backups.delete([info.key for info in backups.list(f"{manifest.id}/")])
-    _log.info("pruned %d backups of %s", len(old), storage.url)
+        _log.info("deleted backup %s of %s", manifest.id, storage.url)

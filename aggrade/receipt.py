@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Receipt"]
+__all__ = ["Receipt", "undo_command"]
 
 
 class Receipt(BaseModel):
@@ -42,3 +43,12 @@ class Receipt(BaseModel):
             f"{self.kind} {layers or self.store} → {self.store} (generation {self.generation}, "
             f"{self.objects} objects, {self.bytes_written:,} bytes, {self.seconds:.1f} s)"
         )
+
+
+def undo_command(store: str, backup: str | None) -> str | None:
+    """Return the command that brings back the state before a commit, None if nothing was kept of it.
+
+    >>> undo_command("s3://lab/windows.zarr", "00000007-0f3a")
+    'aggrade restore s3://lab/windows.zarr 00000007-0f3a'
+    """
+    return None if backup is None else shlex.join(["aggrade", "restore", store, backup])

@@ -1,9 +1,9 @@
 """Backups: what will be overwritten, kept before it is touched (DESIGN §4, invariant 4).
 
 They lie beside the store, in ``{name}.zarr.backups/{id}/``. A ``touched`` backup is one ZIP archive of the
-objects that the commit overwrites, read with their marks when the intent was taken; a ``full`` one holds
-server-side copies of the whole store under ``objects/``. The manifest is written last: a backup without one
-is not a backup.
+objects that the commit overwrites, read with their marks when the intent was taken; what a restore or a removal
+gives up is copied on the server's side, under ``objects/``. A ``full`` one holds such copies of the whole store.
+The manifest is written last: a backup without one is not a backup.
 """
 
 from __future__ import annotations
@@ -12,22 +12,26 @@ import hashlib
 import io
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.plan import BackupKind
+from aggrade.commit.intent import INTENT
+from aggrade.commit.plan import BackupKind, Target
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["ARCHIVE", "MANIFEST", "Manifest", "back_up", "backup_id", "backups_beside", "manifests"]
+__all__ = ["ARCHIVE", "COPIES", "MANIFEST", "Manifest", "back_up", "backup_id", "backups_beside", "manifests"]
 
 MANIFEST = "manifest.json"
 ARCHIVE = "objects.zip"
+COPIES = "objects/"
+_LEDGER = ".aggrade/ledger/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -47,6 +51,21 @@ class Manifest(BaseModel):
         description="Key → SHA-256 of its bytes, or its mark where it was copied."
     )
     size: int = Field(description="Bytes.")
+    commit: str = Field(default="", description="What the commit did that made the backup: append, restore …")
+    made: str = Field(default="", description="When, ISO 8601 in UTC.")
+    copied: tuple[str, ...] = Field(
+        default=(), description="Keys that a touched backup holds as copies, not in its archive."
+    )
+    regions: tuple[Target, ...] = Field(
+        default=(), description="Regions of which everything was kept: what isn't in `objects` was not there."
+    )
+    purged: bool = Field(
+        default=False, description="Whether a removal has emptied it; it can't be restored any more."
+    )
+
+    def holds_copy(self, key: str) -> bool:
+        """Tell whether an object lies under ``objects/`` rather than in the archive."""
+        return self.kind == "full" or key in self.copied
 
 
 def backup_id(generation: int, write_id: str) -> str:
@@ -68,7 +87,15 @@ def manifests(storage: Storage) -> list[Manifest]:
 
 
 def back_up(
-    storage: Storage, name: str, base: tuple[int, str], kind: BackupKind, touched: Mapping[str, StoredObject]
+    storage: Storage,
+    name: str,
+    base: tuple[int, str],
+    kind: BackupKind,
+    touched: Mapping[str, StoredObject],
+    *,
+    commit: str = "",
+    regions: Sequence[Target] = (),
+    copied: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Keep what a commit will overwrite, or everything.
 
@@ -84,14 +111,26 @@ def back_up(
         ``"touched"`` or ``"full"``.
     touched
         Key → bytes of every object that will be overwritten, the root included.
+    commit
+        What the commit does.
+    regions
+        Regions that `copied` holds whatever lies in.
+    copied
+        Key → mark of further objects, which are copied on the server's side.
 
     Raises
     ------
     Unavailable
         If it can't be written, for instance for lack of space. Nothing of the store was touched.
     """
-    keep = _copy_all if kind == "full" else _archive
-    objects, size = keep(storage, name, touched)
+    apart = {key: mark for key, mark in (copied or {}).items() if key not in touched}
+    if kind == "full":
+        everything = {info.key: info.etag for info in storage.list() if not _is_passing(info.key)}
+        objects, size = _copy(storage, name, everything)
+    else:
+        objects, size = _archive(storage, name, touched)
+        copies, more = _copy(storage, name, apart)
+        objects, size = objects | copies, size + more
     generation, write_id = base
     manifest = Manifest(
         id=name,
@@ -101,9 +140,18 @@ def back_up(
         write_id=write_id,
         objects=objects,
         size=size,
+        commit=commit,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        copied=() if kind == "full" else tuple(apart),
+        regions=tuple(regions),
     )
     backups_beside(storage).write(f"{name}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
     return manifest
+
+
+def _is_passing(key: str) -> bool:
+    """Tell whether an object belongs to the commit under way, not to the state."""
+    return key == INTENT or key.startswith(_LEDGER)
 
 
 def _archive(storage: Storage, name: str, touched: Mapping[str, StoredObject]) -> tuple[dict[str, str], int]:
@@ -116,13 +164,11 @@ def _archive(storage: Storage, name: str, touched: Mapping[str, StoredObject]) -
     return {key: hashlib.sha256(stored.data).hexdigest() for key, stored in touched.items()}, len(data)
 
 
-def _copy_all(storage: Storage, name: str, _: Mapping[str, StoredObject]) -> tuple[dict[str, str], int]:
+def _copy(storage: Storage, name: str, marks: Mapping[str, str]) -> tuple[dict[str, str], int]:
     parent, own = storage.above()
-    everything = list(storage.list())
+    keys: Iterable[str] = sorted(marks)
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         copies = pool.map(
-            lambda info: parent.copy(f"{own}/{info.key}", f"{own}.backups/{name}/objects/{info.key}"),
-            everything,
+            lambda key: parent.copy(f"{own}/{key}", f"{own}.backups/{name}/{COPIES}{key}"), keys
         )
-        size = sum(copy.size for copy in copies)
-    return {info.key: info.etag for info in everything}, size
+        return dict(marks), sum(copy.size for copy in copies)

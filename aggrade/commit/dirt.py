@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import Storage
 
-__all__ = ["left_dirty", "left_overs", "still_dirty", "twins", "uncovered"]
+__all__ = ["left_dirty", "left_overs", "lies_in", "still_dirty", "twins", "uncovered"]
 
 
 def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
@@ -40,6 +40,11 @@ def twins(keys: Iterable[str], dirty: Iterable[Target], content: str) -> frozens
     """
     others = [target for target in dirty if not content or target.content != content]
     return frozenset(key for key in keys if not any(_holds_key(target, key) for target in others))
+
+
+def lies_in(targets: Iterable[Target], key: str) -> bool:
+    """Tell whether an object lies in one of several regions, by its key alone."""
+    return any(_holds_key(target, key) for target in targets)
 
 
 def _holds_key(target: Target, key: str) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
     "key_of",
     "labels_of",
     "resized",
+    "same_keys",
     "shape_of",
     "storable",
     "unit_of",
@@ -79,6 +80,11 @@ def _encoding(document: Document) -> tuple[str, str]:
     described = document["chunk_key_encoding"]
     default = "/" if described["name"] == "default" else "."
     return described["name"], described.get("configuration", {}).get("separator", default)
+
+
+def same_keys(one: Document, other: Document) -> bool:
+    """Tell whether two documents name the objects of an array alike."""
+    return _encoding(one) == _encoding(other)
 
 
 def key_of(name: str, document: Document, index: tuple[int, ...]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggrade.commit.plan import Base, Layer, Target
+from aggrade.commit.plan import Base, Erasure, Layer, Target
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Refused
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
@@ -86,6 +86,9 @@ class Journal(_Record):
     targets: tuple[Target, ...] = ()
     layers: tuple[Layer, ...] = ()
     backup: str | None = None
+    abandons: tuple[Target, ...] = ()
+    restores: str | None = None
+    erases: Erasure | None = None
 
 
 class Intent(_Record):

@@ -34,6 +34,7 @@ __all__ = [
     "keep_receipt",
     "layer_key",
     "layers_of",
+    "put_back",
     "receipt_key",
 ]
 
@@ -182,3 +183,39 @@ def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
     except ConditionFailed:
         return find_receipt(storage, receipt.write_id) or receipt
     return receipt
+
+
+def put_back(storage: Storage, key: str, data: bytes, *, record: bool) -> None:
+    """Write a record or a receipt as it once was. A record joins those of the same label that came since.
+
+    Parameters
+    ----------
+    storage, key, data
+        The store, where in it, and what lay there.
+    record
+        Whether it is a record.
+
+    Raises
+    ------
+    ConditionFailed
+        If somebody else writes it.
+    """
+    stored = storage.read(key)
+    wanted = _joined(data, stored.data) if record and stored else data
+    if stored is None or stored.data != wanted:
+        storage.write(key, wanted, replacing=stored.etag if stored else None)
+
+
+def _joined(one: bytes, other: bytes) -> bytes:
+    """Return the records of a label in one, the newest outside."""
+    entries = {entry.generation: entry for data in (one, other) for entry in _entries(_understood(data))}
+    joined: LayerRecord | None = None
+    for generation in sorted(entries):
+        joined = entries[generation].model_copy(update={"former": joined})
+    return joined.model_dump_json().encode() if joined else one
+
+
+def _entries(record: LayerRecord | None) -> Iterator[LayerRecord]:
+    while record is not None:
+        yield record
+        record = record.former

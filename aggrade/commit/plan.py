@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit.documents import Document
 
-__all__ = ["BackupKind", "Base", "CommitPlan", "Layer", "Region", "Target", "new_write_id"]
+__all__ = ["BackupKind", "Base", "CommitPlan", "Erasure", "Layer", "Region", "Target", "new_write_id"]
 
 BackupKind = Literal["touched", "full", "none"]
 
@@ -81,6 +81,23 @@ class Target(_Frozen):
             yield key_of(self.variable, document, index), index
 
 
+class Erasure(_Frozen):
+    """What a removal wipes out once the root no longer shows it; enough for whoever has to go on with it."""
+
+    label: str = Field(
+        description="The session's id or the epoch's key. It leaves the store with the intent."
+    )
+    dim: str
+    rows: tuple[int, ...] = Field(default=(), description="Every row that has borne the label.")
+    since: int = Field(
+        default=0, description="The first generation that may have held it; older backups may be free of it."
+    )
+    purge: bool = Field(default=False, description="Whether backups that hold it are emptied.")
+    whole: bool = Field(
+        default=False, description="Whether the store holds nothing else and goes as a whole."
+    )
+
+
 class CommitPlan(_Frozen):
     """Everything that one commit to one Zarr store will do.
 
@@ -106,6 +123,22 @@ class CommitPlan(_Frozen):
         The layers that this commit adds.
     backup
         ``"touched"`` copies the objects that will be overwritten, ``"full"`` the whole store.
+    sparse
+        Whether regions may hold objects that are not written because they are fill.
+    inherits
+        Whether the root keeps what aggrade kept in it before, where `mark` says nothing else.
+    keeps
+        Regions of which every object that lies there goes into the backup.
+    keeps_also
+        Keys of further objects that go into the backup.
+    abandons
+        Regions that no longer show after the commit: they are dirty then.
+    restores
+        Name of the backup whose state this commit shows again.
+    erases
+        What is wiped out after the switch.
+    after
+        A generation that the new one has to be above, where there is no root to tell.
     """
 
     kind: str
@@ -118,6 +151,14 @@ class CommitPlan(_Frozen):
     regions: tuple[Region, ...] = ()
     layers: tuple[Layer, ...] = ()
     backup: BackupKind = "touched"
+    sparse: bool = False
+    inherits: bool = True
+    keeps: tuple[Target, ...] = ()
+    keeps_also: tuple[str, ...] = ()
+    abandons: tuple[Target, ...] = ()
+    restores: str | None = None
+    erases: Erasure | None = None
+    after: int = 0
 
     @property
     def content(self) -> str:

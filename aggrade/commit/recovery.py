@@ -15,7 +15,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from aggrade.commit.dirt import left_dirty, still_dirty
+from aggrade.commit.completing import complete
+from aggrade.commit.dirt import left_dirty
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
 from aggrade.commit.layers import keep_receipt
 from aggrade.commit.plan import new_write_id
@@ -24,7 +25,7 @@ from aggrade.commit.salting import unsalted
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, read_snapshot, root_bytes
 from aggrade.commit.writer import WrittenObject
 from aggrade.errors import Conflict, Damaged, Problem, raise_all
-from aggrade.receipt import Receipt
+from aggrade.receipt import Receipt, undo_command
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
 from aggrade.storage.probe import conditions
@@ -141,6 +142,11 @@ def _finish(storage: Storage, lease: Lease) -> Receipt:
     root = read_snapshot(storage)
     if root is not None and root.write_id == lease.intent.write_id:
         return _roll_forward(storage, lease, root)
+    journal = lease.intent.journal
+    if root is None and journal and journal.erases and journal.erases.whole and journal.base:
+        complete(storage, lease, {}, journal.base.generation + 1)
+        lease.stop()
+        return _report(storage, lease.intent, journal.base.generation + 1, "forward")
     return roll_back(storage, lease, fence=True)
 
 
@@ -155,6 +161,7 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
         layers={layer.label: layer.index for layer in journal.layers},
         digests={layer.label: layer.digest for layer in journal.layers},
         backup=journal.backup,
+        undo=undo_command(storage.url, journal.backup),
         details={"completed_by": "recover"},
     )
     written = _own_objects(storage, journal, root)
@@ -164,7 +171,7 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
         storage, layer_records(journal.layers, journal.targets, root.documents, journal.dim, written, stamp)
     )
     etags = write_documents(storage, root.documents, intent.etags, lease.confirm)
-    lease.release(dirty=still_dirty(intent.dirty, root.documents), etags=etags)
+    lease.release(dirty=complete(storage, lease, root.documents, root.generation), etags=etags)
     _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))
     return _report(storage, intent, root.generation, "forward")
 

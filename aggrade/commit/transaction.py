@@ -13,7 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.backup import back_up, backup_id
-from aggrade.commit.dirt import left_overs, still_dirty, twins, uncovered
+from aggrade.commit.completing import complete
+from aggrade.commit.dirt import left_overs, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
@@ -28,7 +29,7 @@ from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable
-from aggrade.receipt import Receipt
+from aggrade.receipt import Receipt, undo_command
 from aggrade.storage import StoredObject
 from aggrade.storage.counting import Counted
 from aggrade.storage.together import read_together, together
@@ -87,6 +88,7 @@ class Transaction:
         self._replaceable: dict[str, str] = {}
         self._twins: frozenset[str] = frozenset()
         self._touched: dict[str, bytes | None] = {}
+        self._kept: dict[str, str] = {}
         self._switching = False
         self._backup: str | None = None
         self._started = time.monotonic()
@@ -134,6 +136,9 @@ class Transaction:
             targets=plan.targets(),
             layers=plan.layers,
             backup=self._backup,
+            abandons=plan.abandons,
+            restores=plan.restores,
+            erases=plan.erases,
         )
 
     def _prepare(self) -> None:
@@ -144,9 +149,22 @@ class Transaction:
         self._touched = {key: stored.data if stored else None for key, stored in read.items()}
         self._replaceable |= {key: stored.etag for key, stored in touched.items()}
         if self._backup and self._base:
-            base = (self._base.generation, self._base.write_id)
-            root = StoredObject(self._base.data, self._base.etag)
-            back_up(self.storage, self._backup, base, self.plan.backup, {**touched, ROOT: root})
+            self._back_up(self._backup, self._base, touched)
+
+    def _back_up(self, name: str, base: Snapshot, touched: Mapping[str, StoredObject]) -> None:
+        plan = self.plan
+        also = read_together(self.storage, plan.keeps_also)
+        held = {**touched, **{key: stored for key, stored in also.items() if stored is not None}}
+        back_up(
+            self.storage,
+            name,
+            (base.generation, base.write_id),
+            plan.backup,
+            {**held, ROOT: StoredObject(base.data, base.etag)},
+            commit=plan.kind,
+            regions=plan.keeps,
+            copied=self._kept,
+        )
 
     def _demand_base(self, base: Snapshot | None) -> None:
         if (base.etag if base else None) != (self.plan.base.etag if self.plan.base else None):
@@ -177,11 +195,14 @@ class Transaction:
         """Read root, what will be overwritten and left-overs, and make sure that the intent is still ours."""
         self._demand_base(read_snapshot(self.storage))
         self._demand_new_layers()
-        read = read_together(self.storage, self.plan.shared(self.published))
+        read = read_together(self.storage, [] if self.plan.sparse else self.plan.shared(self.published))
         dirty = self.lease.intent.dirty
         self._replaceable = left_overs(self.storage, dirty)
         touched = {key for key, stored in read.items() if stored is not None}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
+        self._kept = left_overs(self.storage, self.plan.keeps)
+        if self.plan.sparse:
+            self._replaceable |= left_overs(self.storage, self.plan.targets())
         self.lease.confirm()
         return read
 
@@ -222,6 +243,8 @@ class Transaction:
         return self._conclude(done, details or {})
 
     def _demand_complete(self, done: list[WrittenObject]) -> None:
+        if self.plan.sparse:
+            return
         missing = {key for _, key, _ in self.plan.objects()} - {item.key for item in done}
         if missing:
             found = f"{len(missing)} objects not written, such as {min(missing)}"
@@ -235,14 +258,14 @@ class Transaction:
     @property
     def generation(self) -> int:
         """The generation that this commit makes."""
-        return (self._base.generation if self._base else 0) + 1
+        return max(self._base.generation if self._base else 0, self.plan.after) + 1
 
     def _root(self) -> bytes:
         mark = {
             "format": FORMAT,
             **{
                 key: value
-                for key, value in (self._base.mark if self._base else {}).items()
+                for key, value in (self._base.mark if self._base and self.plan.inherits else {}).items()
                 if key != "fenced"
             },
             **self.plan.mark,
@@ -273,7 +296,7 @@ class Transaction:
             lambda: keep_layers(self.storage, records),
             self._follow,
         )
-        dirty = still_dirty(self.lease.intent.dirty, plan.documents)
+        dirty = complete(self.storage, self.lease, plan.documents, self.generation)
         self.lease.release(dirty=dirty, etags=etags)
         self._lease = None
         _log.info("%s", receipt)
@@ -307,6 +330,7 @@ class Transaction:
             requests=self._requests(),
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,
+            undo=undo_command(self.storage.url, self._backup),
             details=dict(details),
         )
 

@@ -185,6 +185,7 @@ def _commit_plan(origin: Source, target: Storage, before: Snapshot | None, plan:
         base=Base(etag=before.etag, generation=before.generation) if before else None,
         documents=plan.documents,
         attributes=origin.attributes,
+        backup="none",
         mark={**_emptied(before), **origin.mark, "source": plan.source.model_dump(), "rechunk": made},
         regions=tuple(
             Region(variable=name, bounds=tuple((0, size) for size in shape_of(document)))

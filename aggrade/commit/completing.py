@@ -1,0 +1,63 @@
+"""What follows the switch, beside receipt and layer records: by the commit itself, or by whoever rolls it forward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggrade.commit.dirt import still_dirty
+from aggrade.commit.erasing import erase
+from aggrade.commit.layers import LAYERS, put_back
+from aggrade.commit.purging import purge, to_purge
+from aggrade.commit.states import KeptState
+from aggrade.commit.wiping import wipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.commit.documents import Document
+    from aggrade.commit.intent import Lease
+    from aggrade.commit.plan import Target
+    from aggrade.storage import Storage
+
+__all__ = ["complete"]
+
+
+def complete(
+    storage: Storage, lease: Lease, documents: Mapping[str, Document], generation: int
+) -> tuple[Target, ...]:
+    """Finish a commit whose root shows, as the holder of its intent. Doing it twice is doing it once.
+
+    Parameters
+    ----------
+    storage, lease
+        The store and its intent, with the journal of the commit.
+    documents
+        Array documents that the root shows.
+    generation
+        The commit's.
+
+    Returns
+    -------
+    tuple of Target
+        What is dirty from now on.
+    """
+    intent, journal = lease.intent, lease.intent.journal
+    if journal is None or not (journal.restores or journal.erases):
+        return still_dirty(intent.dirty, documents)
+    if journal.restores:
+        _restore_bookkeeping(storage, journal.restores)
+    if journal.erases and journal.erases.whole:
+        wipe(storage, lease.confirm, backups=journal.erases.purge)
+        return ()
+    if journal.erases and journal.erases.purge:
+        purge(storage, to_purge(storage, journal.erases, documents))
+    if journal.erases:
+        erase(storage, journal.erases, documents, intent.dirty, generation, lease.confirm)
+    new = [target for target in journal.abandons if target not in intent.dirty]
+    return (*intent.dirty, *new)
+
+
+def _restore_bookkeeping(storage: Storage, backup: str) -> None:
+    """Put back the records and receipts that removals since then have wiped out."""
+    for key, data in KeptState(storage, backup).bookkeeping().items():
+        put_back(storage, key, data, record=key.startswith(LAYERS))

@@ -1,0 +1,251 @@
+"""Wiping a layer out of a store that no longer shows it.
+
+Its rows are overwritten with fill, object by object and by compare-and-swap: rows of other layers in the same
+objects keep their values, so no reader ever misses one. Nothing is deleted: an object that stays where it is keeps
+a sleeping writer from creating it anew, and a late delete could hit what a successor has put there. What lies beyond
+the published shape, or in a key space that the store has left, is emptied: nobody can tell whose it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from aggrade.commit.chunks import Chunks
+from aggrade.commit.dirt import lies_in
+from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
+from aggrade.commit.layers import RECEIPTS, REMOVED, layer_key
+from aggrade.commit.salting import salted
+from aggrade.errors import Conflict, Problem
+from aggrade.settings import settings
+from aggrade.storage import ConditionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aggrade.commit.documents import Document
+    from aggrade.commit.plan import Erasure, Target
+    from aggrade.storage import ObjectInfo, Storage
+
+__all__ = ["Held", "erase", "held_objects", "names", "same_values", "without_label"]
+
+_log = logging.getLogger(__name__)
+_CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
+_LEDGER = ".aggrade/ledger/"
+_PLACES = {"store", "write_id", "backup", "undo"}
+
+
+class Held(NamedTuple):
+    """An object that may hold something of a layer; `place` is None where the store no longer looks."""
+
+    info: ObjectInfo
+    name: str
+    place: tuple[int, ...] | None
+
+
+def held_objects(
+    storage: Storage, erasure: Erasure, documents: Mapping[str, Document], dirty: Sequence[Target] = ()
+) -> Iterator[Held]:
+    """Yield every object that may hold something of a layer, with one listing of the store.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    erasure
+        The layer and its rows.
+    documents
+        Array documents that the root shows.
+    dirty
+        Where left-overs of dead writers may lie.
+    """
+    for info in storage.list():
+        name, _, rest = info.key.partition("/")
+        if name.startswith(".") or not _CHUNK.fullmatch(rest):
+            continue
+        document = documents.get(name)
+        index = None if document is None else index_of(name, document, info.key)
+        if document is None or index is None or not in_grid(document, index):
+            yield Held(info, name, None)
+        elif _rows_in(document, index, erasure) or lies_in(dirty, info.key):
+            yield Held(info, name, index)
+
+
+def _rows_in(document: Document, index: tuple[int, ...], erasure: Erasure) -> list[int]:
+    """Return where in an object the rows lie that are wiped out."""
+    dims = dims_of(document)
+    if erasure.dim not in dims:
+        return []
+    axis = dims.index(erasure.dim)
+    start = index[axis] * unit_of(document)[axis]
+    return [row - start for row in erasure.rows if start <= row < start + unit_of(document)[axis]]
+
+
+def erase(
+    storage: Storage,
+    erasure: Erasure,
+    documents: Mapping[str, Document],
+    dirty: Sequence[Target],
+    generation: int,
+    confirm: Callable[[], None],
+) -> None:
+    """Wipe a layer out, as the holder of the intent. Doing it twice is doing it once.
+
+    Parameters
+    ----------
+    storage, erasure, documents, dirty
+        As for `held_objects`.
+    generation
+        The commit's, which every replacement carries.
+    confirm
+        Raises if the intent is no longer ours; called between reading a mark and replacing what bears it.
+
+    Raises
+    ------
+    Conflict
+        If somebody took over.
+    """
+
+    def wipe(held: Held) -> None:
+        document = documents.get(held.name) if held.place is not None else None
+        if document is None or held.place is None:
+            _replace(storage, held.info.key, confirm, b"", held.info)
+            return
+        blank = _Blank(document, held.place, erasure, generation)
+        _replace(storage, held.info.key, confirm, blank.whole or blank, held.info)
+
+    found = list(held_objects(storage, erasure, documents, dirty))
+    confirm()
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        list(pool.map(wipe, found))
+    _replace(storage, layer_key(erasure.label), confirm, REMOVED)
+    _clean_texts(storage, erasure.label, confirm)
+    _log.info("wiped a layer out of %d objects of %s", len(found), storage.url)
+
+
+class _Blank:
+    """Makes of an object the same with some rows, and all beyond the array's shape, as fill.
+
+    Attributes
+    ----------
+    whole : bytes or None
+        What it becomes whatever it holds, if nothing of it stays.
+    """
+
+    def __init__(self, document: Document, index: tuple[int, ...], erasure: Erasure, generation: int) -> None:
+        self._document, self._generation = document, generation
+        self._chunks = Chunks(document)
+        self._fill = self._chunks.values(None)
+        self._kept = np.ones(self._fill.shape, bool)
+        for axis, (i, unit, size) in enumerate(
+            zip(index, unit_of(document), shape_of(document), strict=True)
+        ):
+            self._drop(axis, [at for at in range(unit) if i * unit + at >= size])
+        if rows := _rows_in(document, index, erasure):
+            self._drop(dims_of(document).index(erasure.dim), rows)
+        self.whole = None if self._kept.any() else self._bytes_of(self._fill)
+
+    def _drop(self, axis: int, places: list[int]) -> None:
+        self._kept[(slice(None),) * axis + (places,)] = False
+
+    def _bytes_of(self, values: np.ndarray[Any, Any]) -> bytes:
+        return salted(self._document, self._chunks.bytes_of(values), self._generation)
+
+    def __call__(self, data: bytes) -> bytes:
+        try:
+            before = self._chunks.values(data)
+        except (RuntimeError, ValueError) as error:
+            _log.warning("an object that can't be decoded becomes fill: %s", error)
+            return self._bytes_of(self._fill)
+        after = before.copy()
+        after[~self._kept] = self._fill[~self._kept]
+        return data if same_values(before, after) else self._bytes_of(after)
+
+
+def _replace(
+    storage: Storage,
+    key: str,
+    confirm: Callable[[], None],
+    make: bytes | Callable[[bytes], bytes],
+    known: ObjectInfo | None = None,
+) -> None:
+    """Replace an object, if there is one, by what `make` is or makes of it.
+
+    `known` is the object as it was listed before the intent was last confirmed.
+    """
+    if (
+        isinstance(make, bytes)
+        and known
+        and (known.size == len(make) == 0 or _swapped(storage, key, make, known.etag))
+    ):
+        return
+    for _ in range(settings().request_attempts):
+        stored = storage.read(key)
+        if stored is None:
+            return
+        wanted = make if isinstance(make, bytes) else make(stored.data)
+        if wanted == stored.data:
+            return
+        confirm()
+        if _swapped(storage, key, wanted, stored.etag):
+            return
+    expected, fix = "one writer", "run recover"
+    raise Conflict(
+        Problem(f"{storage.url}/{key}", "an object that keeps changing", expected, fix, "contended")
+    )
+
+
+def _swapped(storage: Storage, key: str, data: bytes, replacing: str) -> bool:
+    try:
+        storage.write(key, data, replacing=replacing)
+    except ConditionFailed:
+        return False
+    return True
+
+
+def same_values(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Tell whether two arrays hold the same values, bit by bit where they are numbers."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.kind in "OT":
+        return bool((one == other).all())
+    return one.tobytes() == other.tobytes()
+
+
+def _clean_texts(storage: Storage, label: str, confirm: Callable[[], None]) -> None:
+    """Take a label out of receipts, and drop what the ledger says of pieces that name it."""
+
+    def clean(data: bytes) -> bytes:
+        text = json.loads(data)
+        cleaned = {key: text[key] if key in _PLACES else without_label(text[key], label) for key in text}
+        return data if cleaned == text else json.dumps(cleaned, indent=1).encode()
+
+    receipts = [info.key for info in storage.list(RECEIPTS)]
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        list(pool.map(lambda key: _replace(storage, key, confirm, clean), receipts))
+    entries = {info.key: storage.read(info.key) for info in storage.list(_LEDGER)}
+    named = [key for key, stored in entries.items() if stored and names(json.loads(stored.data), label)]
+    if named:
+        confirm()
+        storage.delete(named)
+
+
+def names(value: Any, label: str) -> bool:
+    """Tell whether a JSON value names a label anywhere."""
+    return bool(without_label(value, label) != value)
+
+
+def without_label(value: Any, label: str) -> Any:
+    """Return a JSON value without a label: keys and items that are it are left out, sentences lose it."""
+    if isinstance(value, dict):
+        return {key: without_label(item, label) for key, item in value.items() if key != label}
+    if isinstance(value, list):
+        return [without_label(item, label) for item in value if item != label]
+    if isinstance(value, str):
+        return re.sub(rf"(?<!\w){re.escape(label)}(?!\w)", "", value) if label else value
+    return value

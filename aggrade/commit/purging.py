@@ -1,0 +1,144 @@
+"""Emptying the backups that hold a layer that has been removed.
+
+A backup is spared only if it can be told from itself that nothing of the layer is in it, and if it can still be
+restored from without those that go. Of the others the manifest stays, which says that they were purged.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests
+from aggrade.commit.chunks import Chunks
+from aggrade.commit.documents import in_grid, index_of, same_keys, shape_of, unit_of
+from aggrade.commit.erasing import names, same_values
+from aggrade.commit.layers import LayerRecord, layer_key
+from aggrade.commit.snapshot import ROOT
+from aggrade.commit.states import KeptState
+from aggrade.errors import AggradeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.commit.documents import Document
+    from aggrade.commit.plan import Erasure
+    from aggrade.storage import Storage
+
+__all__ = ["first_generation", "purge", "to_purge"]
+
+
+def first_generation(storage: Storage, label: str) -> int:
+    """Return the first generation that a layer's records tell of, here or in a backup; 0 if none does.
+
+    Parameters
+    ----------
+    storage, label
+        The store and the layer.
+    """
+    key, found = layer_key(label), []
+    stored = storage.read(key)
+    found += [stored.data] if stored else []
+    for manifest in manifests(storage):
+        if key in manifest.objects and not manifest.purged:
+            found.append(KeptState(storage, manifest.id).kept(manifest, key))
+    return min((generation for data in found for generation in _generations(data)), default=0)
+
+
+def _generations(data: bytes) -> list[int]:
+    try:
+        record: LayerRecord | None = LayerRecord.model_validate_json(data)
+    except ValueError:
+        return []
+    found = []
+    while record is not None:
+        found.append(record.generation)
+        record = record.former
+    return found
+
+
+def to_purge(storage: Storage, erasure: Erasure, documents: Mapping[str, Document]) -> list[Manifest]:
+    """Return the backups that may hold a layer, and those that can't be restored without them.
+
+    Parameters
+    ----------
+    storage, erasure
+        The store and what is removed.
+    documents
+        Array documents as the store shows them.
+    """
+    there = [manifest for manifest in manifests(storage) if not manifest.purged]
+    holding = [one for one in there if one.generation >= erasure.since or not _is_free(storage, one, erasure)]
+    needing = [one for one in there if _needs_left_overs(storage, one, documents)]
+    essential = max((one.id for one in holding if one.commit in {"restore", "remove"}), default="")
+    gone = {one.id for one in (*holding, *needing)}
+    return [one for one in there if one.id in gone or one.id < essential]
+
+
+def _is_free(storage: Storage, manifest: Manifest, erasure: Erasure) -> bool:
+    """Tell whether a backup of a state before a layer holds nothing of it, which a dead writer may have left."""
+    if manifest.copied:
+        return False
+    try:
+        state = KeptState(storage, manifest.id)
+        return all(_is_free_object(state, manifest, key, erasure) for key in manifest.objects)
+    except (AggradeError, RuntimeError, ValueError):
+        return False
+
+
+def _is_free_object(state: KeptState, manifest: Manifest, key: str, erasure: Erasure) -> bool:
+    if key.endswith(ROOT) or key.startswith("."):
+        return not names(json.loads(state.kept(manifest, key)), erasure.label)
+    name = key.partition("/")[0]
+    document = state.shown.documents.get(name)
+    index = None if document is None else index_of(name, document, key)
+    if document is None or index is None or not in_grid(document, index):
+        return False
+    part = tuple(
+        slice(0, max(0, size - i * unit))
+        for i, unit, size in zip(index, unit_of(document), shape_of(document), strict=True)
+    )
+    if all(piece.stop >= unit for piece, unit in zip(part, unit_of(document), strict=True)):
+        return True
+    chunks = Chunks(document)
+    values = chunks.values(state.kept(manifest, key))
+    clean = chunks.values(None)
+    clean[part] = values[part]
+    return same_values(values, clean)
+
+
+def _needs_left_overs(storage: Storage, manifest: Manifest, documents: Mapping[str, Document]) -> bool:
+    """Tell whether a state lies in a key space that the store has left, which a removal empties."""
+    try:
+        kept = KeptState(storage, manifest.id).shown.documents
+    except AggradeError:
+        return True
+    return any(name not in documents or not same_keys(kept[name], documents[name]) for name in kept)
+
+
+def purge(storage: Storage, doomed: list[Manifest]) -> None:
+    """Empty backups, each one's manifest first, so that none is taken for whole. Doing it twice is doing it once.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    doomed
+        What to empty; backups that were purged before are looked at again.
+    """
+    backups = backups_beside(storage)
+    before = [manifest for manifest in manifests(storage) if manifest.purged]
+    for manifest in (*doomed, *before):
+        if not manifest.purged:
+            _mark(backups, manifest)
+        keys = [info.key for info in backups.list(f"{manifest.id}/")]
+        backups.delete([key for key in keys if key != f"{manifest.id}/{MANIFEST}"])
+
+
+def _mark(backups: Storage, manifest: Manifest) -> None:
+    emptied = {"purged": True, "objects": {}, "copied": (), "regions": (), "size": 0}
+    data = manifest.model_copy(update=emptied).model_dump_json(indent=1).encode()
+    key = f"{manifest.id}/{MANIFEST}"
+    stored = backups.read(key)
+    if stored is not None:
+        backups.write(key, data, replacing=stored.etag)

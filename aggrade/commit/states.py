@@ -1,0 +1,160 @@
+"""An earlier state of a store, put together from backups.
+
+A commit copies what it is going to change before it does. So an object was, in the state that a backup was made of,
+what the first backup since then holds of it, and if none does, what it is now.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from aggrade.commit.backup import ARCHIVE, COPIES, backups_beside, manifests
+from aggrade.commit.dirt import lies_in
+from aggrade.commit.snapshot import ROOT, Snapshot, snapshot_of
+from aggrade.errors import BadInput, Damaged, Problem, Refused
+from aggrade.storage import StoredObject
+
+if TYPE_CHECKING:
+    from aggrade.commit.backup import Manifest
+    from aggrade.storage import Storage
+
+__all__ = ["KeptState", "kept_root"]
+
+_ARCHIVES = 4
+
+
+class KeptState:
+    """What a Zarr store held when one of its backups was made.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    backup
+        The backup's id.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of that backup.
+    later : list of Manifest
+        Of that backup and all that were made of the same state or a later one, oldest first.
+    shown : Snapshot
+        What the root showed.
+
+    Raises
+    ------
+    BadInput
+        If there is no such backup.
+    Refused
+        If a removal has purged it.
+    Damaged
+        If it does not hold what its manifest says.
+    """
+
+    def __init__(self, storage: Storage, backup: str) -> None:
+        self.storage = storage
+        self._backups = backups_beside(storage)
+        self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
+        self._lock = threading.Lock()
+        there = manifests(storage)
+        self.manifest = _chosen(storage, there, backup)
+        self.later = [one for one in there if one.generation >= self.manifest.generation and not one.purged]
+        self.shown: Snapshot = kept_root(storage, self.manifest)
+
+    def source(self, key: str) -> Manifest | None:
+        """Return the backup that tells what an object was, None if it is what it was."""
+        return next((one for one in self.later if key in one.objects or lies_in(one.regions, key)), None)
+
+    def read(self, key: str) -> bytes | None:
+        """Return an object as it was, None if there was none."""
+        source = self.source(key)
+        if source is None:
+            stored = self.storage.read(key)
+            return None if stored is None else stored.data
+        return self.kept(source, key) if key in source.objects else None
+
+    def bookkeeping(self) -> dict[str, bytes]:
+        """Return the records and receipts that a later removal changed, as they were."""
+        changed = {
+            key: one
+            for one in reversed(self.later)
+            for key in one.objects
+            if one.commit == "remove" and key.startswith(".aggrade/")
+        }
+        return {key: self.kept(one, key) for key, one in changed.items()}
+
+    def kept(self, manifest: Manifest, key: str) -> bytes:
+        """Return what one backup holds of an object.
+
+        Raises
+        ------
+        Damaged
+            If it is not there.
+        """
+        if manifest.holds_copy(key):
+            stored = self._backups.read(f"{manifest.id}/{COPIES}{key}")
+            if stored is not None:
+                return stored.data
+        else:
+            try:
+                with self._lock:
+                    return self._archive(manifest).read(key)
+            except (KeyError, zipfile.BadZipFile) as error:
+                raise Damaged(_gone(self._backups, manifest, key)) from error
+        raise Damaged(_gone(self._backups, manifest, key))
+
+    def _archive(self, manifest: Manifest) -> zipfile.ZipFile:
+        if manifest.id not in self._archives:
+            stored = self._backups.read(f"{manifest.id}/{ARCHIVE}")
+            if stored is None:
+                raise Damaged(_gone(self._backups, manifest, ARCHIVE))
+            self._archives[manifest.id] = zipfile.ZipFile(io.BytesIO(stored.data))
+            if len(self._archives) > _ARCHIVES:
+                self._archives.popitem(last=False)
+        return self._archives[manifest.id]
+
+
+def kept_root(storage: Storage, manifest: Manifest) -> Snapshot:
+    """Return the state that a backup was made of, as its root showed it."""
+    backups = backups_beside(storage)
+    if manifest.holds_copy(ROOT):
+        stored = backups.read(f"{manifest.id}/{COPIES}{ROOT}")
+        data = None if stored is None else stored.data
+    else:
+        stored = backups.read(f"{manifest.id}/{ARCHIVE}")
+        data = None if stored is None else _member(backups, manifest, stored.data)
+    if data is None:
+        raise Damaged(_gone(backups, manifest, ROOT))
+    return snapshot_of(f"{backups.url}/{manifest.id}", StoredObject(data, ""))
+
+
+def _member(backups: Storage, manifest: Manifest, archive: bytes) -> bytes:
+    try:
+        return zipfile.ZipFile(io.BytesIO(archive)).read(ROOT)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise Damaged(_gone(backups, manifest, ROOT)) from error
+
+
+def _chosen(storage: Storage, there: list[Manifest], backup: str) -> Manifest:
+    found = next((manifest for manifest in there if manifest.id == backup), None)
+    if found is None:
+        ids = ", ".join(manifest.id for manifest in there if not manifest.purged) or "none"
+        fix = "name one of them: aggrade backups"
+        raise BadInput(Problem(storage.url, f"no backup {backup!r}", f"one of {ids}", fix, "no-backup"))
+    if found.purged:
+        expected, fix = "a backup that holds what it was made of", "restore another one"
+        problem = Problem(f"backup {backup}", "one that a removal has purged", expected, fix, "backup-purged")
+        raise Refused(problem)
+    return found
+
+
+def _gone(backups: Storage, manifest: Manifest, key: str) -> Problem:
+    expected = "what its manifest says"
+    return Problem(
+        f"{backups.url}/{manifest.id}", f"no {key}", expected, "restore another backup", "backup-damaged"
+    )
