@@ -146,6 +146,8 @@ def append(
                 return work.weighed(plan)
             if plan.commit is None:
                 return _earlier(storage, plan, work.seen)
+            if storage.consolidate():
+                continue
             return work.carry_out(plan, plan.commit)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:

@@ -209,7 +209,10 @@ def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]
             warnings.simplefilter("ignore")
             raw = _encode(part, name, encoding)
             raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
-            back = xr.conventions.decode_cf_variable(name, raw)
+            try:
+                back = xr.conventions.decode_cf_variable(name, raw)
+            except (ValueError, OverflowError):  # an instant that the store's time units can't tell
+                return np.atleast_1d(part.values).flat[0], "what can't be read"
         before, after = np.atleast_1d(storable(part).values), np.atleast_1d(back.values)
         different = (before != after) & ~(_missing(before) & _missing(after))
         if different.any():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aggrade.storage import open_storage
+from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +116,7 @@ def is_zarr(storage: Storage) -> bool:
     return any(storage.stat(key) is not None for key in _ROOT_KEYS)
 
 
-def store_for(store: str, dim: str, storage_options: Mapping[str, Any] | None = None) -> Storage:
+def store_for(store: str, dim: str, storage_options: Mapping[str, Any] | None = None) -> Adopting:
     """Open the Zarr store that grows along `dim`. Sends no request.
 
     Parameters
@@ -136,8 +137,8 @@ def store_for(store: str, dim: str, storage_options: Mapping[str, Any] | None = 
     storage = open_storage(store.rstrip("/"), storage_options)
     name = {"session": WINDOWS, "epoch": LIGHTCURVES}.get(dim)
     if name is None or store.rstrip("/").endswith(STORE_SUFFIX):
-        return storage
-    return storage.within(name)
+        return Adopting(storage)
+    return Adopting(storage.within(name))
 
 
 def _stores_below(storage: Storage, folder: str) -> list[str]:
@@ -185,8 +186,8 @@ def open_stores(store: str, storage_options: Mapping[str, Any] | None = None) ->
     """
     storage = open_storage(store.rstrip("/"), storage_options)
     if store.rstrip("/").endswith(STORE_SUFFIX):
-        return [storage]
-    return [storage.within(path) if path else storage for path in stores_in(storage)]
+        return [Adopting(storage)]
+    return [Adopting(storage.within(path) if path else storage) for path in stores_in(storage)]
 
 
 def window_stores_in(storage: Storage) -> list[str]:

@@ -78,11 +78,13 @@ class TestRead:
         assert (found.generation, found.write_id, found.mark, found.attributes) == (0, "", {}, {})
         assert found.sizes == {"x": 3}
 
-    def test_groups_in_a_store_are_no_arrays(self):
-        """Nested groups are passed over."""
+    def test_groups_in_a_store_are_refused(self):
+        """A group within the store would be lost from the root that the next commit writes."""
         root = a_root()
         root["consolidated_metadata"]["metadata"]["g"] = {"node_type": "group", "zarr_format": 3}
-        assert set(read_snapshot(storage_with(json.dumps(root).encode())).documents) == {"v", "session"}
+        with pytest.raises(Refused, match="groups within it, such as 'g'") as caught:
+            read_snapshot(storage_with(json.dumps(root).encode()))
+        assert caught.value.code == "nested-groups"
 
     @pytest.mark.parametrize(
         "root",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "ROOT", "Snapshot", "moved_on", "read_snapshot", "root_bytes", "snapshot_of"]
 
 ROOT = "zarr.json"
-ROOT_OF_FORMAT_2 = ".zgroup"
+_GROUP_OF_FORMAT_2, _ROOT_OF_FORMAT_2 = ".zgroup", ".zmetadata"
 FORMAT = 1
 
 
@@ -112,13 +112,15 @@ def read_snapshot(storage: Storage) -> Snapshot | None:
     Damaged
         If the root is not a Zarr v3 group with consolidated metadata.
     Refused
-        If a newer aggrade wrote it, or if it is a store of Zarr format 2.
+        If a newer aggrade wrote it, if there are groups in it, or if it is a store of Zarr format 2 and the storage
+        does not adopt such stores (`aggrade.storage.adopting.Adopting`).
     """
     stored = storage.read(ROOT)
-    if stored is None:
-        _refuse_format_2(storage)
-        return None
-    return snapshot_of(storage.url, stored)
+    if stored is None and storage.stat(_GROUP_OF_FORMAT_2) is not None:
+        stored = storage.read(_ROOT_OF_FORMAT_2)
+        if stored is None or b'"zarr_consolidated_format"' in stored.data:
+            raise Refused(_format_2(storage.url))
+    return None if stored is None else snapshot_of(storage.url, stored)
 
 
 def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
@@ -134,20 +136,25 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
     try:
         root = json.loads(stored.data)
         documents = root["consolidated_metadata"]["metadata"]
-        arrays = {name: doc for name, doc in documents.items() if doc["node_type"] == "array"}
-        snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), arrays, stored.data)
+        snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), dict(documents), stored.data)
+        groups = [name for name, doc in documents.items() if doc["node_type"] != "array" or "/" in name]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(_not_a_root(url)) from error
+    if groups:
+        raise Refused(_nested(url, groups))
     _check_format(url, snapshot)
     return snapshot
 
 
-def _refuse_format_2(storage: Storage) -> None:
-    """Refuse a store that a new root would hide: readers look for format 3 first."""
-    if storage.stat(ROOT_OF_FORMAT_2) is None:
-        return
+def _nested(url: str, names: list[str]) -> Problem:
+    found, fix = f"groups within it, such as {min(names)!r}", "name one group that holds only arrays"
+    return Problem(url, found, "a group of arrays", fix, "nested-groups")
+
+
+def _format_2(url: str) -> Problem:
+    """Say why a store of format 2 that isn't adopted is no target: a new root would hide it from readers."""
     fix = "name another store, or rechunk it into a new one: aggrade rechunk"
-    raise Refused(Problem(storage.url, "a store of Zarr format 2", "Zarr format 3", fix, "zarr-format"))
+    return Problem(url, "a store of Zarr format 2", "Zarr format 3", fix, "zarr-format")
 
 
 def moved_on(url: str) -> Problem:

@@ -1,0 +1,367 @@
+"""Stores that xarray wrote, of either format, consolidated or not: adopted by the first append, nothing rewritten."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from make_datasets import assert_holds, make_session
+from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, World, open_world
+from storage_conformance import StorageConformance
+
+import aggrade
+from aggrade.errors import Damaged, Refused, Unavailable
+from aggrade.storage.adopting import Adopting
+from aggrade.storage.local import LocalStorage
+
+__all__ = ["open_world"]
+
+FORMS = [(2, True), (2, False), (3, True), (3, False)]
+NAMES = ["2 consolidated", "2", "3 consolidated", "3"]
+KEPT = ["eeg", "n_windows", "window_start"]
+FIRST, SECOND, LONGER = (
+    make_session(label, windows, seed)[KEPT]
+    for seed, (label, windows) in enumerate((("a", 5), ("b", 3), ("c ä", 8)))
+)
+CHUNKS = {"eeg": (1, 2, 2, 5), "window_start": (3, 3), "n_windows": (3,), "session": (3,)}
+
+
+def write(path, form, dataset=FIRST, *, chunks=CHUNKS, encoding=None):
+    """Write a store by xarray alone, its rows sharing chunks with rows to come."""
+    version, consolidated = form
+    options = {name: {"chunks": sizes} for name, sizes in chunks.items() if name in dataset.variables}
+    for name, more in (encoding or {}).items():
+        options.setdefault(name, {}).update(more)
+    with warnings.catch_warnings(action="ignore"):
+        dataset.to_zarr(path, zarr_format=version, consolidated=consolidated, encoding=options)
+    return str(path)
+
+
+def files(path):
+    """Return every file of a store but those of aggrade."""
+    found = {
+        file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
+    return {key: data for key, data in found.items() if not key.startswith(".aggrade/")}
+
+
+def metadata(key):
+    """Tell whether a file says what arrays are like."""
+    return key.rpartition("/")[2] in {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+
+
+def append(dataset, store, **options):
+    """Append, the windows being allowed to be more."""
+    return aggrade.append(dataset, store, grow=("window",), **options)
+
+
+class TestConformance(StorageConformance):
+    """It keeps the contract of every storage."""
+
+    rounds = 1
+
+    @pytest.fixture
+    def storage(self, tmp_path):
+        """Return an adopting storage over an empty folder."""
+        return Adopting(LocalStorage(str(tmp_path / "data")))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
+class TestForms:
+    """All four forms alike."""
+
+    def test_sessions_are_added(self, tmp_path, form):
+        """Rows of xarray's and of ours are read by anyone, through consolidated metadata and without."""
+        store = write(tmp_path / "windows.zarr", form)
+        append(SECOND, store)
+        receipt = append(LONGER, store)
+        assert append(LONGER, store).write_id == receipt.write_id
+        for consolidated in (True, False):
+            with warnings.catch_warnings(action="ignore", category=zarr.errors.ZarrUserWarning):
+                found = xr.open_zarr(store, consolidated=consolidated, zarr_format=form[0]).load()
+            assert_holds(found, [FIRST, SECOND, LONGER])
+        assert_holds(aggrade.open_windows(store).load(), [FIRST, SECOND, LONGER])
+        assert aggrade.verify(store).ok
+
+    def test_nothing_is_rewritten_that_need_not_be(self, tmp_path, form):
+        """Chunks that no new row shares stay byte by byte, and no file of the other format appears."""
+        store = write(tmp_path / "windows.zarr", form)
+        before = files(tmp_path / "windows.zarr")
+        append(SECOND, store)
+        after = files(tmp_path / "windows.zarr")
+        assert before.keys() <= after.keys()
+        changed = {key for key in before if before[key] != after[key] and not metadata(key)}
+        assert changed
+        assert not any(key.startswith(("eeg/", "eeg_channel/")) for key in changed)
+        assert not any(key.endswith("zarr.json") for key in after) or form[0] == 3
+
+    def test_channels_are_guarded(self, tmp_path, form):
+        """What is refused in our own stores is refused here, and nothing is written."""
+        store = write(tmp_path / "windows.zarr", form)
+        before = files(tmp_path)
+        swapped = SECOND.assign_coords(eeg_channel=SECOND["eeg_channel"].values[::-1])
+        with pytest.raises(Refused, match="in this order"):
+            append(swapped, store)
+        with pytest.raises(Refused, match="before aggrade"):
+            append(make_session("a", 2, 9)[KEPT], store)
+        assert files(tmp_path) == before
+
+    def test_a_dry_run_writes_nothing(self, tmp_path, form):
+        """The plan is made on what is there."""
+        store = write(tmp_path / "windows.zarr", form)
+        before = files(tmp_path)
+        plan = append(SECOND, store, dry_run=True)
+        assert plan.commit.layers[0].index == 1
+        assert files(tmp_path) == before
+
+    def test_looking_and_recovering(self, tmp_path, form):
+        """A store of another tool's is verified, surveyed and recovered as it is, without a write."""
+        store = write(tmp_path / "windows.zarr", form)
+        before = files(tmp_path)
+        assert aggrade.verify(store).ok
+        assert aggrade.recover(store) is None
+        assert aggrade.list_backups(store) == []
+        assert files(tmp_path) == before
+
+
+@pytest.fixture
+def adopted(tmp_path):
+    """Return a function that puts a store of format 2 into a world."""
+    write(tmp_path / "windows.zarr", (2, True))
+
+    def make(form=(2, True), **how):
+        folder = tmp_path / f"{form}.zarr"
+        if not folder.exists():
+            write(folder, form)
+        world = World(**how)
+        storage = MemoryStorage(world, "data/windows.zarr")
+        for key, data in files(folder).items():
+            storage.write(key, data)
+        return world
+
+    return make
+
+
+STORE = "world://data/windows.zarr"
+
+
+def seen(world, tmp_path):
+    """Return what xarray reads of a store, its objects laid out as files."""
+    folder = tmp_path / f"seen-{len(list(tmp_path.iterdir()))}"
+    for key, (data, _) in world.objects.items():
+        if key.startswith("data/windows.zarr/"):
+            file = folder / key.removeprefix("data/windows.zarr/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+    consolidated = any("consolidated" in file.read_text() for file in folder.glob("*z*") if file.is_file())
+    return xr.open_zarr(folder, consolidated=consolidated).load()
+
+
+@pytest.mark.parametrize(("form", "after"), [((2, True), False), ((2, False), True), ((3, False), False)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_killed_at_every_request(adopted, open_world, tmp_path, form, after):
+    """Whatever the request it dies at, readers see old or new, and running it again makes it whole, once."""
+    rehearsal, outcomes = Numbered(), set()
+    append(SECOND, STORE, storage_options=open_world(adopted(form), rehearsal))
+    for place in range(1, rehearsal.count + 1):
+        world = adopted(form)
+        with pytest.raises(Killed):
+            append(SECOND, STORE, storage_options=open_world(world, DiesAt(world, place, after=after)))
+        found = seen(world, tmp_path)
+        outcomes.add(found.sizes["session"])
+        assert_holds(found, [FIRST, SECOND][: found.sizes["session"]])
+        for session in (LONGER, SECOND):
+            append(session, STORE, storage_options=open_world(world))
+        rest = [SECOND, LONGER] if found.sizes["session"] == 2 else [LONGER, SECOND]
+        assert_holds(seen(world, tmp_path), [FIRST, *rest])
+        assert aggrade.verify(STORE, storage_options=open_world(world)).ok
+    assert outcomes == {1, 2}
+
+
+@pytest.mark.parametrize("form", FORMS[1:2], ids=NAMES[1:2])
+def test_a_lost_reply_at_every_request(adopted, open_world, monkeypatch, tmp_path, form):
+    """A lost reply ends in success or in a clear error, and running it again makes it whole, once."""
+    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
+    rehearsal = Numbered()
+    append(SECOND, STORE, storage_options=open_world(adopted(form), rehearsal))
+    for place in range(1, rehearsal.count + 1):
+        world = adopted(form)
+        try:
+            append(SECOND, STORE, storage_options=open_world(world, LosesReply(place)))
+        except Unavailable:
+            append(SECOND, STORE, storage_options=open_world(world))
+        assert_holds(seen(world, tmp_path), [FIRST, SECOND])
+
+
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
+def test_two_writers(adopted, open_world, tmp_path, form):
+    """Two that adopt the same store at the same time both get in, each once."""
+    world = adopted(form, content_etags=True)
+    threads = [
+        threading.Thread(target=append, args=(each, STORE), kwargs={"storage_options": open_world(world)})
+        for each in (SECOND, LONGER)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = seen(world, tmp_path)
+    by_label = {str(each["session"].values[0]): each for each in (SECOND, LONGER)}
+    assert_holds(found, [FIRST, *(by_label.pop(label) for label in found["session"].values[1:])])
+    assert not by_label
+
+
+TYPES = {
+    "bool": np.array([True, False]),
+    "int8": np.array([-3, 4], "i1"),
+    "uint64": np.array([2**63, 1], "u8"),
+    "big endian": np.array([1.5, -2.25], ">f4"),
+    "complex": np.array([1 + 2j, -3j], "c8"),
+    "half": np.array([0.5, 2], "f2"),
+    "text": np.array(["ä b", ""], object),
+    "fixed text": np.array(["ä b", "c"]),
+    "time": np.array(["2024-02-29T12:34:56", "1999-01-01T12:34:56"], "M8[ns]"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.parametrize("values", TYPES.values(), ids=TYPES)
+def test_every_type_of_format_2(tmp_path, values):
+    """Values of each type that xarray writes are added as they are, and those there stay."""
+    first, second = (xr.Dataset({"v": ("epoch", values[i : i + 1])}, {"epoch": [i]}) for i in (0, 1))
+    store = write(tmp_path / "x.zarr", (2, True), first, chunks={"v": (4,)})
+    aggrade.append(second, store, dim="epoch")
+    found = xr.open_zarr(store)["v"].values
+    assert found.dtype.kind == xr.open_zarr(write(tmp_path / "y.zarr", (2, True), first))["v"].dtype.kind
+    assert found.tolist() == values.tolist()
+
+
+def test_an_hour_in_a_store_of_days_is_refused(tmp_path):
+    """Times were stored in days from the first of them: an hour more would be lost, or read as another day."""
+    first, second = (
+        xr.Dataset({"v": ("epoch", np.array([time], "M8[ns]"))}, {"epoch": [i]})
+        for i, time in enumerate(("2024-02-29T12:34:56", "1999-01-01T13:00"))
+    )
+    store = write(tmp_path / "x.zarr", (2, True), first)
+    with pytest.raises(Refused, match="variable 'v': found 1999-01-01T13") as caught:
+        aggrade.append(second, store, dim="epoch")
+    assert caught.value.code == "value-lost"
+
+
+def codecs():
+    """Return ways to store chunks in format 2 that have a name in format 3."""
+    from numcodecs import Blosc, GZip, Zstd
+
+    return {
+        "none": {"compressors": None},
+        "zstd": {"compressors": Zstd(3)},
+        "gzip": {"compressors": GZip(2)},
+        "blosc": {"compressors": Blosc("lz4", 5, Blosc.BITSHUFFLE)},
+        "blosc, shuffle by itself": {"compressors": Blosc("zstd", 1, Blosc.AUTOSHUFFLE)},
+        "packed": {"dtype": "i2", "scale_factor": 0.5, "add_offset": 10.0, "_FillValue": -1},
+    }
+
+
+@pytest.mark.parametrize("name", ["none", "zstd", "gzip", "blosc", "blosc, shuffle by itself", "packed"])
+def test_every_codec_that_has_a_name(tmp_path, name):
+    """Chunks that hold rows of both are read by whoever knows format 2."""
+
+    def rows(first, label):
+        return xr.Dataset({"v": (("epoch", "x"), np.arange(first, first + 6.0)[None])}, {"epoch": [label]})
+
+    store = write(
+        tmp_path / "x.zarr", (2, True), rows(0, 1), chunks={"v": (4, 3)}, encoding={"v": codecs()[name]}
+    )
+    aggrade.append(rows(20, 2), store, dim="epoch")
+    found = xr.open_zarr(store, zarr_format=2)["v"].values
+    assert found.tolist() == [list(np.arange(6.0)), list(np.arange(20, 26.0))]
+
+
+@pytest.mark.parametrize("separator", [".", "/"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_orders_and_separators(tmp_path, order, separator):
+    """Arrays made by hand in either order of items, with either kind of key."""
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=2)
+    array = group.create_array(
+        "v",
+        shape=(1, 4),
+        chunks=(2, 3),
+        dtype="i4",
+        order=order,
+        chunk_key_encoding={"name": "v2", "separator": separator},
+    )
+    array[:] = np.arange(4)[None]
+    array.attrs["_ARRAY_DIMENSIONS"] = ["epoch", "x"]
+    labels = group.create_array("epoch", shape=(1,), chunks=(2,), dtype="i8", fill_value=None)
+    labels[:] = 7
+    labels.attrs["_ARRAY_DIMENSIONS"] = ["epoch"]
+    addition = xr.Dataset({"v": (("epoch", "x"), np.arange(4, 8, dtype="i4")[None])}, {"epoch": [8]})
+    aggrade.append(addition, str(tmp_path / "x.zarr"), dim="epoch")
+    found = zarr.open_group(tmp_path / "x.zarr", mode="r", zarr_format=2)
+    assert found["v"][:].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert found["epoch"][:].tolist() == [7, 8]
+
+
+def spoilt(path, change):
+    """Write a store of format 2 and change what is said of one array."""
+    store = write(path, (2, True))
+    file = path / ".zmetadata"
+    root = json.loads(file.read_text())
+    change(root["metadata"])
+    file.write_text(json.dumps(root))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda m: m["eeg/.zarray"].update(filters=[{"id": "delta", "dtype": "<f4"}]), "filters delta"),
+        (lambda m: m["eeg/.zarray"].update(compressor={"id": "lzma"}), "compressor lzma"),
+        (lambda m: m["eeg/.zarray"].update(dtype=[["a", "<f4"]]), r"values of dtype \[\['a'"),
+        (lambda m: m["session/.zarray"].update(filters=[{"id": "pickle"}]), "values of dtype |O"),
+        (lambda m: m["eeg/.zattrs"].pop("_ARRAY_DIMENSIONS"), "no _ARRAY_DIMENSIONS"),
+        (
+            lambda m: m.update({"deep/x/.zarray": m["eeg/.zarray"], "deep/x/.zattrs": m["eeg/.zattrs"]}),
+            "deep/x",
+        ),
+    ],
+    ids=["filter", "compressor", "structure", "objects", "dimensions", "groups"],
+)
+def test_what_cannot_be_guarded_is_refused(tmp_path, change, found):
+    """A store that can't be written as it was is refused with the reason, and stays as it is."""
+    store = spoilt(tmp_path / "windows.zarr", change)
+    before = files(tmp_path)
+    with pytest.raises(Refused, match=found):
+        append(SECOND, store)
+    assert files(tmp_path) == before
+
+
+def test_torn_metadata_are_damage(tmp_path):
+    """Metadata that are no JSON are named."""
+    store = write(tmp_path / "windows.zarr", (2, True))
+    (tmp_path / "windows.zarr" / ".zmetadata").write_text('{"metadata": {')
+    with pytest.raises(Damaged, match=r"\.zmetadata: found no JSON"):
+        append(SECOND, store)
+
+
+def test_groups_of_format_3_are_refused(tmp_path):
+    """A group within the group is no flat store."""
+    store = write(tmp_path / "windows.zarr", (3, False))
+    zarr.open_group(tmp_path / "windows.zarr", mode="a").create_group("deep")
+    with pytest.raises(Refused, match="deep"):
+        append(SECOND, store)
+
+
+def test_a_store_of_ours_costs_nothing_more(open_world):
+    """In a consolidated store of format 3 as many requests are sent with it as without."""
+    world, plain, hooks = World(), Numbered(), Numbered()
+    append(FIRST, STORE, storage_options=open_world(world))
+    storage = MemoryStorage(world, "data/windows.zarr", plain)
+    storage.read("zarr.json")
+    Adopting(MemoryStorage(world, "data/windows.zarr", hooks)).read("zarr.json")
+    assert hooks.kinds == plain.kinds
