@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aggrade.receipt import Receipt
     from aggrade.rechunking import RechunkPlan, rechunk
     from aggrade.recovering import recover
+    from aggrade.remove_plan import RemovePlan
+    from aggrade.removing import remove
     from aggrade.restore_plan import RestorePlan
     from aggrade.restoring import restore
     from aggrade.verifying import Report, verify
@@ -51,6 +53,8 @@ _HOMES = {
     "aggrade.receipt": ("Receipt",),
     "aggrade.rechunking": ("RechunkPlan", "rechunk"),
     "aggrade.recovering": ("recover",),
+    "aggrade.remove_plan": ("RemovePlan",),
+    "aggrade.removing": ("remove",),
     "aggrade.restore_plan": ("RestorePlan",),
     "aggrade.restoring": ("restore",),
     "aggrade.verifying": ("Report", "verify"),
@@ -74,6 +78,7 @@ __all__ = [
     "Receipt",
     "RechunkPlan",
     "Refused",
+    "RemovePlan",
     "Report",
     "RestorePlan",
     "Unavailable",
@@ -86,6 +91,7 @@ __all__ = [
     "prune_backups",
     "rechunk",
     "recover",
+    "remove",
     "restore",
     "verify",
 ]

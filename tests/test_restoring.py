@@ -96,7 +96,7 @@ class TestStates:
         store.check()
 
     def test_a_restore_is_undone_by_its_own_backup(self, store):
-        """The receipt's backup brings back what was given up, and so on to and fro."""
+        """The receipt's backup brings back what was given up, and its own undoes that again."""
         before = store.seen()
         undone = store.restore(backup_of(store, 1))
         again = store.restore(undone.backup)

@@ -1,0 +1,219 @@
+"""The plan of a removal: where in a dataset a session or an epoch is found, and what becomes of each place."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit import find_layer, manifests, read_intent
+from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
+from aggrade.commit.erasing import held_objects, names
+from aggrade.commit.layers import RECEIPTS, layer_key
+from aggrade.commit.plan import Base, CommitPlan, Erasure
+from aggrade.commit.purging import first_generation, to_purge
+from aggrade.errors import Damaged, Problem
+from aggrade.price import Price
+from aggrade.rechunking.slots import key_encoding
+from aggrade.restore_plan import beyond, everything
+
+if TYPE_CHECKING:
+    from aggrade.commit import Snapshot
+    from aggrade.commit.plan import BackupKind, Target
+    from aggrade.storage import Storage
+
+__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreRemoval(_Frozen):
+    """What a removal does to one Zarr store."""
+
+    store: str = Field(description="URL of the Zarr store.")
+    erases: Erasure
+    found: bool = Field(default=False, description="Whether the layer is known there, or in a backup.")
+    rewritten: int = Field(
+        default=0, description="Objects that are overwritten, with fill or without its rows."
+    )
+    size: int = Field(default=0, description="Bytes of these.")
+    texts: tuple[str, ...] = Field(default=(), description="Keys of its record and of receipts that name it.")
+    purged: tuple[str, ...] = Field(default=(), description="Backups that are emptied.")
+    receipts: int = Field(default=0, description="Receipts that are looked at.")
+
+    def __str__(self) -> str:
+        if self.erases.whole:
+            return f"  {self.store}: holds nothing else and goes as a whole, {self.rewritten} objects"
+        rows = ", ".join(map(str, self.erases.rows)) or "none"
+        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten"
+
+
+class RemovePlan(_Frozen):
+    """What a removal will do. Printing it is the dry run."""
+
+    root: str = Field(description="URL of the dataset root.")
+    label: str
+    dim: str
+    stores: tuple[StoreRemoval, ...] = ()
+    staging: tuple[str, ...] = Field(default=(), description="Staging stores that are deleted.")
+    price: Price = Field(default_factory=Price, description="What it will cost.")
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything to remove."""
+        return bool(self.staging) or any(store.found for store in self.stores)
+
+    def __str__(self) -> str:
+        lines = [f"remove {self.label} along {self.dim} from {self.root}", *map(str, self.stores)]
+        lines += [f"  staging {name}: deleted" for name in self.staging]
+        purged = [name for store in self.stores for name in store.purged]
+        lines += [f"  backups that can't be restored any more: {', '.join(purged)}"] if purged else []
+        return "\n".join([*lines, f"  {self.price}"])
+
+
+def look_into(
+    storage: Storage, snapshot: Snapshot | None, label: str, dim: str, *, purge: bool, whole: bool
+) -> StoreRemoval | None:
+    """Find out what one Zarr store and its backups hold of a layer.
+
+    Parameters
+    ----------
+    storage, snapshot
+        The store and what it shows, read before anything else of it.
+    label, dim
+        The layer and the dimension along which it lies.
+    purge
+        Whether backups are to be emptied.
+    whole
+        Whether the store is one that holds this layer alone.
+
+    Returns
+    -------
+    StoreRemoval or None
+        None if there is nothing to do.
+
+    Raises
+    ------
+    Damaged
+        If its labels can't be decoded.
+    """
+    if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
+        if not whole or not any(storage.list()):
+            return None
+        return StoreRemoval(store=storage.url, erases=Erasure(label=label, dim=dim, whole=True), found=True)
+    if not whole:
+        return _shared(storage, snapshot, label, dim, purge=purge)
+    objects = list(storage.list())
+    rows = tuple(range(snapshot.length(dim)))
+    return StoreRemoval(
+        store=storage.url,
+        erases=Erasure(label=label, dim=dim, rows=rows, purge=purge, whole=True),
+        found=True,
+        rewritten=len(objects),
+        size=sum(info.size for info in objects),
+        purged=tuple(one.id for one in manifests(storage)) if purge else (),
+    )
+
+
+def _shared(
+    storage: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: bool
+) -> StoreRemoval | None:
+    labels = _labels(storage, snapshot, dim)
+    rows = tuple(row for row, one in enumerate(labels) if one == label)
+    record = find_layer(storage, label)
+    since = first_generation(storage, label)
+    erases = Erasure(label=label, dim=dim, rows=rows, since=since, purge=purge)
+    kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
+    found = bool(rows or record or (purge and kept))
+    intent = read_intent(storage)
+    dirty = intent[0].dirty if intent else ()
+    objects = list(held_objects(storage, erases, snapshot.documents, dirty))
+    emptied = [held for held in objects if held.place is not None or held.info.size]
+    if not found and not emptied:
+        return None
+    receipts = [info.key for info in storage.list(RECEIPTS)]
+    named = tuple(key for key in receipts if _names(storage, key, label))
+    return StoreRemoval(
+        store=storage.url,
+        erases=erases,
+        found=found,
+        rewritten=len(emptied),
+        size=sum(held.info.size for held in emptied),
+        texts=(*((layer_key(label),) if record else ()), *named),
+        purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
+        receipts=len(receipts),
+    )
+
+
+def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) -> CommitPlan:
+    """Return the commit that hides a layer's rows by its switch, and wipes them out after it.
+
+    Of a rechunked copy no backup is made: it is made again from its source.
+
+    Parameters
+    ----------
+    storage, snapshot
+        The store and what it shows.
+    found
+        What `look_into` found there.
+    """
+    erases, attributes = found.erases, snapshot.attributes
+    hidden = {*snapshot.mark.get("superseded", []), *erases.rows}
+    is_lost = erases.purge or "rechunk" in snapshot.mark
+    kept: BackupKind = "none" if is_lost else "full" if erases.whole else "touched"
+    return CommitPlan(
+        kind="remove",
+        store=storage.url,
+        dim=erases.dim,
+        base=Base(etag=snapshot.etag, generation=snapshot.generation),
+        documents=snapshot.documents,
+        attributes={key: value for key, value in attributes.items() if value != erases.label},
+        mark={"superseded": sorted(hidden)},
+        backup=kept,
+        sparse=True,
+        keeps=_regions(snapshot, erases) if kept == "touched" else (),
+        keeps_also=found.texts,
+        erases=erases,
+    )
+
+
+def _regions(snapshot: Snapshot, erases: Erasure) -> tuple[Target, ...]:
+    """Return where something of a layer may lie: its rows, and all that the store does not show."""
+    found: list[Target] = []
+    for name, document in snapshot.documents.items():
+        found += beyond(name, document, erases.dim)
+        for version in range(3):
+            encoding = key_encoding(version, len(shape_of(document)))
+            other = {**document, "chunk_key_encoding": encoding}
+            found += () if same_keys(other, document) else everything(name, other)
+        if erases.dim in dims_of(document):
+            axis = dims_of(document).index(erases.dim)
+            (whole,) = everything(name, document)
+            found += [_narrowed(whole, axis, row) for row in erases.rows]
+    return tuple(found)
+
+
+def _narrowed(whole: Target, axis: int, row: int) -> Target:
+    bounds = [(row, row + 1) if at == axis else pair for at, pair in enumerate(whole.bounds)]
+    return whole.model_copy(update={"bounds": tuple(bounds)})
+
+
+def _names(storage: Storage, key: str, label: str) -> bool:
+    stored = storage.read(key)
+    return stored is not None and names(json.loads(stored.data), label)
+
+
+def _labels(storage: Storage, snapshot: Snapshot, dim: str) -> list[str]:
+    if dim not in snapshot.documents:
+        return []
+    try:
+        return labels_of(snapshot.dataset(storage)[dim].variable)
+    except (RuntimeError, ValueError) as error:
+        fix = "restore a backup, then remove it again"
+        problem = Problem(
+            f"{storage.url}/{dim}", f"labels that can't be decoded ({error})", "text", fix, "labels"
+        )
+        raise Damaged(problem) from error

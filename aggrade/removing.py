@@ -1,0 +1,269 @@
+"""`remove`: take a session or an epoch out of a dataset, so that nothing of it is left."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from aggrade.backups import stores_with_backups
+from aggrade.commit import Transaction, find_layer, read_intent, read_snapshot, recover_store
+from aggrade.commit.documents import labels_of
+from aggrade.errors import AggradeError, BadInput, Conflict, Problem
+from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
+from aggrade.price import Price
+from aggrade.receipt import Receipt
+from aggrade.remove_plan import RemovePlan, look_into, removal_commit
+from aggrade.settings import settings
+from aggrade.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aggrade.commit import Snapshot
+    from aggrade.remove_plan import StoreRemoval
+    from aggrade.storage import Storage
+
+__all__ = ["remove"]
+
+_log = logging.getLogger(__name__)
+_STAGING = f"{BOOKKEEPING}/staging"
+
+
+@overload
+def remove(
+    store: str,
+    label: str,
+    *,
+    dim: str = ...,
+    purge_backups: bool = ...,
+    dry_run: Literal[False] = ...,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Receipt: ...
+@overload
+def remove(
+    store: str,
+    label: str,
+    *,
+    dim: str = ...,
+    purge_backups: bool = ...,
+    dry_run: bool,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Receipt | RemovePlan: ...
+def remove(
+    store: str,
+    label: str,
+    *,
+    dim: str = "session",
+    purge_backups: bool = False,
+    dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt | RemovePlan:
+    """Remove a session (or an epoch): a withdrawn consent, say.
+
+    By one switch `open_windows` and `LightCurves` no longer show it. Then every object that holds something of it is
+    overwritten: in the store that it was appended to, in rechunked copies, in staging, in records and receipts. Values
+    of others do not change at any time. A bare ``xr.open_zarr`` shows a row of fill, with an empty label, where it was.
+
+    Parameters
+    ----------
+    store
+        The dataset root, or one Zarr store in it.
+    label
+        The session's id or the epoch's key.
+    dim
+        The dimension along which it lies.
+    purge_backups
+        Whether backups that hold it are emptied, too. They can't be restored any more, and the removal can't be
+        undone. Without it, backups keep it, and the receipt names the command that brings it back.
+    dry_run
+        Return the plan; nothing is written.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    Receipt or RemovePlan
+        The plan when `dry_run`. The receipt does not name what was removed.
+
+    Raises
+    ------
+    BadInput
+        If nothing of it is there.
+    Damaged
+        If a store's labels can't be decoded. Nothing of that store was changed.
+    Conflict
+        If other writers kept a store busy for longer than ``AGGRADE_WAIT_SECONDS``.
+    Unavailable
+        If a store did not answer. Run it again: what was half done is finished.
+    """
+    work = _Removal(store, label, dim, purge_backups, storage_options)
+    if not dry_run:
+        work.recover()
+    plan = work.plan()
+    if not plan.found:
+        fix = "check the label; with purge_backups, backups are searched, too"
+        problem = Problem(work.root.url, f"nothing of {label!r}", f"a label of {dim}", fix, "no-such-layer")
+        raise BadInput(problem)
+    return plan if dry_run else work.carry_out(plan)
+
+
+class _Removal:
+    """One removal from the stores of a dataset."""
+
+    def __init__(
+        self, store: str, label: str, dim: str, purge: bool, options: Mapping[str, Any] | None
+    ) -> None:
+        self.label, self.dim, self.purge = label, dim, purge
+        named = open_storage(store.rstrip("/"), options)
+        self.root = _root_of(named, store)
+        self.named = named.url if named.url != self.root.url else None
+        self.stores = {one.url: one for one in stores_with_backups(self.root.url, options)}
+        self.stores |= {self.named: named} if self.named else {}
+
+    def recover(self) -> None:
+        """Finish what dead writers left, so that it is known where something of the layer may lie."""
+        for storage in (*self._chosen(), *self._staging()):
+            recover_store(storage)
+
+    def _chosen(self) -> Iterator[Storage]:
+        """Yield the stores that are meant: all, or the one that is named with the copies of it."""
+        for url, storage in self.stores.items():
+            if self.named is None or url == self.named or self._source_of(storage) == self.named:
+                yield storage
+
+    def _source_of(self, storage: Storage) -> str | None:
+        try:
+            snapshot = read_snapshot(storage)
+        except AggradeError:
+            return None
+        source = snapshot.mark.get("source") if snapshot else None
+        if not source:
+            return None
+        above, _ = storage.above()
+        told = str(source["store"])
+        return above.within(told.removeprefix("../")).url if told.startswith("../") else told
+
+    def _staging(self) -> Iterator[Storage]:
+        for name in self.root.folders(_STAGING):
+            if name.endswith(STORE_SUFFIX):
+                yield self.root.within(f"{_STAGING}/{name}")
+
+    def plan(self) -> RemovePlan:
+        """Look everywhere."""
+        found = [
+            one for storage in self._chosen() if (one := self._look_into(storage, read_snapshot(storage)))
+        ]
+        staging = tuple(storage.url for storage in self._staging() if self._is_staged(storage))
+        plan = RemovePlan(
+            root=self.root.url, label=self.label, dim=self.dim, stores=tuple(found), staging=staging
+        )
+        return plan.model_copy(update={"price": _price(plan)})
+
+    def _look_into(self, storage: Storage, snapshot: Snapshot | None) -> StoreRemoval | None:
+        whole = self._is_own(storage)
+        return look_into(storage, snapshot, self.label, self.dim, purge=self.purge, whole=whole)
+
+    def _is_own(self, storage: Storage) -> bool:
+        own = self.dim == "session" and f"{self.root.url}/{session_store(self.label)}"
+        return storage.url == own
+
+    def _is_staged(self, storage: Storage) -> bool:
+        """Tell whether a staging store holds the layer, or might: one that can't be read is taken for it."""
+        intent = read_intent(storage)
+        journal = intent[0].journal if intent else None
+        if journal and any(layer.label == self.label for layer in journal.layers):
+            return True
+        if find_layer(storage, self.label):
+            return True
+        snapshot = read_snapshot(storage)
+        if snapshot is None or self.dim not in snapshot.documents:
+            return not snapshot or not any(storage.list(".aggrade/layers/"))
+        return self.label in labels_of(snapshot.dataset(storage)[self.dim].variable)
+
+    def carry_out(self, plan: RemovePlan) -> Receipt:
+        """Remove it everywhere, store by store."""
+        receipts = [self._from_store(self.stores[one.store]) for one in plan.stores]
+        for url in plan.staging:
+            _drop(next(storage for storage in self._staging() if storage.url == url))
+        done = [receipt for receipt in receipts if receipt is not None]
+        return _summary(plan, done)
+
+    def _from_store(self, storage: Storage) -> Receipt | None:
+        deadline = time.monotonic() + settings().wait_seconds
+        for attempt in itertools.count():
+            snapshot = read_snapshot(storage)
+            found = self._look_into(storage, snapshot)
+            if found is None:
+                return None
+            if snapshot is None:
+                _drop(storage)
+                return None
+            try:
+                return _publish(storage, removal_commit(storage, snapshot, found), found)
+            except Conflict as error:
+                if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
+                    raise
+                _log.info("planning again: %s", error)
+                time.sleep(random.uniform(0.0, 0.2) * 2 ** min(attempt, 4))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("every attempt returns or raises")
+
+
+def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
+    details = {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
+    with Transaction(storage, commit) as txn:
+        return txn.publish([], details=details)
+
+
+def _root_of(named: Storage, store: str) -> Storage:
+    """Return the dataset root that a Zarr store lies in; what is no store is one."""
+    if not store.rstrip("/").endswith(STORE_SUFFIX) and stores_in(named) != [""]:
+        return named
+    above, _ = named.above()
+    if above.url.rpartition("/")[2] in {PARTITIONS, SESSIONS}:
+        return above.above()[0]
+    return above
+
+
+def _drop(storage: Storage) -> None:
+    """Delete a store that no reader of the dataset looks at, its root first."""
+    storage.delete(["zarr.json"])
+    storage.delete([info.key for info in storage.list()])
+
+
+def _summary(plan: RemovePlan, done: list[Receipt]) -> Receipt:
+    """Return one receipt for all stores; it names no store that is named after what was removed."""
+    first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
+    whole = any(one.erases.whole for one in plan.stores)
+    details = {
+        "stores": len(done),
+        "rows": sum(receipt.details.get("rows", 0) for receipt in done),
+        "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
+        "staging": len(plan.staging),
+        "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
+    }
+    hidden = {"store": plan.root, "undo": None} if whole else {}
+    return first.model_copy(update={"details": details, **hidden})
+
+
+def _price(plan: RemovePlan) -> Price:
+    """Return what the removal costs; of staging stores and purged backups the deletions are free."""
+    rewritten = sum(store.rewritten for store in plan.stores)
+    size = sum(store.size for store in plan.stores)
+    kept = 0 if any(store.erases.purge for store in plan.stores) else rewritten
+    count = len(plan.stores)
+    texts = sum(store.receipts for store in plan.stores)
+    return Price(
+        requests={
+            "GET": 8 * count + rewritten + 2 * texts,
+            "HEAD": 3 * count + rewritten,
+            "PUT": 7 * count + rewritten,
+            "COPY": kept,
+            "LIST": 8 * count,
+        },
+        round_trips=20 * count,
+        bytes_read=size,
+        bytes_written=size,
+    )

@@ -1,0 +1,463 @@
+"""`remove` takes one session out of a dataset, wherever it lies, and leaves the others as they were."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS, assert_holds, make_session
+from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
+from numcodecs import zstd
+
+import aggrade
+from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
+from aggrade.errors import BadInput, Damaged
+from aggrade.staging import stage
+from aggrade.storage.zarr_store import ReadStore
+
+__all__ = ["open_world"]
+
+ROOT = "world://data"
+STORE = f"{ROOT}/windows.zarr"
+GONE = "sub-3 ζ/withdrawn"
+LABELS = ["sub-1", "sub-2", GONE, "sub-31", "sub-4"]
+_ZSTD = re.compile(re.escape(b"\x28\xb5\x2f\xfd"))
+
+
+def contents(data: bytes) -> bytes:
+    """Return an object's bytes, and behind them what every archive member and every Zstandard frame in it holds."""
+    found = [data]
+    if data.startswith(b"PK"):
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        found += [contents(archive.read(name)) for name in archive.namelist()]
+    for frame in _ZSTD.finditer(data):
+        try:
+            found.append(bytes(zstd.decompress(data[frame.start() :])))
+        except RuntimeError:
+            continue
+    return b"\n".join(found)
+
+
+def traces(world: World, session: xr.Dataset, *, but: str = "\0") -> list[str]:
+    """Return the keys of objects that hold a session's id or any window of its samples, however packed."""
+    label = str(session["session"].values[0])
+    needles = [label.encode(), repr(label)[1:-1].encode(), label.encode("unicode_escape")]
+    needles += [window.tobytes()[:16] for window in session["eeg"].values[0, :, 0]]
+    return [
+        key
+        for key, (data, _) in world.objects.items()
+        if but not in key and (label in key or any(needle in contents(data) for needle in needles))
+    ]
+
+
+class Data:
+    """A dataset in a world."""
+
+    def __init__(self, open_world, labels=LABELS, **how):
+        self.world = World(**how)
+        self.options = open_world(self.world)
+        self.sessions = {label: make_session(label, 2 + i % 3, i) for i, label in enumerate(labels)}
+        self.storage = MemoryStorage(self.world, "data/windows.zarr")
+
+    def append(self, label, store=ROOT, **how):
+        """Append a session."""
+        session, how = self.sessions[label], {"chunks": CHUNKS, **how}
+        return aggrade.append(session, store, grow=("window",), storage_options=self.options, **how)
+
+    def remove(self, label=GONE, store=ROOT, **how):
+        """Remove a session."""
+        return aggrade.remove(store, label, storage_options=self.options, **how)
+
+    def seen(self):
+        """Return what readers see."""
+        return aggrade.open_windows(ROOT, storage_options=self.options).load()
+
+    def assert_others(self, but=GONE):
+        """Assert that all others are there as they were, and that verify agrees."""
+        assert_holds(self.seen(), [session for label, session in self.sessions.items() if label != but])
+        report = aggrade.verify(ROOT, storage_options=self.options)
+        assert report.ok, report
+
+
+@pytest.fixture
+def data(open_world):
+    """Return a dataset of five sessions in one store."""
+    data = Data(open_world)
+    for label in LABELS:
+        data.append(label)
+    return data
+
+
+def test_the_search_finds_what_is_there(data):
+    """What the tests below search for is found before anything is removed."""
+    found = traces(data.world, data.sessions[GONE])
+    assert [key for key in found if "/eeg/c/2/" in key]
+    assert [key for key in found if "/session/c" in key]
+    assert [key for key in found if "/layers/" in key]
+    assert [key for key in found if "/receipts/" in key]
+    assert [key for key in found if ".backups/" in key]
+
+
+class TestGone:
+    """Nothing of it is left."""
+
+    @pytest.mark.parametrize("shards", [None, {"eeg": (1, 4, 2, 5)}, {"eeg": (2, 4, 2, 5)}])
+    def test_from_the_store(self, open_world, shards):
+        """Neither its id nor its samples are found anywhere but in backups; the others are as they were."""
+        data = Data(open_world)
+        for label in LABELS:
+            data.append(label, shards=shards if label == LABELS[0] else None)
+        data.remove()
+        assert traces(data.world, data.sessions[GONE], but=".backups/") == []
+        data.assert_others()
+
+    def test_from_backups_too(self, data):
+        """With purge_backups nothing is found at all; the manifests and the receipt say which were emptied."""
+        before = [one.id for one in aggrade.list_backups(ROOT, storage_options=data.options)]
+        receipt = data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        data.assert_others()
+        purged = [one.id for one in aggrade.list_backups(ROOT, storage_options=data.options) if one.purged]
+        assert receipt.details["purged"] == purged == before[2:]
+        assert receipt.undo is None
+        with pytest.raises(aggrade.Refused, match="purged"):
+            aggrade.restore(ROOT, purged[0], storage_options=data.options)
+        aggrade.restore(ROOT, before[0], storage_options=data.options)
+        assert list(data.seen()["session"].values) == LABELS[:1]
+
+    def test_from_full_backups(self, data):
+        """Those of states that showed it are emptied; those from before it are free of it."""
+        data.sessions |= {label: make_session(label, 2, 9) for label in ("sub-5", "sub-6")}
+        data.append("sub-5", backup="full")
+        data.remove("sub-5", purge_backups=True)
+        assert traces(data.world, data.sessions.pop("sub-5")) == []
+        data.append("sub-6", backup="full")
+        data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        data.assert_others()
+
+    def test_the_receipt_names_nobody(self, data):
+        """Neither the receipt that is returned nor any that is kept holds the id."""
+        receipt = data.remove(purge_backups=True)
+        assert GONE not in receipt.model_dump_json()
+        assert receipt.layers == {}
+        assert receipt.details["rows"] == 1
+
+    def test_other_sessions_keep_their_receipts(self, open_world):
+        """Of a receipt that tells of several sessions only what tells of the one goes."""
+        data = Data(open_world)
+        both = xr.concat([make_session(label, 2, 1) for label in ("a", GONE)], "session")
+        aggrade.append(both, ROOT, grow=("window",), storage_options=data.options)
+        data.remove()
+        again = aggrade.append(make_session("a", 2, 1), ROOT, grow=("window",), storage_options=data.options)
+        assert again.layers == {"a": 0}
+        assert list(again.digests) == ["a"]
+
+    def test_replaced_rows_go_as_well(self, data):
+        """What it was before a replace is removed with it."""
+        older = data.sessions[GONE]
+        data.sessions[GONE] = make_session(GONE, 4, 99)
+        data.append(GONE, on_conflict="replace")
+        data.remove(purge_backups=True)
+        assert traces(data.world, older) == traces(data.world, data.sessions[GONE]) == []
+        data.assert_others()
+
+    def test_from_rechunked_copies(self, data):
+        """The copy is served without it, the version before is emptied, and the next rechunk is whole again."""
+        copy = f"{ROOT}/windows_for_training.zarr"
+        for _ in range(2):
+            aggrade.rechunk(STORE, copy, storage_options=data.options)
+            data.sessions["last"] = make_session("last", 3, 50)
+            data.append("last")
+        data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        shown = aggrade.open_windows(copy, storage_options=data.options).load()
+        assert GONE not in shown["session"].values
+        assert aggrade.verify(ROOT, storage_options=data.options).ok
+        aggrade.rechunk(STORE, copy, storage_options=data.options)
+        shown = aggrade.open_windows(copy, storage_options=data.options).load()
+        assert_holds(shown, [session for label, session in data.sessions.items() if label != GONE])
+
+    def test_from_staging(self, data):
+        """Its staging store is deleted, another one's is left."""
+        for label in (GONE, "sub-1"):
+            stage(data.sessions[label], ROOT, f"staged {label[:5]}", storage_options=data.options)
+        receipt = data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        assert receipt.details["staging"] == 1
+        assert [key for key in data.world.objects if "staged sub-1.zarr" in key]
+
+    def test_only_in_staging(self, data):
+        """A session that never landed is removed from there."""
+        session = make_session("staged only", 3, 60)
+        stage(session, ROOT, "name", storage_options=data.options)
+        data.remove("staged only")
+        assert traces(data.world, session) == []
+        data.assert_others(but="staged only")
+
+    def test_what_a_dead_writer_left(self, data):
+        """Left-overs of an append that died are wiped out as well, whomever they are of."""
+        session = make_session("died", 5, 70)
+        rehearsal, hooks = data.world.copy(), Numbered()
+        options = {"world": rehearsal, "hooks": hooks}
+        aggrade.append(session, ROOT, grow=("window",), storage_options=options)
+        place = hooks.kinds.index("PUT data/windows.zarr/zarr.json") + 1
+        dying = {"world": data.world, "hooks": DiesAt(data.world, place, after=False)}
+        with pytest.raises(Killed):
+            aggrade.append(session, ROOT, grow=("window",), storage_options=dying)
+        assert [key for key in traces(data.world, session) if "/eeg/" in key]
+        data.remove(purge_backups=True)
+        assert traces(data.world, session) == []
+        data.append(GONE)
+        data.append("sub-4")
+        assert aggrade.verify(ROOT, storage_options=data.options).ok
+
+    def test_after_a_restore(self, data):
+        """What a restore has left behind, beyond the shape or in another key space, goes too."""
+        first = data.append("sub-4")
+        assert first.layers == {"sub-4": 4}
+        ids = [one.id for one in aggrade.list_backups(ROOT, storage_options=data.options)]
+        undone = aggrade.restore(ROOT, ids[0], storage_options=data.options).backup
+        data.append("sub-4")
+        aggrade.restore(ROOT, undone, storage_options=data.options)
+        data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        data.assert_others()
+
+    def test_one_among_fifty(self, tmp_path):
+        """On a disk: its id and its samples are nowhere under the root, and the other 49 equal what they were."""
+        sessions = [make_session(f"person {i:02}", 1 + i % 4, i) for i in range(50)]
+        for start in range(0, 50, 10):
+            some = [
+                session.pad(window=(0, 4 - session.sizes["window"]))
+                for session in sessions[start : start + 10]
+            ]
+            for session in some:
+                session["label"] = session["label"].fillna(-1).astype("i2")
+            aggrade.append(xr.concat(some, "session"), str(tmp_path), grow=("window",))
+        before = aggrade.open_windows(str(tmp_path)).load()
+        aggrade.rechunk(f"{tmp_path}/windows.zarr", f"{tmp_path}/windows_for_training.zarr")
+        aggrade.remove(str(tmp_path), "person 23", purge_backups=True)
+        world = World()
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        world.objects = {str(path): (path.read_bytes(), "") for path in files}
+        assert traces(world, sessions[23]) == []
+        after = aggrade.open_windows(str(tmp_path)).load()
+        kept = before.isel(session=[i for i in range(50) if i != 23])
+        xr.testing.assert_identical(after.drop_attrs(deep=False), kept.drop_attrs(deep=False))
+        assert aggrade.verify(str(tmp_path)).ok
+
+
+class TestPlaces:
+    """Wherever a session may lie."""
+
+    def test_a_partition(self, data):
+        """It is found in the partition that has it; others are not touched."""
+        extra = make_session("in a partition", 2, 80)
+        for name, session in {"2026-10": extra, "2026-11": make_session("other", 2, 81)}.items():
+            url = f"{ROOT}/windows/{name}.zarr"
+            aggrade.append(session, url, grow=("window",), chunks=CHUNKS, storage_options=data.options)
+        before = {key: value for key, value in data.world.objects.items() if "2026-11" in key}
+        data.remove("in a partition", purge_backups=True)
+        assert traces(data.world, extra) == []
+        assert before.items() <= data.world.objects.items()
+        assert "other" in data.seen()["session"].values
+
+    @pytest.mark.parametrize("purge", [True, False])
+    def test_a_store_of_its_own(self, data, purge):
+        """The whole store goes, its name included; without purging it can be brought back."""
+        own, url = make_session("own store", 3, 90), f"{ROOT}/sessions/own store_windowed.zarr"
+        aggrade.append(own, url, grow=("window",), chunks=CHUNKS, storage_options=data.options)
+        receipt = data.remove("own store", purge_backups=purge)
+        assert "own store" not in receipt.model_dump_json()
+        assert traces(data.world, own, but="\0" if purge else ".backups/") == []
+        data.assert_others(but="own store")
+        if not purge:
+            (backup,) = [
+                one for one in aggrade.list_backups(ROOT, storage_options=data.options) if one.store == url
+            ]
+            aggrade.restore(ROOT, backup, storage_options=data.options)
+            assert "own store" in data.seen()["session"].values
+            assert aggrade.verify(ROOT, storage_options=data.options).ok
+
+    def test_one_store_by_its_url(self, data):
+        """Named by its URL, a store is cleaned with its copies and the staging of its dataset."""
+        copy = f"{ROOT}/windows_for_training.zarr"
+        aggrade.rechunk(STORE, copy, storage_options=data.options)
+        stage(data.sessions[GONE], ROOT, "name", storage_options=data.options)
+        data.remove(store=STORE, purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+
+    def test_an_epoch(self, tmp_path):
+        """An epoch of light curves is removed along its own dimension; `LightCurves` shows the others."""
+        spec = {
+            "object_id": "id",
+            "time": "mjd",
+            "time_scale": "utc",
+            "epoch": {"filename": r"night_(\d)"},
+            "measurements": {"g": {"value": "mag", "error": "err"}},
+            "unit": "mag",
+        }
+        for night in (1, 2, 3):
+            rows = "".join(f"{number},{6000 + night},{14.5 + night},0.125\n" for number in (7, 8))
+            (tmp_path / f"night_{night}.csv").write_text(f"id,mjd,mag,err\n{rows}")
+        root = str(tmp_path / "out")
+        aggrade.populate(str(tmp_path / "night_*.csv"), root, spec)
+        aggrade.rechunk(f"{root}/lightcurves.zarr", f"{root}/lightcurves_by_object.zarr")
+        aggrade.remove(root, "2", dim="epoch", purge_backups=True)
+        curve = aggrade.LightCurves(root).lightcurve(7)
+        assert list(curve["epoch"].values) == ["1", "3"]
+        np.testing.assert_array_equal(curve["lightcurves"][0, 0], np.float32([15.5, 17.5]))
+        assert aggrade.verify(root).ok
+        again = aggrade.populate(str(tmp_path / "night_2.csv"), root, spec)
+        assert again.layers == {"2": 3}
+        shutil.rmtree(root)
+
+
+class TestReaders:
+    """What others see."""
+
+    def test_a_bare_reader(self, data):
+        """A bare reader sees a row of fill with an empty label, and every other row where it was."""
+        data.remove()
+        found = xr.open_zarr(ReadStore(data.storage), consolidated=True).load()
+        assert list(found["session"].values) == ["sub-1", "sub-2", "", "sub-31", "sub-4"]
+        assert np.isnan(found["eeg"][2]).all()
+        assert (found["label"][2] == -1).all()
+        np.testing.assert_array_equal(found["eeg"][3, :2], data.sessions["sub-31"]["eeg"][0])
+
+    def test_a_dataset_that_was_open(self, data):
+        """Who has opened the store before goes on reading the others as they were."""
+        opened = aggrade.open_windows(ROOT, storage_options=data.options)
+        data.remove()
+        for row, label in enumerate(LABELS):
+            if label != GONE:
+                windows = data.sessions[label].sizes["window"]
+                np.testing.assert_array_equal(
+                    opened["eeg"][row, :windows].values, data.sessions[label]["eeg"][0].values
+                )
+
+    def test_it_may_come_again(self, data):
+        """The same session can be appended again, as a new one."""
+        data.remove(purge_backups=True)
+        receipt = data.append(GONE)
+        assert receipt.layers == {GONE: 5}
+        assert find_layer(data.storage, GONE).generation == receipt.generation
+        assert data.append(GONE).write_id == receipt.write_id
+        assert aggrade.verify(ROOT, storage_options=data.options).ok
+
+
+class TestUndone:
+    """Without purging."""
+
+    def test_the_receipt_names_the_command(self, data):
+        """Restoring the backup that the receipt names brings the session back, with its record and receipt."""
+        before = data.seen()
+        receipt = data.remove()
+        assert receipt.undo == f"aggrade restore {STORE} {receipt.backup}"
+        data.append("sub-1")
+        aggrade.restore(STORE, receipt.backup, storage_options=data.options)
+        xr.testing.assert_identical(data.seen().drop_attrs(deep=False), before.drop_attrs(deep=False))
+        assert data.append(GONE).layers == {GONE: 2}
+        assert aggrade.verify(ROOT, storage_options=data.options).ok
+
+    def test_undone_after_others_came(self, data):
+        """What was appended after the removal goes with it, and what was replaced comes back."""
+        receipt = data.remove()
+        data.append(GONE)
+        data.sessions["new"] = make_session("new", 9, 8)
+        data.append("new")
+        aggrade.restore(STORE, receipt.backup, storage_options=data.options)
+        assert list(data.seen()["session"].values) == LABELS
+        assert find_layer(data.storage, GONE, read_snapshot(data.storage)).index == 2
+        assert aggrade.verify(ROOT, storage_options=data.options).ok
+
+    def test_backups_are_purged_later(self, data):
+        """Removed first and purged later, it is gone from the backups, too."""
+        data.remove()
+        assert traces(data.world, data.sessions[GONE])
+        data.remove(purge_backups=True)
+        assert traces(data.world, data.sessions[GONE]) == []
+        data.assert_others()
+
+
+class TestRefused:
+    """Reasons not to."""
+
+    @pytest.mark.parametrize("label", ["nobody", "sub-", "sub-3", ""])
+    def test_an_unknown_session(self, data, label):
+        """An id that isn't there is bad input, and nothing changes."""
+        before = dict(data.world.objects)
+        with pytest.raises(BadInput, match="nothing of"):
+            data.remove(label)
+        assert data.world.objects == before
+
+    def test_labels_that_are_torn(self, data):
+        """Where labels can't be read, nothing is guessed."""
+        key = "data/windows.zarr/session/c/0"
+        data.world.objects[key] = (b"torn", data.world.mark(b"torn"))
+        with pytest.raises(Damaged, match="can't be decoded"):
+            data.remove()
+
+    def test_a_dry_run(self, data):
+        """The plan names places, backups and the price; nothing is written."""
+        before, hooks = dict(data.world.objects), Numbered()
+        options = {"world": data.world, "hooks": hooks}
+        plan = aggrade.remove(ROOT, GONE, purge_backups=True, dry_run=True, storage_options=options)
+        assert data.world.objects == before
+        assert {kind.split()[0] for kind in hooks.kinds} <= {"GET", "HEAD", "LIST"}
+        assert "rows 2" in str(plan)
+        assert "can't be restored any more" in str(plan)
+        assert plan.price.requests["PUT"] > 0
+        assert plan.model_validate_json(plan.model_dump_json()) == plan
+
+    def test_the_intent_is_free_and_names_nobody(self, data):
+        """When all is done, no object of the commit's own names it."""
+        data.remove()
+        intent = read_intent(data.storage)[0]
+        assert intent.state == "free"
+        assert intent.journal is None
+
+
+@pytest.mark.parametrize("seed", [30, 31, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(30))])
+def test_any_order_of_events(open_world, seed):
+    """Whatever is appended, replaced, removed, restored and pruned: readers see what a simple model says."""
+    choose = random.Random(seed)
+    data, model, kept = Data(open_world, (), content_etags=bool(seed % 2)), {}, {}
+    for step in range(14):
+        label = f"s{choose.randrange(6)}"
+        do = (
+            choose.choice(["append"] * 4 + ["remove", "remove", "restore", "prune"]) if step > 2 else "append"
+        )
+        before, receipt = dict(model), None
+        if do == "append":
+            session = make_session(label, choose.randrange(1, 8), choose.randrange(100))
+            data.sessions[label] = model[label] = session
+            receipt = data.append(label, on_conflict="replace")
+        elif do == "remove" and label in model:
+            receipt = data.remove(label, purge_backups=choose.random() < 0.4)
+            del model[label]
+            purged = {one.id for one in manifests(data.storage) if one.purged}
+            kept = {name: state for name, state in kept.items() if name not in purged}
+        elif do == "restore" and kept:
+            backup = choose.choice(list(kept))
+            receipt = aggrade.restore(STORE, backup, storage_options=data.options)
+            model = dict(kept[backup])
+        elif do == "prune":
+            for one in aggrade.prune_backups(STORE, 4, storage_options=data.options):
+                kept.pop(one.id, None)
+        if receipt is not None and receipt.backup:
+            kept.setdefault(receipt.backup, before)
+        found = data.seen().sortby("session")
+        assert_holds(found, [model[name] for name in sorted(model)])
+        report = aggrade.verify(ROOT, storage_options=data.options)
+        assert report.ok, report
+    for backup, state in list(kept.items())[-10:]:
+        aggrade.restore(STORE, backup, storage_options=data.options)
+        assert_holds(data.seen().sortby("session"), [state[name] for name in sorted(state)])
