@@ -33,6 +33,8 @@ DIRECT = {
     "verify": ("flows.inspecting:verify", "Prove that a store holds what its receipts say."),
     "recover": ("flows.inspecting:recover", "Finish what a dead writer left behind."),
     "backups": ("flows.inspecting:backups", "List the backups of a store."),
+    "restore": ("flows.undoing:restore", "Bring a store back to the state of a backup."),
+    "remove": ("flows.undoing:remove", "Remove a session, so that nothing of it is left."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),
 }
