@@ -14,21 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.appending import STAMPS
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
+from aggrade.commit.intent import INTENT
 from aggrade.commit.salting import object_digest
 from aggrade.commit.snapshot import ROOT
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
+from aggrade.orphans import find_orphans
 from aggrade.rechunking.checking import copy_problems
 from aggrade.settings import settings
+from aggrade.staged_sessions import find_staged
 from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     import xarray as xr
 
-    from aggrade.commit import LayerRecord, Snapshot
+    from aggrade.commit import Intent, LayerRecord, Snapshot
     from aggrade.storage import Storage
 
 __all__ = ["Report", "verify"]
@@ -42,6 +45,9 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     problems: tuple[str, ...] = Field(default=(), description="A sentence for each thing that is wrong.")
+    notes: tuple[str, ...] = Field(
+        default=(), description="A sentence for each thing that is untidy and harms nobody."
+    )
     checked: dict[str, int] = Field(default_factory=dict, description="What was looked at, counted.")
 
     @property
@@ -52,7 +58,11 @@ class Report(BaseModel):
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {what}" for what, count in self.checked.items())
         return "\n".join(
-            [f"{'ok' if self.ok else f'{len(self.problems)} problems'}: checked {counts}", *self.problems]
+            [
+                f"{'ok' if self.ok else f'{len(self.problems)} problems'}: checked {counts}",
+                *self.problems,
+                *(f"note: {note}" for note in self.notes),
+            ]
         )
 
 
@@ -61,7 +71,8 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
 
     Checked are: array documents against the root; sizes along each dimension; each layer's label, row and
     record; each layer's own objects, byte for byte, a missing chunk never being taken for fill; the content of
-    appended layers against the digest they came with; receipts; intents that are still held.
+    appended layers against the digest they came with; receipts; intents that are still held; objects that nothing
+    claims, and what is untidy and harmless (left-overs on record, staged sessions).
 
     Parameters
     ----------
@@ -87,14 +98,16 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
         found = Problem(store, "no Zarr store", "a dataset root or a Zarr store", "check the URL", "no-store")
         raise BadInput(found)
     checked: Counter[str] = Counter()
-    problems = [text for storage in stores for text in _store(storage, checked)]
+    notes: list[str] = []
+    problems = [text for storage in stores for text in _store(storage, checked, notes)]
+    notes.extend(staged.sentence for staged in find_staged(store, storage_options))
     _log.info("verified %s: %d problems", store, len(problems))
-    return Report(problems=tuple(problems), checked=dict(checked))
+    return Report(problems=tuple(problems), notes=tuple(notes), checked=dict(checked))
 
 
-def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
+def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterator[str]:
     checked["stores"] += 1
-    yield from _intent(storage)
+    intent = yield from _intent(storage)
     try:
         snapshot = read_snapshot(storage)
     except (Damaged, Refused) as error:
@@ -109,17 +122,29 @@ def _store(storage: Storage, checked: Counter[str]) -> Iterator[str]:
     if not sizes:
         yield from _layers(storage, snapshot, checked)
     yield from copy_problems(storage, snapshot)
+    if not sizes and (intent is None or intent[0].state == "free"):
+        orphans = find_orphans(storage, snapshot, intent[0].dirty if intent else ())
+        if _is_still(storage, intent):
+            yield from orphans.problems()
+            notes.extend(orphans.notes())
 
 
-def _intent(storage: Storage) -> Iterator[str]:
+def _intent(storage: Storage) -> Generator[str, None, tuple[Intent, str] | None]:
     """No commit is under way, dead or alive."""
     try:
         found = read_intent(storage)
     except (Damaged, Refused) as error:
         yield str(error)
-        return
+        return None
     if found is not None and found[0].state == "held":
         yield f"{storage.url}: write {found[0].write_id} is not finished; wait for it, or run recover."
+    return found
+
+
+def _is_still(storage: Storage, intent: tuple[Intent, str] | None) -> bool:
+    """Tell whether nobody has written meanwhile: what a live writer puts there is no orphan."""
+    now = storage.stat(INTENT)
+    return (now.etag if now else None) == (intent[1] if intent else None)
 
 
 def _sizes(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
@@ -136,7 +161,7 @@ def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> I
         checked["arrays"] += 1
         stored = storage.read(f"{name}/{ROOT}")
         if stored is None or _json(stored.data) != document:
-            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run any append, or restore."
+            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run verify --repair."
 
 
 def _json(data: bytes) -> Any:

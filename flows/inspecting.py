@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - the command line reads the annotations at run time
 from typing import TYPE_CHECKING, Any
 
-from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem, raise_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aggrade.commit import Manifest
 
 __all__ = ["backups", "lightcurve", "recover", "status", "verify"]
@@ -32,28 +34,43 @@ def status(store: str, *, credentials: str | None = None) -> str:
     return "\n".join(str(state) for state in states)
 
 
-def verify(store: str, *, credentials: str | None = None) -> str:
+def verify(store: str, *, repair: bool = False, credentials: str | None = None) -> str:
     """Prove that a store holds what its receipts say; read every object once.
 
     Parameters
     ----------
     store
         Dataset root, or one Zarr store: a folder or s3://bucket/prefix.
+    repair
+        Mend what is safe to mend first, and say what was mended.
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
 
-    report = aggrade.verify(store, storage_options=_options(credentials))
-    if not report.ok:
-        fix = "restore a backup, or append the layer again"
-        raise Damaged(
-            *(
-                Problem(store, sentence, "what the receipts say", fix, "verify")
-                for sentence in report.problems
-            )
-        )
+    options = _options(credentials)
+    if repair:
+        return _repaired(store, options)
+    report = aggrade.verify(store, storage_options=options)
+    _demand(store, report.problems)
     return str(report)
+
+
+def _repaired(store: str, options: dict[str, Any] | None) -> str:
+    from aggrade.repairing import repair
+
+    repairs = repair(store, storage_options=options)
+    if not repairs.ok:
+        print("\n".join(f"mended: {sentence}" for sentence in repairs.done) or "nothing is safe to mend")
+    _demand(store, (*repairs.failed, *repairs.report.problems))
+    return str(repairs)
+
+
+def _demand(store: str, sentences: Iterable[str]) -> None:
+    """Raise what is wrong with a store, if anything is."""
+    fix = "restore a backup, or append the layer again"
+    problems = [Problem(store, sentence, "what the receipts say", fix, "verify") for sentence in sentences]
+    raise_all(problems, Damaged)
 
 
 def recover(store: str, *, credentials: str | None = None) -> str:

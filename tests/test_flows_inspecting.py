@@ -60,6 +60,24 @@ def test_verify_raises_on_damage(dataset):
         verify(str(dataset))
 
 
+def test_repair_says_what_it_mended(dataset):
+    """Asked to, verify mends what is safe to mend, says so, and says what is there then."""
+    (dataset / "windows.zarr" / "label" / "zarr.json").write_text("{}")
+    said = verify(str(dataset), repair=True)
+    assert "mended:" in said
+    assert "label: its zarr.json is what the root shows again" in said
+    assert "ok: checked 1 stores" in said
+
+
+def test_repair_raises_on_what_it_cannot_mend(dataset, capsys):
+    """What was mended is said, and what is left is raised."""
+    (dataset / "windows.zarr" / "label" / "zarr.json").write_text("{}")
+    lose_chunk(dataset / "windows.zarr")
+    with pytest.raises(Damaged, match="sub-0"):
+        verify(str(dataset), repair=True)
+    assert "mended:" in capsys.readouterr().out
+
+
 def test_recover_says_so_if_nothing_is_to_be_done(dataset):
     """A dataset at rest needs no recovery."""
     assert recover(str(dataset)) == f"nothing to recover in {dataset}"

@@ -211,7 +211,7 @@ class TestDocuments:
     def test_a_root_that_is_torn(self, store):
         """A root that can't be read is the one problem."""
         store.put("zarr.json", b"{")
-        assert "no Zarr v3 group" in store.found()
+        assert "zarr.json: found no JSON" in store.found()
 
     def test_a_root_of_a_newer_aggrade(self, store):
         """What can't be understood can't be verified."""
@@ -310,6 +310,35 @@ class TestIntents:
         store.put(".aggrade/intent.json", data)
         assert "intent" in store.found()
         assert store.verify().checked["layers"] == 3
+
+
+class TestOrphans:
+    """Objects that nothing claims."""
+
+    def test_a_chunk_beyond_the_shape(self, store):
+        """It would be in the way of the next append; the sentence names it and the remedy."""
+        store.put("eeg/c/7/0/0/0", b"?")
+        assert store.found().endswith("such as eeg/c/7/0/0/0; aggrade verify --repair deletes them.")
+
+    def test_an_array_that_the_root_does_not_know(self, store):
+        """The consolidated metadata are stale: readers don't see it."""
+        store.put("extra/zarr.json", b"{}")
+        store.put("extra/c/0", b"?")
+        assert "1 arrays that its root does not know, such as extra" in store.found()
+
+    def test_what_a_writer_writes_meanwhile_is_none(self, store, open_world):
+        """Chunks of a commit that goes on while the store is verified are no orphans."""
+
+        class Meanwhile(Numbered):
+            def before(self, kind, key):
+                if kind == "LIST" and key == "data/windows.zarr":
+                    store.put("eeg/c/3/0/0/0", b"?")
+                    intent, etag = read_intent(store.storage)
+                    held = intent.model_copy(update={"state": "held"}).model_dump_json().encode()
+                    store.storage.write(".aggrade/intent.json", held, replacing=etag)
+
+        report = aggrade.verify(ROOT, storage_options=open_world(store.world, Meanwhile()))
+        assert report.ok, str(report)
 
 
 class TestAll:

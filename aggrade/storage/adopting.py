@@ -80,6 +80,11 @@ class Adopting:
         self._format2: _Format2 | None = None
         self._gathered: StoredObject | None = None
 
+    @property
+    def inner(self) -> Storage:
+        """The Zarr store's storage."""
+        return self._storage
+
     def consolidate(self) -> bool:
         """Make the one object that readers are to look at, where the root was gathered from many; data stay.
 

@@ -22,6 +22,7 @@ __all__ = [
     "locked",
     "mark",
     "only_lock",
+    "partial",
     "pieces",
     "reserved",
     "spool",
@@ -53,6 +54,13 @@ _HELD = {errno.EAGAIN, errno.EACCES}
 def reserved(name: str) -> bool:
     """Tell whether a file of this name is bookkeeping and no object."""
     return name == LOCK or name.startswith(_TEMPORARY)
+
+
+def partial(folder: Path, age: float) -> list[Path]:
+    """Return temporary files below a folder that nobody has written to for so many seconds."""
+    newest = time.time() - age
+    found = (path for path in sorted(folder.rglob(f"{_TEMPORARY}*")) if path.is_file())
+    return [path for path in found if path.stat().st_mtime <= newest]
 
 
 def mark(status: os.stat_result) -> str:

@@ -129,6 +129,24 @@ class LocalStorage:
             self._prune(path.parent)
         return True
 
+    def partial_files(self, age: float) -> list[str]:
+        """Return the paths of files below this folder that were written in part and never published.
+
+        Parameters
+        ----------
+        age
+            Seconds since they were last written to, at least.
+        """
+        top = Path(self.url)
+        with files.translated(top):
+            return [str(path) for path in files.partial(top, age)]
+
+    def drop_partial(self, paths: Iterable[str]) -> None:
+        """Delete what `partial_files` returned."""
+        for path in map(Path, paths):
+            with files.translated(path):
+                path.unlink(missing_ok=True)
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
         top = Path(self.url, check_prefix(prefix.strip("/")))

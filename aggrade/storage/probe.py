@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage
 
-__all__ = ["Probe", "conditions", "probe"]
+__all__ = ["SCRATCH", "Probe", "conditions", "probe"]
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = ".aggrade/probe"
+SCRATCH = ".aggrade/probe"
+"""Where a probe writes."""
+
 _FIX = "use a server that enforces conditional writes, such as AWS S3 or SeaweedFS 4, or a local disk"
 _KNOWN: dict[tuple[str, str], Probe] = {}
 _GUARD = threading.Lock()
@@ -147,7 +149,7 @@ def probe(storage: Storage) -> Probe:
     BadInput, Unavailable
         If the store cannot be written to at all.
     """
-    folder = f"{_FOLDER}/{secrets.token_hex(8)}"
+    folder = f"{SCRATCH}/{secrets.token_hex(8)}"
     scratch = [f"{folder}/{name}" for name in ("one", "other", "missing", "torn", "spare")]
     endpoint, place = getattr(bare(storage), "address", ("", storage.url))
     try:

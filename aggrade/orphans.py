@@ -1,0 +1,197 @@
+"""What lies in a Zarr store, or beside it, that nothing claims: found with one listing, never by reading it.
+
+Objects that a dead writer left where the intent has them on record as dirty are harmless, and so are files that were
+never published and backups that were never finished: they are notes. Objects beyond the published shape that are
+on no record stand in the way of the next append: they are problems. So are arrays that the root does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aggrade.commit import backups_beside
+from aggrade.commit.backup import MANIFEST
+from aggrade.commit.dirt import left_overs
+from aggrade.commit.documents import in_grid, index_of
+from aggrade.commit.snapshot import ROOT
+from aggrade.layout import BOOKKEEPING
+from aggrade.settings import settings
+from aggrade.storage import bare
+from aggrade.storage.probe import SCRATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aggrade.commit import Snapshot
+    from aggrade.commit.plan import Target
+    from aggrade.storage import ObjectInfo, Storage
+
+__all__ = ["Orphans", "array_of", "find_orphans", "partial_files"]
+
+_FORMAT_2 = {".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+_REPAIR = "aggrade verify --repair deletes them"
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What nothing claims in one Zarr store.
+
+    Parameters
+    ----------
+    url
+        The store.
+    beyond
+        Chunks beyond the shape that the root shows, on no record.
+    left_over
+        What dead writers left, on record as dirty. Empty objects are left out: they keep a name taken.
+    arrays
+        Names of arrays that the root does not know.
+    strangers
+        Keys that are no part of any array.
+    scratch
+        What a dead probe of the server left.
+    backups
+        Names of backups that were never finished.
+    partial
+        Files that were never published.
+    """
+
+    url: str
+    beyond: tuple[ObjectInfo, ...] = ()
+    left_over: tuple[ObjectInfo, ...] = ()
+    arrays: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+    scratch: tuple[ObjectInfo, ...] = ()
+    backups: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for what is wrong."""
+        yield from _said(self.url, [info.key for info in self.beyond], "beyond what its root shows", _REPAIR)
+        fix = "consolidate the store if they belong there, else delete them"
+        yield from _said(self.url, self.arrays, "that its root does not know", fix, what="arrays")
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence for what is untidy and harmless."""
+        keys = [info.key for info in self.left_over]
+        yield from _said(self.url, keys, "that dead writers left and the next append takes care of", _REPAIR)
+        keys = [info.key for info in self.scratch]
+        yield from _said(self.url, keys, "that a dead probe of the server left", _REPAIR)
+        fix = "delete them if you know that nobody needs them"
+        yield from _said(self.url, self.strangers, "that belong to no array", fix)
+        yield from _said(self.url, self.backups, "that were never finished", _REPAIR, what="backups")
+        yield from _said(self.url, self.partial, "that were never published", _REPAIR, what="files")
+
+
+def _said(url: str, names: Sequence[str], found: str, fix: str, what: str = "objects") -> Iterator[str]:
+    if names:
+        yield f"{url}: {len(names)} {what} {found}, such as {names[0]}; {fix}."
+
+
+def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> Orphans:
+    """Return what nothing claims in a store that nobody writes meanwhile.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store.
+    shown
+        The state that it shows.
+    dirty
+        The regions that its intent has on record.
+    """
+    left = left_overs(storage, dirty)
+    found: dict[str, list[ObjectInfo]] = {"beyond": [], "left_over": [], "strangers": [], "scratch": []}
+    arrays = set()
+    for info in storage.list():
+        kind = _kind(shown, info.key)
+        if kind != "claimed" and info.key in left:
+            kind = "left_over"
+        if kind.startswith("array "):
+            arrays.add(kind.removeprefix("array "))
+        elif kind in found and (info.size or kind != "left_over"):
+            found[kind].append(info)
+    return Orphans(
+        storage.url,
+        beyond=tuple(found["beyond"]),
+        left_over=tuple(found["left_over"]),
+        arrays=tuple(sorted(arrays - {target.variable for target in dirty})),
+        strangers=tuple(info.key for info in _outside(found["strangers"], arrays)),
+        scratch=tuple(found["scratch"]),
+        backups=tuple(_unfinished(storage)),
+        partial=tuple(partial_files(storage)),
+    )
+
+
+def _outside(strangers: Iterable[ObjectInfo], arrays: Iterable[str]) -> Iterator[ObjectInfo]:
+    """Leave out what lies in the folder of an array that the root does not know: that one is named already."""
+    folders = tuple(f"{name}/" for name in arrays)
+    return (info for info in strangers if not info.key.startswith(folders))
+
+
+def _kind(shown: Snapshot, key: str) -> str:
+    """Return what kind of orphan a key is, ``"claimed"`` if it is none."""
+    if key.rpartition("/")[2] in _FORMAT_2 or key == ROOT or key.startswith(f"{BOOKKEEPING}/"):
+        return "scratch" if key.startswith(f"{SCRATCH}/") else "claimed"
+    name = array_of(shown, key)
+    if name is None:
+        return _outsider(shown, key)
+    if key == f"{name}/{ROOT}" or "rechunk" in shown.mark:
+        return "claimed"
+    index = index_of(name, shown.documents[name], key)
+    if index is None:
+        return "strangers"
+    return "claimed" if in_grid(shown.documents[name], index) else "beyond"
+
+
+def _outsider(shown: Snapshot, key: str) -> str:
+    """Tell a document of an array that the root does not know; an earlier version's arrays wait for readers."""
+    folder, _, last = key.rpartition("/")
+    if "rechunk" in shown.mark or folder in _groups(shown):
+        return "claimed"
+    return f"array {folder}" if last == ROOT and folder else "strangers"
+
+
+def _groups(shown: Snapshot) -> set[str]:
+    """Return the folders above arrays, which are groups of a store of another tool."""
+    return {name[:place] for name in shown.documents for place, char in enumerate(name) if char == "/"}
+
+
+def array_of(shown: Snapshot, key: str) -> str | None:
+    """Return the name of the array in whose folder a key lies, None if it lies in none.
+
+    Parameters
+    ----------
+    shown
+        The state that names the arrays.
+    key
+        Relative to the Zarr store.
+    """
+    parts = key.split("/")
+    names = ("/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+    return next((name for name in names if name in shown.documents), None)
+
+
+def _unfinished(storage: Storage) -> Iterator[str]:
+    """Yield the backups without a manifest; nobody can restore them."""
+    beside = backups_beside(storage)
+    return (name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None)
+
+
+def partial_files(storage: Storage) -> list[str]:
+    """Return the files of a folder that were written in part and never published; on a server there are none.
+
+    Nobody writes while the intent is free or ours, but for those who try to take it.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store.
+    """
+    find = getattr(bare(storage), "partial_files", None)
+    if find is None:
+        return []
+    beside = f"/{BOOKKEEPING}/"
+    old = {path for path in find(2 * settings().request_seconds) if beside in path}
+    return sorted(old | {path for path in find(0) if beside not in path})

@@ -1,0 +1,249 @@
+"""`verify --repair`: mend what can be mended without a doubt, and name what is left.
+
+Whatever is mended follows from what the store itself shows and has on record, and is done by the holder of the
+intent, by conditional writes. An orphan is emptied before it is deleted, each on the mark it bore when it was found:
+a delete that comes late finds another mark, or an empty object. What a person has to decide is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit import Base, Target, backups_beside, read_intent, read_snapshot, recover_store
+from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
+from aggrade.commit.intent import Journal
+from aggrade.commit.plan import new_write_id
+from aggrade.commit.publishing import write_documents
+from aggrade.commit.recovery import acquire
+from aggrade.commit.snapshot import ROOT
+from aggrade.errors import Conflict, Damaged, Problem, Refused
+from aggrade.layout import open_stores
+from aggrade.orphans import array_of, find_orphans
+from aggrade.settings import settings
+from aggrade.staged_sessions import drop_landed
+from aggrade.storage import ConditionFailed, bare
+from aggrade.storage.together import read_together
+from aggrade.verifying import Report, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aggrade.commit import Document, Snapshot
+    from aggrade.commit.intent import Lease
+    from aggrade.orphans import Orphans
+    from aggrade.storage import ObjectInfo, Storage, StoredObject
+
+__all__ = ["Repairs", "repair"]
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 100
+
+
+class Repairs(BaseModel):
+    """What a repair did, what it could not do, and how the store is now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    done: tuple[str, ...] = Field(default=(), description="A sentence for each thing that was mended.")
+    failed: tuple[str, ...] = Field(default=(), description="Why something could not even be tried.")
+    report: Report = Field(description="What `verify` says afterwards: what is left is not safe to mend.")
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong any more."""
+        return self.report.ok and not self.failed
+
+    def __str__(self) -> str:
+        mended = [f"mended: {sentence}" for sentence in self.done] or ["nothing that is safe to mend"]
+        return "\n".join(
+            [*mended, *(f"not mended: {sentence}" for sentence in self.failed), str(self.report)]
+        )
+
+
+def repair(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Repairs:
+    """Mend what is safe to mend in every store, then verify.
+
+    Dead writers' commits are finished; array documents are written as the root shows them; what nothing claims is
+    deleted, and so are backups that were never finished and staged sessions that have landed. Never touched are
+    the root, published chunks, and whatever another program may have meant to write.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+
+    Returns
+    -------
+    Repairs
+        ``.done``, ``.failed``, ``.report``.
+
+    Raises
+    ------
+    BadInput
+        If there is no store.
+    Unavailable
+        If a store did not answer. Run it again: what was half done is recovered.
+    """
+    done: list[str] = []
+    failed: list[str] = []
+    for storage in open_stores(store, storage_options):
+        try:
+            done.extend(_mend(storage))
+        except (Damaged, Refused, Conflict) as error:
+            _log.warning("could not mend %s: %s", storage.url, error)
+            failed.append(str(error))
+    done.extend(drop_landed(store, storage_options))
+    report = verify(store, storage_options=storage_options)
+    return Repairs(done=tuple(done), failed=tuple(failed), report=report)
+
+
+def _mend(storage: Storage) -> list[str]:
+    done = _recovered(storage)
+    shown, intent = read_snapshot(storage), read_intent(storage)
+    if shown is None or _contradicts_itself(shown) or (intent is not None and intent[0].state == "held"):
+        return done
+    base = Base(etag=shown.etag, generation=shown.generation)
+    lease = acquire(storage, Journal(kind="repair", base=base), new_write_id())
+    try:
+        return done + _mend_as_holder(storage, lease)
+    except BaseException:
+        lease.stop()
+        raise
+
+
+def _recovered(storage: Storage) -> list[str]:
+    receipt = recover_store(storage)
+    if receipt is None:
+        return []
+    return [f"{storage.url}: write {receipt.write_id} of a dead writer is rolled {receipt.details['rolled']}"]
+
+
+def _contradicts_itself(shown: Snapshot) -> bool:
+    """Tell whether arrays disagree about a length: nothing can be said of any object then."""
+    pairs = (zip(dims_of(doc), shape_of(doc), strict=False) for doc in shown.documents.values())
+    return any(shown.sizes[dim] != size for sizes in pairs for dim, size in sizes)
+
+
+def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
+    """Mend under the intent what is found under it, and give it back."""
+    shown = read_snapshot(storage)
+    if shown is None:
+        raise Damaged(
+            Problem(storage.url, "no root", "the root that was there", "restore a backup", "no-root")
+        )
+    orphans = find_orphans(storage, shown, lease.intent.dirty)
+    wrong = _wrong_documents(storage, shown)
+    foreign = {name for name, stored in wrong.items() if _is_grown(name, stored, shown, orphans)}
+    spared = tuple(info for info in orphans.beyond if array_of(shown, info.key) not in foreign)
+    lease.confirm()
+    etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - foreign))
+    dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
+    tidied = _tidy(storage, lease, orphans)
+    lease.release(dirty=dirty, etags={**lease.intent.etags, **etags})
+    return [*rewritten, *cleared, *tidied]
+
+
+def _wrong_documents(storage: Storage, shown: Snapshot) -> dict[str, Document | None]:
+    """Return what lies where an array document should, where it is not the root's; None if it can't be read."""
+    stored = read_together(storage, [f"{name}/{ROOT}" for name in shown.documents])
+    there = {name: _json(stored[f"{name}/{ROOT}"]) for name in shown.documents}
+    return {name: document for name, document in there.items() if document != shown.documents[name]}
+
+
+def _json(stored: StoredObject | None) -> Document | None:
+    try:
+        found = json.loads(stored.data) if stored else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orphans) -> bool:
+    """Tell whether another program has made an array longer, by its own document and by chunks, but not the root."""
+    beyond = [info.key for info in orphans.beyond if array_of(shown, info.key) == name]
+    try:
+        return any(in_grid(stored, index_of(name, stored, key) or ()) for key in beyond) if stored else False
+    except (KeyError, TypeError):
+        return False
+
+
+def _rewrite(
+    storage: Storage, lease: Lease, shown: Snapshot, names: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    etags = write_documents(storage, {name: shown.documents[name] for name in names}, {}, lease.confirm)
+    return etags, [f"{storage.url}/{name}: its zarr.json is what the root shows again" for name in names]
+
+
+def _clear(
+    storage: Storage, lease: Lease, shown: Snapshot, orphans: Orphans
+) -> tuple[tuple[Target, ...], list[str]]:
+    """Delete orphans; return what is dirty from now on, and what was done.
+
+    Before anything is touched the regions go on record as dirty, with no content that anybody meant to write:
+    whoever takes over replaces what lies there, so no mark of ours opens what it wrote.
+    """
+    doomed = [*orphans.beyond, *orphans.left_over, *orphans.scratch]
+    if not doomed:
+        return lease.intent.dirty, []
+    dirty = tuple(target.model_copy(update={"content": ""}) for target in lease.intent.dirty)
+    probe = lease.intent.probe
+    deletes = probe is None or probe.conditional_delete is True
+    gone: set[str] = set()
+    beyond = {info.key for info in orphans.beyond}
+    for start in range(0, len(doomed), _AT_ONCE):
+        batch = doomed[start : start + _AT_ONCE]
+        regions = [_region(shown, info.key) for info in batch if info.key in beyond]
+        lease.record(dirty=(*dirty, *regions))
+        with ThreadPoolExecutor(settings().parallel_requests) as pool:
+            removed = list(pool.map(lambda info: _remove(storage, info, deletes=deletes), batch))
+        gone |= {info.key for info, is_gone in zip(batch, removed, strict=True) if is_gone}
+        dirty += tuple(region for region in regions if _key(region) not in gone)
+    how = "deleted" if deletes else "emptied; this server ignores the condition of a DELETE, so they stay"
+    return dirty, [f"{storage.url}: {len(doomed)} objects that nothing claims are {how}"]
+
+
+def _region(shown: Snapshot, key: str) -> Target:
+    """Return the region that is just one object beyond an array's shape."""
+    name = array_of(shown, key)
+    assert name is not None, "an object beyond an array lies in its folder"
+    document = shown.documents[name]
+    index, unit = index_of(name, document, key), unit_of(document)
+    assert index is not None, "it bears the key of a chunk"
+    bounds = tuple((i * size, (i + 1) * size) for i, size in zip(index, unit, strict=True))
+    return Target(variable=name, bounds=bounds, unit=unit, key_encoding=document["chunk_key_encoding"])
+
+
+def _key(region: Target) -> str:
+    return next(key for key, _ in region.objects())
+
+
+def _remove(storage: Storage, info: ObjectInfo, *, deletes: bool) -> bool:
+    """Empty an object that is still the one that was found, then delete the empty one; tell whether it is gone."""
+    try:
+        empty = storage.write(info.key, b"", replacing=info.etag)
+    except ConditionFailed as error:
+        _log.info("left alone, somebody else has written it: %s", error)
+        return False
+    return deletes and storage.discard(info.key, empty.etag)
+
+
+def _tidy(storage: Storage, lease: Lease, orphans: Orphans) -> list[str]:
+    """Delete backups that were never finished and files that were never published."""
+    done = []
+    if orphans.backups:
+        lease.confirm()
+        beside = backups_beside(storage)
+        beside.delete([info.key for name in orphans.backups for info in beside.list(f"{name}/")])
+        done.append(f"{beside.url}: {len(orphans.backups)} backups that were never finished are deleted")
+    if orphans.partial:
+        bare(storage).drop_partial(orphans.partial)
+        done.append(f"{storage.url}: {len(orphans.partial)} files that were never published are deleted")
+    return done
