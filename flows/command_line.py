@@ -32,6 +32,7 @@ DIRECT = {
     "status": ("flows.inspecting:status", "Say what lies in a dataset and whether somebody is writing."),
     "verify": ("flows.inspecting:verify", "Prove that a store holds what its receipts say."),
     "recover": ("flows.inspecting:recover", "Finish what a dead writer left behind."),
+    "drill": ("flows.inspecting:drill", "Prove on your own bucket that what aggrade stands on holds."),
     "backups": ("flows.inspecting:backups", "List the backups of a store."),
     "restore": ("flows.undoing:restore", "Bring a store back to the state of a backup."),
     "remove": ("flows.undoing:remove", "Remove a session, so that nothing of it is left."),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit import Manifest
 
-__all__ = ["backups", "lightcurve", "recover", "status", "verify"]
+__all__ = ["backups", "drill", "lightcurve", "recover", "status", "verify"]
 
 
 def status(store: str, *, credentials: str | None = None) -> str:
@@ -103,6 +103,25 @@ def backups(store: str, *, credentials: str | None = None) -> list[str]:
 
     found = aggrade.list_backups(store, storage_options=_options(credentials))
     return [_line(manifest) for manifest in found] or [f"no backups of {store}"]
+
+
+def drill(url: str, *, credentials: str | None = None) -> str:
+    """Prove on your own bucket or folder that what aggrade stands on holds there; leave nothing behind.
+
+    Parameters
+    ----------
+    url
+        A folder, a bucket or a prefix in one: s3://bucket/prefix. Everything happens in aggrade-drill below it.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.drilling import drill as try_out
+
+    report = try_out(url, say=lambda line: print(line, flush=True), storage_options=_options(credentials))
+    if not report.ok:
+        found, fix = report.summary, "see the lines with ✗ above; take another server, or a disk"
+        raise Damaged(Problem(url, found, "a place where everything holds", fix, "drill"))
+    return report.summary
 
 
 def _options(credentials: str | None) -> dict[str, Any] | None:
