@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["price_of", "price_of_nothing"]
 
-_COPIES = 3
+_COPIES, _COPIES_OF_UNIT = 3, 5
 _KEPT = {"none": 0, "touched": 2, "full": 1}
 _WRITE_ID, _DIGEST, _MARK = "0" * 24, "0" * 64, '"' + "0" * 32 + '"'
 _OWNER = Owner(host="0" * 16, boot="0" * 55, process=10_000, started="1000000")
@@ -71,7 +71,6 @@ def price_of(
             "LIST": int(kept == "full"),
         }
     )
-    blocks = [size for region in commit.regions for size in _blocks(commit, region, variables)]
     sizes = {region.variable: _region_bytes(region, variables) for region in commit.regions}
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())
     return Price(
@@ -80,7 +79,7 @@ def price_of(
         bytes_read=seen.bytes_read,
         bytes_written=values + sum(_bookkeeping(commit, seen, shared)),
         weighed=encoded is not None,
-        peak_memory=_COPIES * min(sum(blocks), max(IN_HAND, *blocks)) if blocks else 0,
+        peak_memory=_memory(commit, variables),
     )
 
 
@@ -100,12 +99,24 @@ def _stored_objects(published: Mapping[str, Document]) -> int:
     return 2 + sum(1 + math.prod(grid_of(document)) for document in published.values())
 
 
-def _blocks(commit: CommitPlan, region: Region, variables: Mapping[str, xr.Variable]) -> list[int]:
+def _memory(commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> int:
+    """Return the bytes of the values in hand, as they are made and written, and of the objects they become."""
+    units = {region.variable: _unit_bytes(commit, region.variable, variables) for region in commit.regions}
+    blocks = [size for region in commit.regions for size in _blocks(region, units, variables)]
+    if not blocks:
+        return 0
+    return _COPIES * min(sum(blocks), max(IN_HAND, *blocks)) + _COPIES_OF_UNIT * max(units.values())
+
+
+def _blocks(region: Region, units: Mapping[str, int], variables: Mapping[str, xr.Variable]) -> list[int]:
     """Return the bytes of the blocks of a region, with the chunks that they are made into, as many as matter."""
     whole = _region_bytes(region, variables)
-    unit = math.prod(unit_of(commit.documents[region.variable])) * variables[region.variable].dtype.itemsize
-    block = max(unit, min(BLOCK_BYTES, whole))
+    block = max(units[region.variable], min(BLOCK_BYTES, whole))
     return [block] * min(-(-IN_HAND // block), max(1, -(-whole // block)))
+
+
+def _unit_bytes(commit: CommitPlan, name: str, variables: Mapping[str, xr.Variable]) -> int:
+    return int(variables[name].dtype.itemsize) * math.prod(unit_of(commit.documents[name]))
 
 
 def _region_bytes(region: Region, variables: Mapping[str, xr.Variable]) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IN_HAND", "Block", "Budget", "blocks_in", "write_blocks"]
 
-IN_HAND = 128 << 20
+IN_HAND = 64 << 20
 """Bytes of values, as they are stored, that an append has in hand at once; a larger block goes alone."""
 
 
