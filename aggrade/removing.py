@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
-from aggrade.commit import Transaction, find_layer, read_intent, read_snapshot, recover_store
+from aggrade.commit import Transaction, backups_beside, find_layer, read_intent, read_snapshot, recover_store
 from aggrade.commit.documents import labels_of
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
+from aggrade.old_versions import drop_deleted, drop_old
 from aggrade.price import Price
 from aggrade.receipt import Receipt
 from aggrade.remove_plan import RemovePlan, look_into, removal_commit
@@ -189,7 +190,18 @@ class _Removal:
         for url in plan.staging:
             _drop(next(storage for storage in self._staging() if storage.url == url))
         done = [receipt for receipt in receipts if receipt is not None]
-        return _summary(plan, done)
+        return _summary(plan, done, self._drop_versions(plan))
+
+    def _drop_versions(self, plan: RemovePlan) -> list[str]:
+        """Delete what a bucket keeps of the objects that were overwritten or deleted; return what remains."""
+        remains = drop_deleted(self.root.within(_STAGING))
+        for one in plan.stores:
+            storage = self.stores[one.store]
+            snapshot = None if one.erases.whole else read_snapshot(storage)
+            remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
+            if self.purge:
+                remains += drop_deleted(backups_beside(storage))
+        return remains
 
     def _from_store(self, storage: Storage) -> Receipt | None:
         deadline = time.monotonic() + settings().wait_seconds
@@ -233,7 +245,7 @@ def _drop(storage: Storage) -> None:
     storage.delete([info.key for info in storage.list()])
 
 
-def _summary(plan: RemovePlan, done: list[Receipt]) -> Receipt:
+def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Receipt:
     """Return one receipt for all stores; it names no store that is named after what was removed."""
     first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
     whole = any(one.erases.whole for one in plan.stores)
@@ -243,6 +255,7 @@ def _summary(plan: RemovePlan, done: list[Receipt]) -> Receipt:
         "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
         "staging": len(plan.staging),
         "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
+        **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
     }
     hidden = {"store": plan.root, "undo": None} if whole else {}
     return first.model_copy(update={"details": details, **hidden})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from make_commits import add_rows, plan_rows, write_rows
 from memory_storage import DiesAt, Hooks, Killed, MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.commit import Transaction, manifests, read_intent
+from aggrade.commit.purging import purge
 from aggrade.errors import BadInput
 
 __all__ = ["open_world"]
@@ -125,6 +128,96 @@ class TestPrune:
         for manifest in manifests(storage):
             folder = f"data/s.zarr.backups/{manifest.id}/"
             assert f"{folder}objects.zip" in world.objects
+
+
+class TestAge:
+    """Deleting by age as well as by number."""
+
+    @pytest.fixture
+    def aged(self, storage, world):
+        """Say of the backups of the first store that they were made 40, 30, 20 and 10 days ago."""
+        for days, manifest in zip((40, 30, 20, 10), manifests(storage), strict=True):
+            made = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+            data = manifest.model_copy(update={"made": made}).model_dump_json().encode()
+            world.objects[f"data/s.zarr.backups/{manifest.id}/manifest.json"] = (data, world.mark(data))
+
+    @pytest.mark.parametrize(
+        ("keep", "older_than", "left"),
+        [
+            (0, "25 days", [3, 4]),
+            (3, "25 days", [2, 3, 4]),
+            (1, timedelta(days=5), [4]),
+            (0, timedelta(0), []),
+            (0, "60 days", [1, 2, 3, 4]),
+            (0, "1D", []),
+        ],
+    )
+    @pytest.mark.usefixtures("aged")
+    def test_both_have_to_hold(self, prune, storage, keep, older_than, left):
+        """A backup goes if it is neither among the newest nor younger."""
+        prune(keep, older_than=older_than)
+        assert generations(storage) == left
+
+    def test_a_new_backup_says_when_it_was_made(self, prune, storage):
+        """Those that were made just now are younger than a minute."""
+        assert prune(0, older_than="1 minute") == []
+        assert len(generations(storage)) == 4
+
+    @pytest.mark.usefixtures("aged")
+    def test_no_gap_is_left(self, prune, storage, world):
+        """A newer backup may need an older one's neighbours: whatever comes after a young one stays."""
+        second = manifests(storage)[1]
+        data = second.model_copy(update={"made": datetime.now(UTC).isoformat()}).model_dump_json().encode()
+        world.objects[f"data/s.zarr.backups/{second.id}/manifest.json"] = (data, world.mark(data))
+        prune(0, older_than="15 days")
+        assert generations(storage) == [2, 3, 4]
+
+    @pytest.mark.parametrize("age", ["soon", "-3 days", timedelta(days=-1), "", "NaT"])
+    def test_no_length_of_time(self, prune, storage, age):
+        """What can't be an age is bad input; nothing is deleted."""
+        with pytest.raises(BadInput, match="a length of time"):
+            prune(0, older_than=age)
+        assert len(generations(storage)) == 4
+
+
+class TestPurged:
+    """Backups that a removal has emptied."""
+
+    @pytest.fixture
+    def purged(self, storage):
+        """Empty the second backup of the first store."""
+        purge(storage, [manifests(storage)[1]])
+
+    @pytest.mark.usefixtures("purged")
+    def test_they_are_listed_as_such(self, open_world, world):
+        """The manifest stays and says that it can't be restored any more; nothing else of it does."""
+        found = aggrade.list_backups(f"{ROOT}/s.zarr", storage_options=open_world(world))
+        assert [one.purged for one in found] == [False, True, False, False]
+        assert [key for key in world.objects if found[1].id in key] == [
+            f"data/s.zarr.backups/{found[1].id}/manifest.json"
+        ]
+
+    @pytest.mark.usefixtures("purged")
+    def test_they_do_not_count(self, prune, storage):
+        """Of those that are whole, as many are kept as were asked for."""
+        prune(3)
+        assert generations(storage) == [1, 2, 3, 4]
+        prune(2)
+        assert generations(storage) == [3, 4]
+
+    @pytest.mark.usefixtures("purged")
+    def test_all_can_go(self, prune, world):
+        """Asked to keep none, nothing is left of them either."""
+        prune(0)
+        assert not [key for key in world.objects if "s.zarr.backups/" in key]
+
+
+def test_a_store_that_is_gone(open_world, world):
+    """Of a store that was removed as a whole, the backups of the dataset still tell."""
+    for key in [key for key in world.objects if key.startswith("data/windows/t.zarr/")]:
+        del world.objects[key]
+    found = aggrade.list_backups(ROOT, storage_options=open_world(world))
+    assert [one.store for one in found][-1] == "world://data/windows/t.zarr"
 
 
 class TestNeeded:

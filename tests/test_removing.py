@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import random
-import re
 import shutil
-import zipfile
 
 import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import CHUNKS, assert_holds, make_session
+from make_traces import traces
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
-from numcodecs import zstd
 
 import aggrade
 from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
@@ -27,33 +24,6 @@ ROOT = "world://data"
 STORE = f"{ROOT}/windows.zarr"
 GONE = "sub-3 ζ/withdrawn"
 LABELS = ["sub-1", "sub-2", GONE, "sub-31", "sub-4"]
-_ZSTD = re.compile(re.escape(b"\x28\xb5\x2f\xfd"))
-
-
-def contents(data: bytes) -> bytes:
-    """Return an object's bytes, and behind them what every archive member and every Zstandard frame in it holds."""
-    found = [data]
-    if data.startswith(b"PK"):
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        found += [contents(archive.read(name)) for name in archive.namelist()]
-    for frame in _ZSTD.finditer(data):
-        try:
-            found.append(bytes(zstd.decompress(data[frame.start() :])))
-        except RuntimeError:
-            continue
-    return b"\n".join(found)
-
-
-def traces(world: World, session: xr.Dataset, *, but: str = "\0") -> list[str]:
-    """Return the keys of objects that hold a session's id or any window of its samples, however packed."""
-    label = str(session["session"].values[0])
-    needles = [label.encode(), repr(label)[1:-1].encode(), label.encode("unicode_escape")]
-    needles += [window.tobytes()[:16] for window in session["eeg"].values[0, :, 0]]
-    return [
-        key
-        for key, (data, _) in world.objects.items()
-        if but not in key and (label in key or any(needle in contents(data) for needle in needles))
-    ]
 
 
 class Data:
@@ -96,7 +66,7 @@ def data(open_world):
 
 def test_the_search_finds_what_is_there(data):
     """What the tests below search for is found before anything is removed."""
-    found = traces(data.world, data.sessions[GONE])
+    found = traces(data.world.objects, data.sessions[GONE])
     assert [key for key in found if "/eeg/c/2/" in key]
     assert [key for key in found if "/session/c" in key]
     assert [key for key in found if "/layers/" in key]
@@ -114,14 +84,14 @@ class TestGone:
         for label in LABELS:
             data.append(label, shards=shards if label == LABELS[0] else None)
         data.remove()
-        assert traces(data.world, data.sessions[GONE], but=".backups/") == []
+        assert traces(data.world.objects, data.sessions[GONE], but=".backups/") == []
         data.assert_others()
 
     def test_from_backups_too(self, data):
         """With purge_backups nothing is found at all; the manifests and the receipt say which were emptied."""
         before = [one.id for one in aggrade.list_backups(ROOT, storage_options=data.options)]
         receipt = data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         data.assert_others()
         purged = [one.id for one in aggrade.list_backups(ROOT, storage_options=data.options) if one.purged]
         assert receipt.details["purged"] == purged == before[2:]
@@ -136,10 +106,10 @@ class TestGone:
         data.sessions |= {label: make_session(label, 2, 9) for label in ("sub-5", "sub-6")}
         data.append("sub-5", backup="full")
         data.remove("sub-5", purge_backups=True)
-        assert traces(data.world, data.sessions.pop("sub-5")) == []
+        assert traces(data.world.objects, data.sessions.pop("sub-5")) == []
         data.append("sub-6", backup="full")
         data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         data.assert_others()
 
     def test_the_receipt_names_nobody(self, data):
@@ -165,7 +135,7 @@ class TestGone:
         data.sessions[GONE] = make_session(GONE, 4, 99)
         data.append(GONE, on_conflict="replace")
         data.remove(purge_backups=True)
-        assert traces(data.world, older) == traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, older) == traces(data.world.objects, data.sessions[GONE]) == []
         data.assert_others()
 
     def test_from_rechunked_copies(self, data):
@@ -176,7 +146,7 @@ class TestGone:
             data.sessions["last"] = make_session("last", 3, 50)
             data.append("last")
         data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         shown = aggrade.open_windows(copy, storage_options=data.options).load()
         assert GONE not in shown["session"].values
         assert aggrade.verify(ROOT, storage_options=data.options).ok
@@ -189,7 +159,7 @@ class TestGone:
         for label in (GONE, "sub-1"):
             stage(data.sessions[label], ROOT, f"staged {label[:5]}", storage_options=data.options)
         receipt = data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         assert receipt.details["staging"] == 1
         assert [key for key in data.world.objects if "staged sub-1.zarr" in key]
 
@@ -198,7 +168,7 @@ class TestGone:
         session = make_session("staged only", 3, 60)
         stage(session, ROOT, "name", storage_options=data.options)
         data.remove("staged only")
-        assert traces(data.world, session) == []
+        assert traces(data.world.objects, session) == []
         data.assert_others(but="staged only")
 
     def test_what_a_dead_writer_left(self, data):
@@ -211,9 +181,9 @@ class TestGone:
         dying = {"world": data.world, "hooks": DiesAt(data.world, place, after=False)}
         with pytest.raises(Killed):
             aggrade.append(session, ROOT, grow=("window",), storage_options=dying)
-        assert [key for key in traces(data.world, session) if "/eeg/" in key]
+        assert [key for key in traces(data.world.objects, session) if "/eeg/" in key]
         data.remove(purge_backups=True)
-        assert traces(data.world, session) == []
+        assert traces(data.world.objects, session) == []
         data.append(GONE)
         data.append("sub-4")
         assert aggrade.verify(ROOT, storage_options=data.options).ok
@@ -227,7 +197,7 @@ class TestGone:
         data.append("sub-4")
         aggrade.restore(ROOT, undone, storage_options=data.options)
         data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         data.assert_others()
 
     def test_one_among_fifty(self, tmp_path):
@@ -244,10 +214,8 @@ class TestGone:
         before = aggrade.open_windows(str(tmp_path)).load()
         aggrade.rechunk(f"{tmp_path}/windows.zarr", f"{tmp_path}/windows_for_training.zarr")
         aggrade.remove(str(tmp_path), "person 23", purge_backups=True)
-        world = World()
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        world.objects = {str(path): (path.read_bytes(), "") for path in files}
-        assert traces(world, sessions[23]) == []
+        assert traces({str(path): (path.read_bytes(), "") for path in files}, sessions[23]) == []
         after = aggrade.open_windows(str(tmp_path)).load()
         kept = before.isel(session=[i for i in range(50) if i != 23])
         xr.testing.assert_identical(after.drop_attrs(deep=False), kept.drop_attrs(deep=False))
@@ -265,7 +233,7 @@ class TestPlaces:
             aggrade.append(session, url, grow=("window",), chunks=CHUNKS, storage_options=data.options)
         before = {key: value for key, value in data.world.objects.items() if "2026-11" in key}
         data.remove("in a partition", purge_backups=True)
-        assert traces(data.world, extra) == []
+        assert traces(data.world.objects, extra) == []
         assert before.items() <= data.world.objects.items()
         assert "other" in data.seen()["session"].values
 
@@ -276,7 +244,7 @@ class TestPlaces:
         aggrade.append(own, url, grow=("window",), chunks=CHUNKS, storage_options=data.options)
         receipt = data.remove("own store", purge_backups=purge)
         assert "own store" not in receipt.model_dump_json()
-        assert traces(data.world, own, but="\0" if purge else ".backups/") == []
+        assert traces(data.world.objects, own, but="\0" if purge else ".backups/") == []
         data.assert_others(but="own store")
         if not purge:
             (backup,) = [
@@ -292,7 +260,7 @@ class TestPlaces:
         aggrade.rechunk(STORE, copy, storage_options=data.options)
         stage(data.sessions[GONE], ROOT, "name", storage_options=data.options)
         data.remove(store=STORE, purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
 
     def test_an_epoch(self, tmp_path):
         """An epoch of light curves is removed along its own dimension; `LightCurves` shows the others."""
@@ -381,9 +349,9 @@ class TestUndone:
     def test_backups_are_purged_later(self, data):
         """Removed first and purged later, it is gone from the backups, too."""
         data.remove()
-        assert traces(data.world, data.sessions[GONE])
+        assert traces(data.world.objects, data.sessions[GONE])
         data.remove(purge_backups=True)
-        assert traces(data.world, data.sessions[GONE]) == []
+        assert traces(data.world.objects, data.sessions[GONE]) == []
         data.assert_others()
 
 
@@ -425,7 +393,9 @@ class TestRefused:
         assert intent.journal is None
 
 
-@pytest.mark.parametrize("seed", [30, 31, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(30))])
+@pytest.mark.parametrize(
+    "seed", [30, 31, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(30))]
+)
 def test_any_order_of_events(open_world, seed):
     """Whatever is appended, replaced, removed, restored and pruned: readers see what a simple model says."""
     choose = random.Random(seed)

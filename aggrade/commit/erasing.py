@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Erasure, Target
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["Held", "erase", "held_objects", "names", "same_values", "without_label"]
+__all__ = ["Held", "erase", "held_objects", "may_hold", "names", "same_values", "without_label"]
 
 _log = logging.getLogger(__name__)
 _CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
@@ -65,15 +65,42 @@ def held_objects(
         Where left-overs of dead writers may lie.
     """
     for info in storage.list():
-        name, _, rest = info.key.partition("/")
-        if name.startswith(".") or not _CHUNK.fullmatch(rest):
-            continue
-        document = documents.get(name)
-        index = None if document is None else index_of(name, document, info.key)
-        if document is None or index is None or not in_grid(document, index):
-            yield Held(info, name, None)
-        elif _rows_in(document, index, erasure) or lies_in(dirty, info.key):
-            yield Held(info, name, index)
+        if may_hold(info.key, erasure, documents) or _may_be_dirty(info.key, dirty):
+            name = info.key.partition("/")[0]
+            yield Held(info, name, _place(info.key, documents))
+
+
+def may_hold(key: str, erasure: Erasure, documents: Mapping[str, Document]) -> bool:
+    """Tell by its key alone whether an object may hold something of a layer: of its rows, or of nobody's.
+
+    Parameters
+    ----------
+    key
+        The object's.
+    erasure, documents
+        As for `held_objects`.
+    """
+    if not _is_chunk(key):
+        return False
+    place = _place(key, documents)
+    return place is None or bool(_rows_in(documents[key.partition("/")[0]], place, erasure))
+
+
+def _may_be_dirty(key: str, dirty: Sequence[Target]) -> bool:
+    return _is_chunk(key) and lies_in(dirty, key)
+
+
+def _is_chunk(key: str) -> bool:
+    name, _, rest = key.partition("/")
+    return not name.startswith(".") and _CHUNK.fullmatch(rest) is not None
+
+
+def _place(key: str, documents: Mapping[str, Document]) -> tuple[int, ...] | None:
+    """Return which object of a published array bears a key, None if the store does not look there."""
+    name = key.partition("/")[0]
+    document = documents.get(name)
+    index = None if document is None else index_of(name, document, key)
+    return index if in_grid(document, index or ()) else None
 
 
 def _rows_in(document: Document, index: tuple[int, ...], erasure: Erasure) -> list[int]:

@@ -213,6 +213,36 @@ class S3Storage:
         for key in sorted(filter(is_key, found), key=str.encode):
             yield ObjectInfo(key, int(found[key]["Size"]), found[key]["ETag"])
 
+    def old_versions(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """Yield key and id of every version that is not the present one, and of every mark of a deletion.
+
+        Of a bucket that keeps no versions there are none. Raises as `list`.
+        """
+        marks: dict[str, Any] = {}
+        while True:
+            page = self._checked(
+                prefix, "list_object_versions", Prefix=self._root + check_prefix(prefix), **marks
+            )
+            old = [entry for entry in page.get("Versions", ()) if not entry["IsLatest"]]
+            for entry in (*old, *page.get("DeleteMarkers", ())):
+                yield entry["Key"][len(self._root) :], entry["VersionId"]
+            if not page.get("IsTruncated"):
+                return
+            marks = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page.get("NextVersionIdMarker", ""),
+            }
+
+    def drop_versions(self, versions: Iterable[tuple[str, str]]) -> Sequence[str]:
+        """Delete versions, as `old_versions` names them; return in words what could not be deleted."""
+        remains = []
+        for key, version in versions:
+            try:
+                self._call("delete_object", Key=self._root + key, VersionId=version)
+            except CallFailed as failed:
+                remains.append(f"{self.url}/{key}, version {version}: {failed.failure.text}")
+        return remains
+
     def within(self, path: str) -> S3Storage:
         """Return the storage of the folder `path` below this one."""
         return S3Storage(f"{self.url}/{check_key(path.strip('/'))}", self._options)
