@@ -372,6 +372,18 @@ class TestSharing:
         )
 
     @pytest.mark.usefixtures("bare_environment")
+    def test_another_environment_is_another_connection(self, s3_server, s3_prefix, monkeypatch):
+        """Credentials that change while the process lives are used from the next storage on."""
+        for name, value in s3_server.environment.items():
+            monkeypatch.setenv(name, value)
+        open_storage(s3_prefix.url).write("k", b"x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(BadInput, match="credentials"):
+            open_storage(s3_prefix.url).read("k")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret)
+        assert open_storage(s3_prefix.url).read("k").data == b"x"
+
+    @pytest.mark.usefixtures("bare_environment")
     def test_environment(self, s3_server, s3_prefix, monkeypatch):
         """Endpoint and credentials come from the environment where they aren't given."""
         for name, value in s3_server.environment.items():

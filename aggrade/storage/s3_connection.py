@@ -164,14 +164,16 @@ class Connection:
 
 
 def connect(options: Mapping[str, Any]) -> Connection:
-    """Return this process's connection with these options; sends nothing."""
+    """Return this process's connection with these options, as the environment is now; sends nothing."""
     from fsspec.utils import tokenize
 
-    key = (os.getpid(), tokenize(dict(options)))
+    environment = {name: value for name, value in os.environ.items() if name.startswith(_READ_BY_S3FS)}
+    key = (os.getpid(), tokenize(dict(options), environment))
     return _CONNECTIONS.get(key) or _CONNECTIONS.setdefault(key, Connection(options))
 
 
 _CONNECTIONS: dict[tuple[int, str], Connection] = {}
+_READ_BY_S3FS = ("AWS_", "FSSPEC_", "AGGRADE_")
 
 
 def _open(options: Mapping[str, Any]) -> S3FileSystem:
