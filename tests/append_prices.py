@@ -117,7 +117,7 @@ def append_plainly(dataset: xr.Dataset, url: str, options: Mapping[str, Any], *,
         how = {"mode": "w-", "zarr_format": 3, "encoding": encoding}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of consolidated metadata, which the format does not have yet
-        plain.to_zarr(url, storage_options=dict(options), **how)
+        plain.to_zarr(url, storage_options=dict(options) or None, **how)
 
 
 def grow_directly(storage: Storage, sessions: int) -> None:

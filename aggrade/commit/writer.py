@@ -9,7 +9,6 @@ published shape can never get in.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from zarr.core.buffer.cpu import Buffer as CpuBuffer
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, StorePath
 
 from aggrade.commit.documents import (
     Bounds,
@@ -176,20 +175,19 @@ class Writer:
         box = aligned(
             document, tuple((i * n, (i + 1) * n) for i, n in zip(index, unit_of(document), strict=True))
         )
-        return self._store(name, box, self._published_and_fill(name, box, self._empty(name).dtype))
+        dtype = _open(MemoryStore(), name, document).dtype
+        return self._store(name, box, self._published_and_fill(name, box, dtype))
 
     def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
         store = _ConditionalStore(self, name)
-        array = zarr.open_array(store, path=name, mode="r+").with_config({"write_empty_chunks": True})
+        array = _open(store, name, self.documents[name]).with_config({"write_empty_chunks": True})
         array[tuple(slice(*pair) for pair in box)] = values
         return store.written
 
-    def _empty(self, name: str) -> zarr.Array[Any]:
-        return zarr.open_array(MemoryStore(_held(name, self.documents[name], {})), path=name, mode="r")
-
     def _published_and_fill(self, name: str, box: Bounds, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """Return the values of `box` as published, fill elsewhere."""
-        block = np.full([stop - start for start, stop in box], self._empty(name).fill_value, dtype=dtype)
+        fill = _open(MemoryStore(), name, self.documents[name]).fill_value
+        block = np.full([stop - start for start, stop in box], fill, dtype=dtype)
         before = self.published.get(name)
         if before is not None and before["chunk_key_encoding"] == self.documents[name]["chunk_key_encoding"]:
             self._copy_published(name, before, box, block)
@@ -201,20 +199,19 @@ class Writer:
         )
         if any(stop <= start for start, stop in published):
             return
-        array = zarr.open_array(self._published_store(name, before, published), path=name, mode="r")
+        array = _open(self._published_store(name, before, published), name, before)
         block[_within(published, box)] = array[tuple(slice(*pair) for pair in published)]
 
     def _published_store(self, name: str, before: Document, bounds: Bounds) -> MemoryStore:
         """Read the objects that hold `bounds`, each as it was when the intent was taken."""
         keys = [key_of(name, before, index) for index in units_in(before, bounds) if in_grid(before, index)]
+        unread = [key for key in keys if key not in self._held]
         with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            found = dict(zip(keys, pool.map(self._read_unchanged, keys), strict=True))
-        there = {key: data for key, data in found.items() if data is not None}
-        return MemoryStore(_held(name, before, there))
+            found = self._held | dict(zip(unread, pool.map(self._read_unchanged, unread), strict=True))
+        there = {key: CpuBuffer.from_bytes(data) for key in keys if (data := found[key]) is not None}
+        return MemoryStore(dict(there))
 
     def _read_unchanged(self, key: str) -> bytes | None:
-        if key in self._held:
-            return self._held[key]
         stored = self.storage.read(key)
         if stored is not None and stored.etag != self.etags.get(key, stored.etag):
             raise Conflict(_taken(self.storage, key))
@@ -227,11 +224,9 @@ def _within(inner: Bounds, outer: Bounds) -> tuple[slice, ...]:
     )
 
 
-def _held(name: str, document: Document, objects: Mapping[str, bytes]) -> dict[str, Buffer]:
-    """Return what a store in memory holds: one array's document and some of its objects."""
-    held: dict[str, Buffer] = {key: CpuBuffer.from_bytes(data) for key, data in objects.items()}
-    held[f"{name}/zarr.json"] = CpuBuffer.from_bytes(json.dumps(document).encode())
-    return held
+def _open(store: MemoryStore, name: str, document: Document) -> zarr.Array[Any]:
+    """Open an array by a document that the store need not hold."""
+    return zarr.Array(zarr.AsyncArray.from_dict(StorePath(store, name), document))
 
 
 class _ConditionalStore(MemoryStore):
@@ -241,7 +236,7 @@ class _ConditionalStore(MemoryStore):
     """
 
     def __init__(self, writer: Writer, name: str) -> None:
-        super().__init__(_held(name, writer.documents[name], {}))
+        super().__init__()
         self._writer = writer
         self._document = writer.documents[name]
         self._guard = threading.Lock()
