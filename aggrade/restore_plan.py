@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit.chunks import Chunks
-from aggrade.commit.dirt import lies_in
+from aggrade.commit.dirt import found_in, uncovered
 from aggrade.commit.documents import dims_of, in_grid, index_of, key_of, same_keys, shape_of, unit_of
 from aggrade.commit.erasing import same_values
 from aggrade.commit.plan import Base, CommitPlan, Region, Target
@@ -24,7 +24,7 @@ from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.commit.documents import Document
     from aggrade.commit.snapshot import Snapshot
@@ -37,6 +37,7 @@ How = Literal["stays", "grows", "moves"]
 Index = tuple[int, ...]
 
 _ENDLESS = 1 << 48
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def _box(name: str, document: Document, indices: Iterable[Index]) -> tuple[Targe
 
 
 def plan_restore(
-    state: KeptState, now: Snapshot | None, there: Mapping[str, ObjectInfo], newest: int
+    state: KeptState, now: Snapshot | None, there: Mapping[str, ObjectInfo], dirty: Sequence[Target] = ()
 ) -> tuple[RestorePlan, list[ArrayPlan]]:
     """Plan a restore.
 
@@ -295,8 +296,8 @@ def plan_restore(
         What the store shows; None where there is no store any more.
     there
         Key → what lies in the store.
-    newest
-        Generation of its newest backup.
+    dirty
+        Regions that are on record as dirty.
 
     Returns
     -------
@@ -326,7 +327,7 @@ def plan_restore(
         for target in _box(name, documents[name], _lying(name, documents[name], folders.get(name, {})))
     ]
     kept = [target for name in gone for target in everything(name, documents[name])]
-    last = max(newest, now.generation if now else 0)
+    last = max(*(one.generation for one in state.all), now.generation if now else 0)
     regions = [region for array in arrays if (region := array.region) is not None]
     commit = CommitPlan(
         kind="restore",
@@ -350,7 +351,7 @@ def plan_restore(
         generation=state.manifest.generation,
         arrays={array.name: array.how for array in arrays},
         commit=commit,
-        price=_price(commit, arrays, there),
+        price=_price(state, commit, arrays, now, there, dirty),
     )
     return plan, arrays
 
@@ -371,19 +372,40 @@ def _mark(shown: Snapshot, last: int) -> dict[str, Any]:
     return {**kept, "undone": [*(kept.get("undone") or []), [shown.generation, last]]}
 
 
-def _price(commit: CommitPlan, arrays: list[ArrayPlan], there: Mapping[str, ObjectInfo]) -> Price:
-    """Return what the restore costs, roughly: how much of an object lies in an archive is not known before."""
-    written = [(array, index) for array in arrays for index in array.wanted]
-    sizes = [
-        there[key].size
-        for array, index in written
-        if (key := key_of(array.name, array.before, index)) in there
-    ]
-    copied = sum(lies_in(commit.keeps, key) for key in there)
+def _price(
+    state: KeptState,
+    commit: CommitPlan,
+    arrays: list[ArrayPlan],
+    now: Snapshot | None,
+    there: Mapping[str, ObjectInfo],
+    dirty: Sequence[Target],
+) -> Price:
+    """Return what the restore costs, on a store whose last writer finished; of bytes, those of the objects."""
+    jobs = [(array, index) for array in arrays for index in array.wanted]
+    fetched, written, size = set(), set(), 0
+    for array, index in jobs:
+        key = key_of(array.name, array.before, index)
+        source = state.source(key)
+        fetched.add(state.reads_of(key))
+        is_there = key in (there if source is None else source.objects)
+        if is_there or key_of(array.name, array.after, index) in there:
+            written.add(key_of(array.name, array.after, index))
+        size += there[key].size if key in there else 0
+    published = now.documents if now else {}
+    changed = sum(published.get(name) != document for name, document in commit.documents.items())
+    copied = len(found_in(there.values(), commit.keeps)) if now else 0
+    covered = sum(1 for _ in uncovered(dirty, published, commit.documents, written))
+    kept = int(now is not None)
     return Price(
-        requests={"GET": 6 + len(written), "PUT": 6 + len(written) + len(arrays), "COPY": copied, "LIST": 4},
-        round_trips=14,
-        bytes_read=sum(sizes),
-        bytes_written=sum(sizes),
-        peak_memory=16 * max(sizes, default=0),
+        requests={
+            "GET": 2 + len(fetched - {None}) + len(state.all) + kept + 1 + len(state.bookkeeping()),
+            "HEAD": 1,
+            "PUT": 4 + 2 * kept + len(written) + covered + changed,
+            "COPY": copied,
+            "LIST": 2 + len(dirty),
+        },
+        round_trips=12,
+        bytes_read=size,
+        bytes_written=size,
+        peak_memory=_AT_ONCE * max((info.size for info in there.values()), default=0),
     )

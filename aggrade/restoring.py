@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
-from aggrade.commit import Manifest, Transaction, manifests, read_snapshot
+from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import key_of
 from aggrade.commit.salting import salted, unsalted
@@ -137,9 +137,9 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
     now = read_snapshot(storage)
     state = KeptState(storage, backup)
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
-    newest = max(manifest.generation for manifest in manifests(storage))
+    intent = read_intent(storage)
     try:
-        return (*plan_restore(state, now, there, newest), state)
+        return (*plan_restore(state, now, there, intent[0].dirty if intent else ()), state)
     except (RuntimeError, ValueError) as error:
         problem = Problem(
             f"backup {backup}",

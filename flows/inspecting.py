@@ -136,6 +136,8 @@ def _options(credentials: str | None) -> dict[str, Any] | None:
 def _line(manifest: Manifest) -> str:
     from aggrade.price import human_bytes
 
+    if manifest.purged:
+        return f"{manifest.id}  {manifest.store}  purged by a removal, can't be restored any more"
     kept = f"{len(manifest.objects)} objects, {human_bytes(manifest.size)}"
     return f"{manifest.id}  {manifest.store}  state of generation {manifest.generation} ({manifest.kind}, {kept})"
 

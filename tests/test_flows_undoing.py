@@ -10,6 +10,7 @@ from make_datasets import CHUNKS, assert_holds, make_session
 from aggrade import append, list_backups, open_windows
 from aggrade.errors import BadInput
 from flows.command_line import main
+from flows.inspecting import backups
 from flows.undoing import remove, restore
 
 SESSIONS = [make_session(f"sub-{number:02}", windows=number + 1, seed=number) for number in (1, 2, 3)]
@@ -40,6 +41,9 @@ def test_remove_says_what_was_emptied(dataset):
     said = remove(str(dataset), "sub-02", purge_backups=True)
     assert_holds(open_windows(str(dataset)).load(), [SESSIONS[0], SESSIONS[2]])
     assert list_backups(str(dataset))[-1].id in said
+    first, last = backups(str(dataset))
+    assert "state of generation 1" in first
+    assert "can't be restored any more" in last
     assert "sub-02" not in said
     assert "to undo it" not in said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -236,6 +237,23 @@ class TestCost:
         aggrade.restore(STORE, undone, storage_options={"world": store.world, "hooks": hooks})
         written = [kind for kind in hooks.kinds if kind.startswith("PUT data/windows.zarr/eeg/c")]
         assert written == ["PUT data/windows.zarr/eeg/c/2/0/0/0"]
+
+    @pytest.mark.parametrize("case", ["stays", "grows", "moves"])
+    def test_the_price_is_what_is_sent(self, store, case):
+        """The plan says how many requests of each kind the restore sends, and it sends just as many."""
+        backup = backup_of(store, 1)
+        if case != "stays":
+            backup = store.restore(backup).backup
+        if case == "moves":
+            store.append("other", 9, 5)
+        looked, hooks = Numbered(), Numbered()
+        options = {"world": store.world.copy(), "hooks": looked}
+        plan = aggrade.restore(STORE, backup, dry_run=True, storage_options=options)
+        assert case in plan.arrays.values()
+        aggrade.restore(STORE, backup, storage_options={"world": store.world, "hooks": hooks})
+        sent = Counter(kind.split()[0] for kind in hooks.kinds)
+        sent.subtract(kind.split()[0] for kind in looked.kinds)
+        assert +sent == +Counter(plan.price.requests)
 
     def test_a_dry_run_writes_nothing(self, store):
         """The plan says what becomes of each array, and at what price."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from aggrade.commit.plan import Target
-    from aggrade.storage import Storage
+    from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["left_dirty", "left_overs", "lies_in", "still_dirty", "twins", "uncovered"]
+__all__ = ["found_in", "left_dirty", "left_overs", "lies_in", "still_dirty", "twins", "uncovered"]
 
 
 def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
@@ -45,6 +45,18 @@ def twins(keys: Iterable[str], dirty: Iterable[Target], content: str) -> frozens
 def lies_in(targets: Iterable[Target], key: str) -> bool:
     """Tell whether an object lies in one of several regions, by its key alone."""
     return any(_holds_key(target, key) for target in targets)
+
+
+def found_in(objects: Iterable[ObjectInfo], targets: Iterable[Target]) -> dict[str, str]:
+    """Return key and mark of those objects of a listing that lie in one of several regions."""
+    by_name: dict[str, list[Target]] = {}
+    for target in targets:
+        by_name.setdefault(target.variable, []).append(target)
+    return {
+        info.key: info.etag
+        for info in objects
+        if lies_in(by_name.get(info.key.partition("/")[0], ()), info.key)
+    }
 
 
 def _holds_key(target: Target, key: str) -> bool:

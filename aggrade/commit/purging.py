@@ -7,6 +7,7 @@ restored from without those that go. Of the others the manifest stays, which say
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["first_generation", "purge", "to_purge"]
 
+_log = logging.getLogger(__name__)
+
 
 def first_generation(storage: Storage, label: str) -> int:
     """Return the first generation that a layer's records tell of, here or in a backup; 0 if none does.
@@ -36,12 +39,10 @@ def first_generation(storage: Storage, label: str) -> int:
     storage, label
         The store and the layer.
     """
-    key, found = layer_key(label), []
+    key, there = layer_key(label), manifests(storage)
     stored = storage.read(key)
-    found += [stored.data] if stored else []
-    for manifest in manifests(storage):
-        if key in manifest.objects and not manifest.purged:
-            found.append(KeptState(storage, manifest.id).kept(manifest, key))
+    found = [stored.data] if stored else []
+    found += [KeptState(storage, one.id, there).kept(one, key) for one in there if key in one.objects]
     return min((generation for data in found for generation in _generations(data)), default=0)
 
 
@@ -68,27 +69,38 @@ def to_purge(storage: Storage, erasure: Erasure, documents: Mapping[str, Documen
         Array documents as the store shows them.
     """
     there = [manifest for manifest in manifests(storage) if not manifest.purged]
-    holding = [one for one in there if one.generation >= erasure.since or not _is_free(storage, one, erasure)]
-    needing = [one for one in there if _needs_left_overs(storage, one, documents)]
+    states = {one.id: _state(storage, one, there) for one in there if one.generation < erasure.since}
+    holding = [one for one in there if not _is_free(states.get(one.id), one, erasure)]
+    needing = [one for one in there if _needs_left_overs(states.get(one.id), documents)]
     essential = max((one.id for one in holding if one.commit in {"restore", "remove"}), default="")
     gone = {one.id for one in (*holding, *needing)}
     return [one for one in there if one.id in gone or one.id < essential]
 
 
-def _is_free(storage: Storage, manifest: Manifest, erasure: Erasure) -> bool:
+def _state(storage: Storage, manifest: Manifest, there: list[Manifest]) -> KeptState | None:
+    """Return the state of a backup, None if it can't be read."""
+    try:
+        return KeptState(storage, manifest.id, there)
+    except AggradeError as error:
+        _log.warning("backup %s can't be read and is purged: %s", manifest.id, error)
+        return None
+
+
+def _is_free(state: KeptState | None, manifest: Manifest, erasure: Erasure) -> bool:
     """Tell whether a backup of a state before a layer holds nothing of it, which a dead writer may have left."""
-    if manifest.copied:
+    if state is None or manifest.copied:
         return False
     try:
-        state = KeptState(storage, manifest.id)
         return all(_is_free_object(state, manifest, key, erasure) for key in manifest.objects)
-    except (AggradeError, RuntimeError, ValueError):
+    except (AggradeError, RuntimeError, ValueError) as error:
+        _log.warning("backup %s can't be read and is purged: %s", manifest.id, error)
         return False
 
 
 def _is_free_object(state: KeptState, manifest: Manifest, key: str, erasure: Erasure) -> bool:
     if key.endswith(ROOT) or key.startswith("."):
-        return not names(json.loads(state.kept(manifest, key)), erasure.label)
+        told = json.loads(state.kept(manifest, key))
+        return not names(told.get("attributes", {}) if key.endswith(ROOT) else told, erasure.label)
     name = key.partition("/")[0]
     document = state.shown.documents.get(name)
     index = None if document is None else index_of(name, document, key)
@@ -107,12 +119,11 @@ def _is_free_object(state: KeptState, manifest: Manifest, key: str, erasure: Era
     return same_values(values, clean)
 
 
-def _needs_left_overs(storage: Storage, manifest: Manifest, documents: Mapping[str, Document]) -> bool:
+def _needs_left_overs(state: KeptState | None, documents: Mapping[str, Document]) -> bool:
     """Tell whether a state lies in a key space that the store has left, which a removal empties."""
-    try:
-        kept = KeptState(storage, manifest.id).shown.documents
-    except AggradeError:
-        return True
+    if state is None:
+        return False
+    kept = state.shown.documents
     return any(name not in documents or not same_keys(kept[name], documents[name]) for name in kept)
 
 

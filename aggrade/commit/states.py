@@ -36,11 +36,15 @@ class KeptState:
         The store.
     backup
         The backup's id.
+    there
+        The manifests of all backups, oldest first, if they have been read.
 
     Attributes
     ----------
     manifest : Manifest
         Of that backup.
+    all : tuple of Manifest
+        Of all backups.
     later : list of Manifest
         Of that backup and all that were made of the same state or a later one, oldest first.
     shown : Snapshot
@@ -56,12 +60,13 @@ class KeptState:
         If it does not hold what its manifest says.
     """
 
-    def __init__(self, storage: Storage, backup: str) -> None:
+    def __init__(self, storage: Storage, backup: str, there: list[Manifest] | None = None) -> None:
         self.storage = storage
         self._backups = backups_beside(storage)
         self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
         self._lock = threading.Lock()
-        there = manifests(storage)
+        there = manifests(storage) if there is None else there
+        self.all = tuple(there)
         self.manifest = _chosen(storage, there, backup)
         self.later = [one for one in there if one.generation >= self.manifest.generation and not one.purged]
         self.shown: Snapshot = kept_root(storage, self.manifest)
@@ -77,6 +82,13 @@ class KeptState:
             stored = self.storage.read(key)
             return None if stored is None else stored.data
         return self.kept(source, key) if key in source.objects else None
+
+    def reads_of(self, key: str) -> str | None:
+        """Return what has to be fetched to read an object: its own name, an archive's, or None if nothing has to."""
+        source = self.source(key)
+        if source is None or (key in source.objects and source.holds_copy(key)):
+            return key
+        return source.id if key in source.objects and source.id not in self._archives else None
 
     def bookkeeping(self) -> dict[str, bytes]:
         """Return the records and receipts that a later removal changed, as they were."""

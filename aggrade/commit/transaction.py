@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.backup import back_up, backup_id
 from aggrade.commit.completing import complete
-from aggrade.commit.dirt import left_overs, twins, uncovered
+from aggrade.commit.dirt import found_in, left_overs, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
@@ -200,9 +200,10 @@ class Transaction:
         self._replaceable = left_overs(self.storage, dirty)
         touched = {key for key, stored in read.items() if stored is not None}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
-        self._kept = left_overs(self.storage, self.plan.keeps)
         if self.plan.sparse:
-            self._replaceable |= left_overs(self.storage, self.plan.targets())
+            there = list(self.storage.list())
+            self._kept = found_in(there, self.plan.keeps)
+            self._replaceable |= found_in(there, self.plan.targets())
         self.lease.confirm()
         return read
 
