@@ -14,6 +14,7 @@ from aggrade.commit.backup import MANIFEST
 from aggrade.errors import BadInput, Problem
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
 from aggrade.storage import open_storage
+from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +46,8 @@ def stores_with_backups(store: str, storage_options: Mapping[str, Any] | None = 
         for name in root.folders(folder)
         if name.endswith(STORE_SUFFIX + BACKUPS_SUFFIX)
     }
-    known = {storage.url: storage for storage in (*there, *(root.within(path) for path in left))}
+    alone = [Adopting(root.within(path)) for path in left]
+    known = {storage.url: storage for storage in (*alone, *there)}
     return [known[url] for url in sorted(known)]
 
 

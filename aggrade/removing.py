@@ -19,6 +19,7 @@ from aggrade.receipt import Receipt
 from aggrade.remove_plan import RemovePlan, look_into, removal_commit
 from aggrade.settings import settings
 from aggrade.storage import open_storage
+from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,7 +123,8 @@ class _Removal:
         self.root = _root_of(named, store)
         self.named = named.url if named.url != self.root.url else None
         self.stores = {one.url: one for one in stores_with_backups(self.root.url, options)}
-        self.stores |= {self.named: named} if self.named else {}
+        if self.named:
+            self.stores.setdefault(self.named, Adopting(named))
 
     def recover(self) -> None:
         """Finish what dead writers left, so that it is known where something of the layer may lie."""

@@ -16,7 +16,7 @@ from aggrade.commit.documents import key_of
 from aggrade.commit.salting import salted, unsalted
 from aggrade.commit.states import KeptState
 from aggrade.commit.writer import write_object
-from aggrade.errors import BadInput, Conflict, Damaged, Problem
+from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
 from aggrade.restore_plan import RestorePlan, plan_restore
 from aggrade.settings import settings
 
@@ -139,7 +139,7 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
     intent = read_intent(storage)
     try:
-        return (*plan_restore(state, now, there, intent[0].dirty if intent else ()), state)
+        plan, arrays = plan_restore(state, now, there, intent[0].dirty if intent else ())
     except (RuntimeError, ValueError) as error:
         problem = Problem(
             f"backup {backup}",
@@ -149,6 +149,16 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
             "backup-damaged",
         )
         raise Damaged(problem) from error
+    moving = [name for name, how in plan.arrays.items() if how == "moves"]
+    if moving and getattr(storage, "has_fixed_keys", False):
+        raise Refused(_fixed(storage.url, moving))
+    return plan, arrays, state
+
+
+def _fixed(url: str, moving: list[str]) -> Problem:
+    found = f"a store of Zarr format 2, in which {', '.join(moving)} would have to be overwritten"
+    fix = "restore an older backup, or rechunk the store into one of format 3"
+    return Problem(url, found, "arrays that can be given another key encoding", fix, "zarr-format")
 
 
 def _carry_out(storage: Storage, plan: RestorePlan, arrays: list[ArrayPlan], state: KeptState) -> Receipt:

@@ -27,7 +27,9 @@ class StoreState(BaseModel):
     store: str = Field(description="URL of the Zarr store.")
     sizes: dict[str, int] = Field(default_factory=dict, description="Length of each dimension.")
     dim: str | None = Field(default=None, description="The dimension that grows.")
-    superseded: int = Field(default=0, description="Rows along it that a later commit has replaced.")
+    superseded: int = Field(
+        default=0, description="Rows along it that a later commit has replaced or removed."
+    )
     generation: int = Field(
         default=0, description="Commits and fences so far; 0 for a store of another tool."
     )
@@ -40,7 +42,7 @@ class StoreState(BaseModel):
         sizes = ", ".join(f"{size:,} {dim}" for dim, size in self.sizes.items()) or "nothing yet"
         lines = [self.store, f"  {sizes}"]
         if self.superseded:
-            lines.append(f"  {self.superseded} rows along {self.dim} have been replaced")
+            lines.append(f"  {self.superseded} rows along {self.dim} have been replaced or removed")
         lines.append(f"  generation {self.generation}, {self.backups} backups")
         lines += [f"  last: {self.last}"] if self.last else []
         lines += [f"  being written: {self.writer}"] if self.writer else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -342,3 +343,48 @@ def test_refusing_a_copy_with_a_backup(store):
     backup = store.append("s9", 2, 9).backup
     with pytest.raises(Refused, match="rechunk again"):
         store.restore(backup)
+
+
+@pytest.fixture
+def adopted(tmp_path):
+    """Return a store of format 2 that grew from one session to three, and the backups on the way."""
+    url = str(tmp_path / "windows.zarr")
+
+    def grow(label):
+        return aggrade.append(session_of(label), url)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        session_of(1).to_zarr(url, zarr_format=2, consolidated=True)
+    return url, [grow(label).backup for label in (2, 3)], grow
+
+
+def session_of(label):
+    """Return a session with a number for an id."""
+    values = np.arange(12, dtype="f4").reshape(1, 3, 4) + label
+    return xr.Dataset({"eeg": (("session", "window", "sample"), values)}, coords={"session": [label]})
+
+
+class TestFormat2:
+    """Stores that another tool made."""
+
+    def test_there_and_back(self, adopted):
+        """Their earlier states come back, the one before the first append included, and can be undone."""
+        url, (first, second), _ = adopted
+        undo = aggrade.restore(url, first).backup
+        xr.testing.assert_equal(xr.open_zarr(url).load(), session_of(1))
+        aggrade.restore(url, undo)
+        aggrade.restore(url, second)
+        expected = xr.concat([session_of(1), session_of(2)], "session")
+        xr.testing.assert_equal(xr.open_zarr(url).load(), expected)
+        assert aggrade.verify(url).ok
+
+    def test_what_they_can_t_do(self, adopted):
+        """They have one key space: what would have to be overwritten is refused, and nothing changes."""
+        url, (first, _), grow = adopted
+        undo = aggrade.restore(url, first).backup
+        grow(9)
+        before = xr.open_zarr(url).load()
+        with pytest.raises(Refused, match="format 2"):
+            aggrade.restore(url, undo)
+        xr.testing.assert_identical(xr.open_zarr(url).load(), before)

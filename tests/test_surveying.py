@@ -31,7 +31,7 @@ def test_replaced_rows_are_counted(tmp_path):
     append(make_session("s", windows=2, seed=2), store, grow=("window",), on_conflict="replace")
     (state,) = survey(store)
     assert state.superseded == 1
-    assert "1 rows along session have been replaced" in str(state)
+    assert "1 rows along session have been replaced or removed" in str(state)
 
 
 @pytest.mark.e2e

@@ -85,6 +85,11 @@ class Adopting:
         """The Zarr store's storage."""
         return self._storage
 
+    @property
+    def has_fixed_keys(self) -> bool:
+        """Whether no array can be given another key encoding: so it is in format 2. Known once the root was read."""
+        return self._format2 is not None
+
     def consolidate(self) -> bool:
         """Make the one object that readers are to look at, where the root was gathered from many; data stay.
 
