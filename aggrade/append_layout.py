@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["checked_sizes", "default_layout"]
 
 SMALL_ROW = 64 << 10
-SHARED_BYTES = 4 << 20
+SHARED_BYTES = 1 << 20
 SHARED_ROWS = 4096
 GROWING_ROWS = 128
 GROWING_LENGTH = 256
@@ -80,7 +80,7 @@ def default_layout(
 
     A variable of which a row holds more than 64 kB gets one row per object, so that an append never touches
     another layer's: inner chunks of at most 1 MB, 1 to 8 long along a dimension that may grow, in shards of at
-    most 64 MB. Smaller ones share objects of up to 4,096 rows and 4 MB, so that opening a store of many layers
+    most 64 MB. Smaller ones share objects of up to 4,096 rows and 1 MB, so that opening a store of many layers
     stays cheap. A row of a dimension that may grow is judged as if that were 256 long: the first layer may be
     a short one.
 
