@@ -25,6 +25,7 @@ from aggrade.commit.snapshot import ROOT
 from aggrade.errors import Conflict, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
+from aggrade.rebuilding import rebuild_bookkeeping
 from aggrade.settings import settings
 from aggrade.staged_sessions import drop_landed
 from aggrade.storage import ConditionFailed, bare
@@ -145,10 +146,11 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     spared = tuple(info for info in orphans.beyond if array_of(shown, info.key) not in foreign)
     lease.confirm()
     etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - foreign))
+    made = rebuild_bookkeeping(storage, lease, shown)
     dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
     tidied = _tidy(storage, lease, orphans)
     lease.release(dirty=dirty, etags={**lease.intent.etags, **etags})
-    return [*rewritten, *cleared, *tidied]
+    return [*rewritten, *made, *cleared, *tidied]
 
 
 def _wrong_documents(storage: Storage, shown: Snapshot) -> dict[str, Document | None]:

@@ -17,6 +17,7 @@ from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
 from aggrade.commit.salting import object_digest
 from aggrade.commit.snapshot import ROOT
+from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from aggrade.commit import Intent, LayerRecord, Snapshot
     from aggrade.storage import Storage
 
-__all__ = ["Report", "verify"]
+__all__ = ["Report", "content_digest", "own_objects", "row_of", "verify"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
     yield from _documents(storage, snapshot, checked)
     if not sizes:
         yield from _layers(storage, snapshot, checked)
+        yield from common_problems(storage, snapshot, checked)
     yield from copy_problems(storage, snapshot)
     if not sizes and (intent is None or intent[0].state == "free"):
         orphans = find_orphans(storage, snapshot, intent[0].dirty if intent else ())
@@ -201,7 +203,7 @@ def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: s
         if count > 1:
             yield f"{storage.url}: layer {label!r} is there {count} times; restore."
         if label not in recorded and label not in adopted:
-            yield f"{storage.url}: layer {label!r} has no record; append it again."
+            yield f"{storage.url}: layer {label!r} has no record; run verify --repair, and restore if that can't make it anew."
     for label in sorted(recorded - set(labels)):
         yield f"{storage.url}: the record of layer {label!r} has no row; restore."
 
@@ -223,29 +225,34 @@ def _layer(
         yield str(error)
         return
     if receipt is None:
-        yield f"{where} names receipt {record.write_id}, which is gone."
-    missing, digest = _own_objects(storage, state[0], record, checked)
+        yield f"{where} names receipt {record.write_id}, which is gone; run verify --repair."
+    checked["objects"] += record.objects
+    missing, digest = own_objects(storage, state[0], record)
     if missing:
         yield f"{where} misses {len(missing)} objects, such as {missing[0]}; restore."
     elif digest != record.objects_sha256:
         yield f"{where}: its objects are not the bytes that were written; restore."
-    elif receipt is not None and receipt.kind == "append" and _content(*state, record) != record.digest:
+    elif receipt is not None and receipt.kind == "append" and content_digest(*state, record) != record.digest:
         yield f"{where}: its content is not what was appended; restore."
 
 
-def _own_objects(
-    storage: Storage, snapshot: Snapshot, record: LayerRecord, checked: Counter[str]
-) -> tuple[list[str], str]:
-    """Return which of a layer's objects are missing, and the digest of the others.
+def own_objects(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> tuple[list[str], str]:
+    """Return which of a layer's own objects are missing, and the digest of the others, reading each once.
 
     They are known by the keys they were written under; a restore may have moved them since.
+
+    Parameters
+    ----------
+    storage, snapshot
+        The store and the state that it shows.
+    record
+        The layer's; only its targets matter.
     """
     written = {key: (target.variable, index) for target in record.targets for key, index in target.objects()}
     keys = sorted(written)
     with ThreadPoolExecutor(settings().parallel_objects) as pool:
         digests = pool.map(lambda key: _digest(storage, snapshot, *written[key]), keys)
         found = dict(zip(keys, digests, strict=True))
-    checked["objects"] += len(keys)
     lines = "".join(f"{key} {digest}\n" for key, digest in found.items())
     missing = [key for key, digest in found.items() if digest is None]
     return missing, hashlib.sha256(lines.encode()).hexdigest()
@@ -256,16 +263,25 @@ def _digest(storage: Storage, snapshot: Snapshot, name: str, index: tuple[int, .
     return None if document is None else object_digest(storage, key_of(name, document, index), document)
 
 
-def _content(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> str | None:
-    """Return the digest of a layer's content as it lies there; None if it can't be decoded."""
+def content_digest(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> str | None:
+    """Return the digest of a layer's content as it lies there; None if it can't be decoded.
+
+    Parameters
+    ----------
+    snapshot, dataset
+        The state that the store shows, and the same opened with values as stored.
+    record
+        The layer's.
+    """
     try:
-        return layer_digest(_row(snapshot, dataset, record), snapshot.mark["dim"], 0)
+        return layer_digest(row_of(snapshot, dataset, record), snapshot.mark["dim"], 0)
     except (RuntimeError, ValueError) as error:
         _log.warning("layer %s can't be decoded: %s", record.label, error)
         return None
 
 
-def _row(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
+def row_of(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
+    """Return the variables of a layer's row that count as its content. Parameters as for `content_digest`."""
     dim = snapshot.mark["dim"]
     own = {name: slice(0, size) for name, size in record.sizes.items() if name in dataset.dims}
     row = dataset.isel({dim: slice(record.index, record.index + 1), **own})

@@ -13,10 +13,12 @@ from make_datasets import CHUNKS, make_session
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
 
 import aggrade
-from aggrade.commit import Target, backups_beside, read_intent, read_snapshot
+from aggrade.commit import Target, backups_beside, find_layer, find_receipt, read_intent, read_snapshot
 from aggrade.commit.intent import INTENT, Owner
+from aggrade.commit.layers import layer_key
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
+from aggrade.errors import Refused
 from aggrade.orphans import find_orphans
 from aggrade.repairing import repair
 from aggrade.staging import Staged, is_staged, stage
@@ -121,7 +123,47 @@ def open_intent(store):
     return "is not finished"
 
 
-SAFE = [wrong_document, missing_document, torn_document, chunks_beyond, open_intent]
+def record_of(store, label):
+    """Return the key of a layer's record and the name of its receipt."""
+    record = find_layer(store.storage, label)
+    return layer_key(label), f".aggrade/receipts/{record.write_id}.json"
+
+
+def missing_record(store):
+    """Lose the record of a layer."""
+    store.storage.delete([record_of(store, "s1")[0]])
+    return "layer 's1' has no record"
+
+
+def torn_record(store):
+    """Tear the record of a layer."""
+    store.put(f"windows.zarr/{record_of(store, 's1')[0]}", b'{"torn')
+    return "not understood"
+
+
+def missing_receipt(store):
+    """Lose the receipt of a commit."""
+    store.storage.delete([record_of(store, "s0")[1]])
+    return "layer 's0' names receipt"
+
+
+def torn_receipt(store):
+    """Tear the receipt of a commit."""
+    store.put(f"windows.zarr/{record_of(store, 's2')[1]}", b'{"torn')
+    return "not understood"
+
+
+SAFE = [
+    wrong_document,
+    missing_document,
+    torn_document,
+    chunks_beyond,
+    missing_record,
+    torn_record,
+    missing_receipt,
+    torn_receipt,
+    open_intent,
+]
 
 
 def recorded_left_overs(store):
@@ -193,7 +235,8 @@ class TestSafe:
     def test_everything_at_once(self, store):
         """All of it in one store is mended by one repair."""
         for damage in (*SAFE, *HARMLESS):
-            damage(store)
+            if damage not in {torn_record, torn_receipt}:  # one is missing already, one is the dead writer's
+                damage(store)
         repairs = store.repair()
         assert repairs.ok, str(repairs)
         assert repairs.report.notes == ()
@@ -221,6 +264,45 @@ class TestSafe:
         dirty = read_intent(store.storage)[0].dirty
         assert [region.variable for region in dirty] == ["eeg", "n_windows"]
         assert {region.content for region in dirty} == {""}
+
+
+class TestBookkeeping:
+    """Records and receipts that are made anew."""
+
+    @pytest.mark.parametrize("damage", [missing_record, torn_record])
+    def test_a_record_says_what_it_said(self, store, damage):
+        """It is the one that was lost, so the same layer again is a no-op and other content is refused."""
+        before = find_layer(store.storage, "s1")
+        damage(store)
+        store.repair()
+        after = find_layer(store.storage, "s1")
+        assert after.model_copy(update={"targets": before.targets}) == before
+        assert {key for one in after.targets for key in one.objects()} == {
+            key for one in before.targets for key in one.objects()
+        }
+        same = aggrade.append(SESSIONS[1], ROOT, storage_options=store.options)
+        assert same.write_id == before.write_id
+        with pytest.raises(Refused):
+            aggrade.append(make_session("s1", 3, 8), ROOT, storage_options=store.options)
+
+    def test_a_receipt_says_who_brought_what(self, store):
+        """What is proven is in it again; what it cost is gone."""
+        before = find_receipt(store.storage, find_layer(store.storage, "s0").write_id)
+        missing_receipt(store)
+        store.repair()
+        after = find_receipt(store.storage, before.write_id)
+        kept = ("kind", "store", "write_id", "generation", "dim", "layers", "digests")
+        assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+        assert after.details == {"completed_by": "repair"}
+
+    @pytest.mark.parametrize("key", ["eeg/c/1/2/0/0", "n_windows/c/0"])
+    @pytest.mark.parametrize("damage", [missing_record, torn_record])
+    def test_no_record_without_proof(self, store, damage, key):
+        """Where the content is not what the receipt says, nothing is made anew."""
+        damage(store)
+        store.put(f"windows.zarr/{key}", b"?")
+        assert not any("record" in sentence for sentence in store.repair().done)
+        assert store.storage.read(layer_key("s1")) is None or damage is torn_record
 
 
 class TestStaged:

@@ -75,7 +75,8 @@ class TestSound:
         assert report.ok
         assert report.problems == ()
         own = sum(-(-s.sizes["window"] // 2) for s in SESSIONS)
-        assert report.checked == {"stores": 1, "arrays": 8, "layers": 3, "objects": own}
+        channels = 1
+        assert report.checked == {"stores": 1, "arrays": 8, "layers": 3, "objects": own + channels}
         assert str(report).startswith("ok: checked 1 stores, 8 arrays, 3 layers")
 
     def test_after_a_replacement(self, store):
@@ -177,6 +178,16 @@ class TestObjects:
         problems = store.verify().problems
         assert len(problems) == 3
         assert all("its content is not what was appended" in problem for problem in problems)
+
+    @pytest.mark.parametrize(
+        ("data", "said"), [(None, "1 objects are missing"), (b"?", "1 objects can't be decoded")]
+    )
+    def test_one_that_belongs_to_no_layer(self, store, data, said):
+        """Channels and the like are no layer's; one that is missing is not taken for fill either."""
+        store.storage.delete(["eeg_channel/c/0"])
+        if data is not None:
+            store.put("eeg_channel/c/0", data)
+        assert f"windows.zarr/eeg_channel: {said}, such as eeg_channel/c/0; restore." in store.found()
 
 
 class TestDocuments:
