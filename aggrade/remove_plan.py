@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import find_layer, manifests, read_intent
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
-from aggrade.commit.erasing import held_objects, names
+from aggrade.commit.erasing import held_objects, is_shared, names
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
@@ -17,6 +18,7 @@ from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 from aggrade.restore_plan import beyond, everything
+from aggrade.storage.counting import Counted
 
 if TYPE_CHECKING:
     from aggrade.commit import Snapshot
@@ -42,7 +44,7 @@ class StoreRemoval(_Frozen):
     size: int = Field(default=0, description="Bytes of these.")
     texts: tuple[str, ...] = Field(default=(), description="Keys of its record and of receipts that name it.")
     purged: tuple[str, ...] = Field(default=(), description="Backups that are emptied.")
-    receipts: int = Field(default=0, description="Receipts that are looked at.")
+    price: Price = Field(default_factory=Price, description="What it costs there.")
 
     def __str__(self) -> str:
         if self.erases.whole:
@@ -118,9 +120,8 @@ def look_into(
     )
 
 
-def _shared(
-    storage: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: bool
-) -> StoreRemoval | None:
+def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: bool) -> StoreRemoval | None:
+    storage = Counted(bare)
     labels = _labels(storage, snapshot, dim)
     rows = tuple(row for row, one in enumerate(labels) if one == label)
     record = find_layer(storage, label)
@@ -136,7 +137,7 @@ def _shared(
         return None
     receipts = [info.key for info in storage.list(RECEIPTS)]
     named = tuple(key for key in receipts if _names(storage, key, label))
-    return StoreRemoval(
+    removal = StoreRemoval(
         store=storage.url,
         erases=erases,
         found=found,
@@ -144,7 +145,30 @@ def _shared(
         size=sum(held.info.size for held in emptied),
         texts=(*((layer_key(label),) if record else ()), *named),
         purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
-        receipts=len(receipts),
+    )
+    again = Counter({kind: count for kind, count in storage.counts.items() if kind.isupper()})
+    shared = sum(is_shared(held, erases, snapshot.documents) for held in emptied)
+    return removal.model_copy(update={"price": _price(removal, again, shared, len(receipts), len(dirty))})
+
+
+def _price(removal: StoreRemoval, again: Counter[str], shared: int, receipts: int, dirty: int) -> Price:
+    """Return what a removal costs in one store whose backups stay: looking once more, then the commit.
+
+    Emptying backups is left out: what it takes depends on what is found in them.
+    """
+    texts, kept = len(removal.texts), 0 if removal.erases.purge else 1
+    commit = {
+        "GET": 7 + kept * texts + shared + receipts,
+        "HEAD": 2 + shared + texts,
+        "PUT": 4 + 2 * kept + removal.rewritten + texts + len(removal.purged),
+        "COPY": kept * removal.rewritten,
+        "LIST": 4 + dirty,
+    }
+    return Price(
+        requests=dict(again + Counter(commit)),
+        round_trips=20,
+        bytes_read=removal.size,
+        bytes_written=removal.size,
     )
 
 
@@ -184,7 +208,7 @@ def _regions(snapshot: Snapshot, erases: Erasure) -> tuple[Target, ...]:
     """Return where something of a layer may lie: its rows, and all that the store does not show."""
     found: list[Target] = []
     for name, document in snapshot.documents.items():
-        found += beyond(name, document, erases.dim)
+        found += beyond(name, document, erases.dim, edges=False)
         for version in range(3):
             encoding = key_encoding(version, len(shape_of(document)))
             other = {**document, "chunk_key_encoding": encoding}

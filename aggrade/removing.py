@@ -6,6 +6,7 @@ import itertools
 import logging
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
@@ -264,21 +265,14 @@ def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Recei
 
 
 def _price(plan: RemovePlan) -> Price:
-    """Return what the removal costs; of staging stores and purged backups the deletions are free."""
-    rewritten = sum(store.rewritten for store in plan.stores)
-    size = sum(store.size for store in plan.stores)
-    kept = 0 if any(store.erases.purge for store in plan.stores) else rewritten
-    count = len(plan.stores)
-    texts = sum(store.receipts for store in plan.stores)
+    """Return what the removal costs, where no staging store lies; deletions are free."""
+    prices = [store.price for store in plan.stores]
+    requests = Counter(LIST=1)
+    for price in prices:
+        requests.update(price.requests)
     return Price(
-        requests={
-            "GET": 8 * count + rewritten + 2 * texts,
-            "HEAD": 3 * count + rewritten,
-            "PUT": 7 * count + rewritten,
-            "COPY": kept,
-            "LIST": 8 * count,
-        },
-        round_trips=20 * count,
-        bytes_read=size,
-        bytes_written=size,
+        requests=dict(requests),
+        round_trips=sum(price.round_trips for price in prices),
+        bytes_read=sum(price.bytes_read for price in prices),
+        bytes_written=sum(price.bytes_written for price in prices),
     )

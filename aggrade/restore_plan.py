@@ -252,20 +252,31 @@ def _abandoned(name: str, after: Document, dim: str | None, lying: Iterable[Inde
     return (*_box(name, after, last), *_box(name, after, others))
 
 
-def beyond(name: str, document: Document, dim: str | None) -> tuple[Target, ...]:
-    """Return all the places that an array doesn't show, and its last rows: later commits may write there."""
+def beyond(name: str, document: Document, dim: str | None, *, edges: bool = True) -> tuple[Target, ...]:
+    """Return all the places that an array doesn't show.
+
+    Parameters
+    ----------
+    name, document
+        The array.
+    dim
+        The dimension along which the store grows.
+    edges
+        Whether its last rows count, too: later commits write in their objects.
+    """
     dims, shape, unit = dims_of(document), shape_of(document), unit_of(document)
     whole = everything(name, document)
     found = []
     for axis, (size, n) in enumerate(zip(shape, unit, strict=True)):
-        first = size // n * n if dims[axis] == dim or dim not in dims else -(-size // n) * n
+        with_edge = edges and (dims[axis] == dim or dim not in dims)
+        first = size // n * n if with_edge else -(-size // n) * n
         bounds = [(first, _ENDLESS) if at == axis else pair for at, pair in enumerate(whole[0].bounds)]
         found.append(whole[0].model_copy(update={"bounds": tuple(bounds)}))
     return tuple(found)
 
 
 def everything(name: str, document: Document) -> tuple[Target, ...]:
-    """Return all the places that an array's key encoding has."""
+    """Return all the places that the key encoding of an array has."""
     unit, encoding = unit_of(document), document["chunk_key_encoding"]
     return (Target(variable=name, bounds=((0, _ENDLESS),) * len(unit), unit=unit, key_encoding=encoding),)
 

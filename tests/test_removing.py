@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -287,6 +289,26 @@ class TestPlaces:
         assert again.layers == {"2": 3}
         shutil.rmtree(root)
 
+    @pytest.mark.parametrize("form", [2, 3])
+    def test_a_store_of_another_tool(self, tmp_path, form):
+        """An adopted store of either format, whose sessions have no records, is cleaned as well."""
+        url = str(tmp_path / "windows.zarr")
+        whole = xr.Dataset(
+            {"eeg": (("session", "sample"), np.arange(20, dtype="f4").reshape(5, 4))},
+            coords={"session": [11, 12, 13, 14, 15]},
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole.isel(session=slice(0, 4)).to_zarr(url, zarr_format=form, consolidated=True)
+        aggrade.append(whole.isel(session=slice(4, 5)), url)
+        aggrade.remove(url, "12", purge_backups=True)
+        shown = aggrade.open_windows(url).load()
+        np.testing.assert_array_equal(shown["session"], [11, 13, 14, 15])
+        np.testing.assert_array_equal(shown["eeg"], whole["eeg"][[0, 2, 3, 4]])
+        raw = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert np.arange(4, 8, dtype="f4").tobytes() not in raw
+        assert aggrade.verify(url).ok
+
 
 class TestReaders:
     """What others see."""
@@ -384,6 +406,16 @@ class TestRefused:
         assert "can't be restored any more" in str(plan)
         assert plan.price.requests["PUT"] > 0
         assert plan.model_validate_json(plan.model_dump_json()) == plan
+
+    def test_the_price_is_what_is_sent(self, data):
+        """The plan says how many requests of each kind the removal sends, and it sends just as many."""
+        looked, hooks = Numbered(), Numbered()
+        options = {"world": data.world.copy(), "hooks": looked}
+        plan = aggrade.remove(ROOT, GONE, dry_run=True, storage_options=options)
+        aggrade.remove(ROOT, GONE, storage_options={"world": data.world, "hooks": hooks})
+        sent = Counter(kind.split()[0] for kind in hooks.kinds)
+        sent.subtract(kind.split()[0] for kind in looked.kinds)
+        assert +sent == +Counter(plan.price.requests)
 
     def test_the_intent_is_free_and_names_nobody(self, data):
         """When all is done, no object of the commit's own names it."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Erasure, Target
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["Held", "erase", "held_objects", "may_hold", "names", "same_values", "without_label"]
+__all__ = ["Held", "erase", "held_objects", "is_shared", "may_hold", "names", "same_values", "without_label"]
 
 _log = logging.getLogger(__name__)
 _CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
@@ -68,6 +68,19 @@ def held_objects(
         if may_hold(info.key, erasure, documents) or _may_be_dirty(info.key, dirty):
             name = info.key.partition("/")[0]
             yield Held(info, name, _place(info.key, documents))
+
+
+def is_shared(held: Held, erasure: Erasure, documents: Mapping[str, Document]) -> bool:
+    """Tell whether an object holds rows of others, too."""
+    if held.place is None:
+        return False
+    document = documents[held.name]
+    dims = dims_of(document)
+    if erasure.dim not in dims:
+        return True
+    axis = dims.index(erasure.dim)
+    start, unit = held.place[axis] * unit_of(document)[axis], unit_of(document)[axis]
+    return not set(range(start, min(start + unit, shape_of(document)[axis]))) <= set(erasure.rows)
 
 
 def may_hold(key: str, erasure: Erasure, documents: Mapping[str, Document]) -> bool:
