@@ -138,9 +138,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, s3_server(folder, ["bucket"]) as server:
         with s3_proxy(server) as proxy:
             for name, make in makers.items():
-                print("\n".join(side_by_side(proxy, name, make, asked.latency)), flush=True)
+                for text in side_by_side(proxy, name, make, asked.latency):
+                    print(text, flush=True)
             for name, make in makers.items():
-                print("\n".join(growth(server, proxy, name, make, asked.sessions)), flush=True)
+                for text in growth(server, proxy, name, make, asked.sessions):
+                    print(text, flush=True)
         if asked.gigabytes:
             print(memory(server.storage_options, asked.gigabytes))
 

@@ -9,6 +9,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from append_prices import grow_directly
 from make_datasets import CHUNKS
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
 from test_append_plan import STORE, dataset_of, plan_of, seen_of, snapshot_of
@@ -197,3 +198,21 @@ class TestPrice:
         for price in prices:
             assert price.bytes_written == pytest.approx(first.bytes_written, rel=0.05)
             assert price.model_copy(update={"bytes_written": first.bytes_written}) == first
+
+    def test_a_hundred_thousand_sessions_with_their_records(self, open_world):
+        """Whatever lies there, an append sends the same requests and what is asked for arrives."""
+        world = World()
+        storage, hooks = MemoryStorage(world, "data/windows.zarr"), Numbered()
+        how = {"grow": ("window",), "chunks": {**CHUNKS, "session": 4096}}
+        aggrade.append(dataset_of("a", "b"), STORE, **how, storage_options=open_world(world))
+        counts = []
+        for size in (10, 1_000, 100_000):
+            grow_directly(storage, size)
+            hooks.kinds.clear()
+            receipt = aggrade.append(
+                dataset_of(f"at {size}"), STORE, **how, storage_options=open_world(world, hooks)
+            )
+            assert receipt.layers == {f"at {size}": size}
+            counts.append(Counter(kind.split()[0] for kind in hooks.kinds))
+        assert counts[0] == counts[1] == counts[2]
+        assert sum("/layers/" in key for key in world.objects) == 100_001
