@@ -33,6 +33,12 @@ __all__ = ["GUARDS", "OWN_GUARDS", "Asked", "adopted_rows", "problems_of"]
 RATES = ("rate", "unit", "window_size", "window_stride", "window_s", "offset_s")
 
 
+_FIXES = {
+    f"{kind}_channel": f"choose the store's channels by {kind}_channels of the window specification"
+    for kind in ("eeg", "fnirs")
+}
+
+
 @dataclass(frozen=True)
 class Asked:
     """What an append asks for, beside what the store is.
@@ -204,7 +210,7 @@ def dimensions_match(asked: Asked) -> Iterator[Problem]:
         for dim, size, there in zip(dims, variable.shape, shape_of(document), strict=True):
             if dim not in asked.moving and size != there:
                 expected = f"{there}, as in the store"
-                fix = f"make it fit, declare grow=({dim!r},), or use another store"
+                fix = f"{_FIXES.get(dim, f'make it fit, declare grow=({dim!r},)')}, or use another store"
                 yield Problem(f"variable {name!r}", f"{dim} of {size}", expected, fix, "size")
 
 

@@ -40,7 +40,7 @@ class Receipt(BaseModel):
     def __str__(self) -> str:
         layers = ", ".join(sorted(self.layers)[:3]) + (" …" if len(self.layers) > 3 else "")
         return (
-            f"{self.kind} {layers or self.store} → {self.store} (generation {self.generation}, "
+            f"{self.kind} {f'{layers} ' if layers else ''}→ {self.store} (generation {self.generation}, "
             f"{self.objects} objects, {self.bytes_written:,} bytes, {self.seconds:.1f} s)"
         )
 

@@ -79,7 +79,7 @@ def _text_of(token: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 when it was done, 1 when it was not, 130 when it was interrupted.
+    """Run the command and exit: 0 when it was done, 1 when it was not, 2 when it was mistyped, 130 when it was interrupted.
 
     Parameters
     ----------
@@ -109,10 +109,12 @@ def _run(app: App, arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     tokens = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
     try:
-        if app.name[0] == "aggrade" and tokens[:1] and tokens[0] in FLOWS:
+        explains = {"--help", "-h", "--version"} & set(tokens)
+        if app.name[0] == "aggrade" and tokens[:1] and tokens[0] in FLOWS and not explains:
             _say("loading Prefect …")
         command, bound, _ = app.parse_args(tokens)
-        _show(_call(command, bound.args, bound.kwargs, debug=debug))
+        quiet = "prefect" in sys.modules and not explains
+        _show(_call(command, bound.args, bound.kwargs, debug=debug, quiet=quiet))
     except AggradeError as error:
         if debug:
             raise
@@ -129,8 +131,10 @@ def _say(sentence: str) -> None:
     sys.stderr.flush()
 
 
-def _call(command: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, debug: bool) -> Any:
-    if "prefect" not in sys.modules:
+def _call(
+    command: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], *, debug: bool, quiet: bool
+) -> Any:
+    if not quiet:
         return command(*args, **kwargs)
     from flows.terminal import at_terminal
     from tasks.progress import terminal

@@ -30,8 +30,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_PREFECTS = {"return_state", "wait_for"}
+
+
 class DeclaredFlow(Flow[P, R]):
     """A flow whose wrong parameters are `BadInput`, like every other wrong input."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow.
+
+        Raises
+        ------
+        BadInput
+            Naming a parameter that is missing or unknown.
+        """
+        try:
+            inspect.signature(self.fn).bind(*args, **{k: v for k, v in kwargs.items() if k not in _PREFECTS})
+        except TypeError as error:
+            raise BadInput(_wrong(self.name, str(error))) from error
+        return super().__call__(*args, **kwargs)
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters as the types that the signature names.

@@ -14,7 +14,7 @@ from aggrade.append_plan import OnConflict
 from aggrade.catalogues import CatalogueSpec, MatchSpec
 from aggrade.catalogues.planning import PopulatePlan
 from aggrade.commit.plan import BackupKind
-from aggrade.errors import AggradeError, BadInput, Problem
+from aggrade.errors import AggradeError, BadInput, Problem, raise_all
 from aggrade.placing import Layout, Partition, check_root
 from aggrade.rechunking import RechunkPlan
 from aggrade.window_spec import WindowSpec
@@ -124,7 +124,14 @@ def pipeline(
 
 
 def _check_pairs(pairs: dict[str, tuple[object, str, object]]) -> None:
-    """Refuse an input without its specification."""
+    """Refuse an input without its specification, and a specification without its input."""
+    unused = [
+        Problem(
+            f"parameter {name}", "nothing", f"an input, since {needed} is given", f"give {name}", "parameter"
+        )
+        for name, (given, needed, specification) in pairs.items()
+        if given is None and specification is not None
+    ]
     missing = [
         Problem(
             f"parameter {needed}",
@@ -136,8 +143,7 @@ def _check_pairs(pairs: dict[str, tuple[object, str, object]]) -> None:
         for name, (given, needed, specification) in pairs.items()
         if given is not None and specification is None
     ]
-    if missing:
-        raise BadInput(*missing)
+    raise_all([*missing, *unused], BadInput)
 
 
 def _rechunk(

@@ -81,9 +81,13 @@ def populate_epochs(
 
 
 def _refusal(file: str, why: str) -> Problem:
-    found, _, rest = why.removeprefix("found ").partition(", expected ")
+    where, _, rest = f" {why}".rpartition(" found ")
+    found, _, rest = rest.partition(", expected ")
     expected, _, fix = rest.partition("; ")
-    return Problem(file, found, expected or "a catalogue that fits", fix or "correct it", "catalogue-refused")
+    place = ", ".join(filter(None, (file, where.strip().rstrip(":"))))
+    return Problem(
+        place, found, expected or "a catalogue that fits", fix or "correct it", "catalogue-refused"
+    )
 
 
 if __name__ == "__main__":

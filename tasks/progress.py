@@ -93,14 +93,16 @@ def progress(
         disable=not console.is_terminal,
     )
     artifact = _Artifact(f"{what}: {total} {unit}")
-    done = 0
+    done, said = 0, time.monotonic()
     with bar:
         line = bar.add_task(what, total=total)
 
         def advance(note: str, count: int = 1) -> None:
-            nonlocal done
+            nonlocal done, said
             done += count
-            logger.info("%s (%d of %d %s)", note, done, total, unit)
+            if unit != "pieces" or done == total or time.monotonic() - said > _SECONDS_BETWEEN_UPDATES:
+                logger.info("%s (%d of %d %s)", note, done, total, unit)
+                said = time.monotonic()
             bar.update(line, advance=count, description=note)
             artifact.show(done / total)
 

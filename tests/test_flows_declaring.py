@@ -96,6 +96,16 @@ def test_a_run_with_wrong_parameters_raises_the_same():
         cut_things("a", {"size": 0})
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"source": "a"}, "'spec'"), ({"source": "a", "spec": {"size": 1}, "ofen": 2}, "'ofen'")],
+)
+def test_a_missing_or_unknown_parameter_is_bad_input(given, named):
+    """Called without a parameter, or with one that there isn't, nothing is begun."""
+    with pytest.raises(BadInput, match=named):
+        cut_things(**given)
+
+
 @pytest.mark.usefixtures("prefect_backend")
 def test_a_flow_is_a_plain_callable():
     """Called like a function it returns what the function returns."""

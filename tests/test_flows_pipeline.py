@@ -83,6 +83,17 @@ def test_an_input_needs_its_specification(given, tmp_path):
     assert not (tmp_path / "dataset").exists()
 
 
+def test_a_specification_needs_its_input(given, tmp_path):
+    """Windows without recordings, a spec without catalogues: an input was forgotten, and nothing is begun."""
+    done = run(pipeline, **given | {"recordings": None, "catalogues": None})
+    assert isinstance(done.result, BadInput)
+    assert {problem.where for problem in done.result.problems} == {
+        "parameter recordings",
+        "parameter catalogues",
+    }
+    assert not (tmp_path / "dataset").exists()
+
+
 def test_a_dry_run_writes_nothing(given, tmp_path):
     """Plans of all that can be planned come back; no file comes into being."""
     done = run(pipeline, **given | {"dry_run": True})

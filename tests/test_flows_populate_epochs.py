@@ -96,8 +96,9 @@ def test_a_bad_catalogue_stops_no_other(tmp_path, store):
     )
     assert done.state.is_failed()
     assert isinstance(done.result, BadInput)
-    assert {problem.where for problem in done.result.problems} == {"night_009.csv"}
-    assert "id" in str(done.result)
+    (problem,) = done.result.problems
+    assert (problem.where, problem.found) == ("night_009.csv, column id", "no such column")
+    assert "number" in problem.expected
     assert magnitudes(store, 1) == [1.0, 1.125]
 
 

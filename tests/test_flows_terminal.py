@@ -61,6 +61,13 @@ def test_the_cores_reports_and_others_warnings_are_shown(handler, name, level, s
     assert bool(quiet.filter(record(name, level, "text"))) is shown
 
 
+def test_a_worker_that_ends_slowly_is_no_news(handler):
+    """Dask says so of every worker on a busy machine when a cluster closes; it is no fault."""
+    quiet, _ = handler
+    said = "Worker process still alive after 4.0 seconds, killing"
+    assert not quiet.filter(record("distributed.nanny", logging.WARNING, said))
+
+
 def test_a_line_is_a_line(handler):
     """A long message is not wrapped, and an error's traceback is left out."""
     quiet, shown = handler

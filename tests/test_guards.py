@@ -267,6 +267,7 @@ class TestShape:
         """What was not declared to grow has the store's size."""
         problems = refused(store, world, make_session("s2", 3, 2, channels=3), "size", "size")
         assert {problem.where for problem in problems} == {"variable 'eeg'", "variable 'eeg_channel'"}
+        assert all("by eeg_channels of the window specification" in problem.fix for problem in problems)
         refused(store, world, make_session("s2", 3, 2, samples=6), "size")
 
     def test_ragged_where_it_may_be(self, store):

@@ -73,8 +73,8 @@ def test_names_three_layers():
 
 
 def test_without_layers():
-    """What has no layers names the store."""
-    assert str(receipt(kind="recover", layers={})).startswith("recover s3://bucket/windows.zarr → ")
+    """What has no layers names the store, once."""
+    assert str(receipt(kind="recover", layers={})).startswith("recover → s3://bucket/windows.zarr (")
 
 
 def test_every_field_says_what_it_is():

@@ -51,6 +51,17 @@ def test_broken_and_empty_children_are_sessions_too(tmp_path):
     assert [item.id for item in sessions_in(str(tmp_path))] == ["broken", "empty"]
 
 
+def test_links_are_followed(tmp_path):
+    """A folder of links, as data managers lay them out, is a folder of sessions; a link back upwards ends there."""
+    (tmp_path / "store" / "a1b2").mkdir(parents=True)
+    write_xdf(tmp_path / "store" / "a1b2" / "rec.xdf", [eeg_stream(np.arange(50) / 10)])
+    (tmp_path / "view" / "sub-01").mkdir(parents=True)
+    (tmp_path / "view" / "sub-02").symlink_to(tmp_path / "store" / "a1b2")
+    (tmp_path / "view" / "sub-01" / "rec.xdf").symlink_to(tmp_path / "store" / "a1b2" / "rec.xdf")
+    (tmp_path / "store" / "a1b2" / "up").symlink_to(tmp_path / "view")
+    assert [item.id for item in sessions_in(str(tmp_path / "view"))] == ["sub-01", "sub-02"]
+
+
 def test_recordings_are_known_by_content(tmp_path):
     """A recording without its suffix is found."""
     write_xdf(tmp_path / "session-7", [eeg_stream(np.arange(50) / 10)])

@@ -67,5 +67,5 @@ def test_a_file_counts_with_its_companions(tmp_path):
 
 def test_nothing_there_is_an_error(tmp_path):
     """A session that isn't there is bad input, not an empty fingerprint."""
-    with pytest.raises(BadInput, match="found nothing"):
+    with pytest.raises(BadInput, match="found no recording"):
         source_fingerprint(f"{tmp_path}/none")

@@ -64,7 +64,8 @@ def test_relative_urls_become_absolute(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["gs://bucket/x", "http://host/x", "simplecache::s3://b", "", "file://", "memory://"]
+    "url",
+    ["gs://bucket/x", "s3:/bucket/x", "http://host/x", "simplecache::s3://b", "", "file://", "memory://"],
 )
 def test_refuses_other_stores(url):
     """A URL of another kind of store is refused, and so is none."""

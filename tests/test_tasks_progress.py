@@ -45,6 +45,16 @@ def test_each_unit_is_logged(caplog):
     assert [record.getMessage() for record in caplog.records] == ["epoch 1 (1 of 2 epochs)"]
 
 
+def test_many_pieces_are_not_a_line_each(caplog):
+    """Of pieces that are done in no time only the last is reported."""
+    caplog.set_level(logging.INFO, "aggrade")
+    with progress("rechunk", total=50, unit="pieces") as advance:
+        for piece in range(50):
+            advance(f"piece {piece}")
+    assert caplog.records[-1].getMessage() == "piece 49 (50 of 50 pieces)"
+    assert len(caplog.records) < 10
+
+
 @pytest.mark.usefixtures("prefect_backend")
 def test_a_run_has_an_artifact_that_ends_at_the_share_done():
     """Inside a run a progress artifact ends at 100 % when every unit was done."""

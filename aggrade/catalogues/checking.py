@@ -65,9 +65,10 @@ def check_columns(table: Table, columns: Mapping[str, Column], spec: CatalogueSp
         Where problems go.
     """
     for name in sorted((spec.numbers | spec.labels) - set(columns)):
-        near = difflib.get_close_matches(name, table.names, 1, 0.5) or sorted(table.names)[:12]
+        near = difflib.get_close_matches(name, table.names, 3, 0.5)
+        there = [*near, *sorted(set(table.names) - set(near))][:12]
         fix = "correct the specification, or deliver the file with this column"
-        notes.add(name, "no such column", f"it among {', '.join(near)}", fix, "column-missing")
+        notes.add(name, "no such column", f"it among {', '.join(there)}", fix, "column-missing")
     for names, kinds, expected in (
         (spec.numbers, _NUMBERS, "numbers"),
         (spec.labels, (*_NUMBERS, "text"), "whole numbers or text"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections import Counter
 from contextlib import contextmanager
@@ -184,7 +185,7 @@ class _Local:
             return
         if not root.is_dir():
             raise _missing(url)
-        below = (path for path in root.rglob("*") if path.is_file() or _is_empty_folder(path))
+        below = (path for path in _walk(root) if path.is_file() or _is_empty_folder(path))
         names = (path.relative_to(root).as_posix() + "/" * path.is_dir() for path in below)
         self.names = sorted(filter(_visible, names))
 
@@ -198,6 +199,15 @@ class _Local:
     def path(self, name: str) -> Path:
         """Return where a file lies."""
         return self._root / name
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield everything below a folder, what links lead to too; a link back to a folder above ends there."""
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = Path(folder)
+        above = {parent.resolve() for parent in (here, *here.parents)}
+        folders[:] = [name for name in folders if (here / name).resolve() not in above]
+        yield from (here / name for name in (*folders, *files))
 
 
 class _Remote:

@@ -42,8 +42,10 @@ def source_fingerprint(url: str, *, storage_options: Mapping[str, Any] | None = 
     plain = re.sub(r"^file://(localhost(?=/))?", "", url).rstrip("/")
     found = [info for info in _files(plain, storage_options) if _is_visible(info.key)]
     if not found:
-        fix = "check the spelling, and that the folder is reachable from here"
-        raise BadInput(Problem(url, "nothing", "a folder, a file or a prefix", fix, "source-missing"))
+        fix = "put a recording there, or check the spelling and that the folder is reachable from here"
+        raise BadInput(
+            Problem(url, "no recording", "a folder, file or prefix with one", fix, "source-missing")
+        )
     lines = "".join(f"{info.key}\0{info.size}\0{info.etag}\n" for info in found)
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["LocalStorage"]
 
 
+_MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
 class LocalStorage:
     """A folder on a disk as a `Storage`. Opening and reading create nothing.
 
@@ -44,7 +47,7 @@ class LocalStorage:
 
     def __init__(self, url: str) -> None:
         path = re.sub(r"^file://(localhost(?=/))?", "", url)
-        if not path or "://" in path:
+        if not path or "://" in path or _MISTYPED.match(path):
             expected = "a path, file://… or s3://bucket/…"
             raise BadInput(Problem("store", repr(url), expected, "give one of these", "store-url"))
         self.url = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - resolve() follows links
