@@ -14,10 +14,10 @@ from aggrade.commit.erasing import held_objects, is_shared, names
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
+from aggrade.commit.regions import beyond, everything
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
-from aggrade.restore_plan import beyond, everything
 from aggrade.storage.counting import Counted
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit.chunks import Chunks
@@ -19,6 +18,7 @@ from aggrade.commit.dirt import found_in, uncovered
 from aggrade.commit.documents import dims_of, in_grid, index_of, key_of, same_keys, shape_of, unit_of
 from aggrade.commit.erasing import same_values
 from aggrade.commit.plan import Base, CommitPlan, Region, Target
+from aggrade.commit.regions import beyond, box_around, everything
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
     from aggrade.commit.states import KeptState
     from aggrade.storage import ObjectInfo
 
-__all__ = ["ArrayPlan", "RestorePlan", "beyond", "everything", "plan_array", "plan_restore"]
+__all__ = ["ArrayPlan", "RestorePlan", "plan_array", "plan_restore"]
 
 How = Literal["stays", "grows", "moves"]
 Index = tuple[int, ...]
 
-_ENDLESS = 1 << 48
 _AT_ONCE = 16
 
 
@@ -69,7 +68,7 @@ class ArrayPlan:
         """Where the array is written, None if it isn't."""
         if self.how == "moves" and 0 not in shape_of(self.after):
             return Region(variable=self.name, bounds=tuple((0, size) for size in shape_of(self.after)))
-        box = _box(self.name, self.after, self.wanted)
+        box = box_around(self.name, self.after, self.wanted)
         return Region(variable=self.name, bounds=box[0].bounds) if box else None
 
 
@@ -245,53 +244,13 @@ def _abandoned(name: str, after: Document, dim: str | None, lying: Iterable[Inde
     axis = dims.index(dim) if dim in dims else None
     if axis is None:
         parts = [(index, zip(index, unit, shape, strict=True)) for index in lying]
-        return _box(name, after, [at for at, part in parts if any((i + 1) * n > size for i, n, size in part)])
+        return box_around(
+            name, after, [at for at, part in parts if any((i + 1) * n > size for i, n, size in part)]
+        )
     row = shape[axis] // unit[axis]
     last = [index for index in lying if index[axis] >= row]
     others = [index for index in lying if index[axis] < row and not in_grid(after, index)]
-    return (*_box(name, after, last), *_box(name, after, others))
-
-
-def beyond(name: str, document: Document, dim: str | None, *, edges: bool = True) -> tuple[Target, ...]:
-    """Return all the places that an array doesn't show.
-
-    Parameters
-    ----------
-    name, document
-        The array.
-    dim
-        The dimension along which the store grows.
-    edges
-        Whether its last rows count, too: later commits write in their objects.
-    """
-    dims, shape, unit = dims_of(document), shape_of(document), unit_of(document)
-    whole = everything(name, document)
-    found = []
-    for axis, (size, n) in enumerate(zip(shape, unit, strict=True)):
-        with_edge = edges and (dims[axis] == dim or dim not in dims)
-        first = size // n * n if with_edge else -(-size // n) * n
-        bounds = [(first, _ENDLESS) if at == axis else pair for at, pair in enumerate(whole[0].bounds)]
-        found.append(whole[0].model_copy(update={"bounds": tuple(bounds)}))
-    return tuple(found)
-
-
-def everything(name: str, document: Document) -> tuple[Target, ...]:
-    """Return all the places that the key encoding of an array has."""
-    unit, encoding = unit_of(document), document["chunk_key_encoding"]
-    return (Target(variable=name, bounds=((0, _ENDLESS),) * len(unit), unit=unit, key_encoding=encoding),)
-
-
-def _box(name: str, document: Document, indices: Iterable[Index]) -> tuple[Target, ...]:
-    """Return the smallest region that holds some objects; none if there are none."""
-    found = list(indices)
-    if not found:
-        return ()
-    unit = unit_of(document)
-    corners = np.array(found, dtype=int).reshape(len(found), len(unit))
-    low, high = corners.min(axis=0), corners.max(axis=0) + 1
-    bounds = tuple((int(a) * n, int(b) * n) for a, b, n in zip(low, high, unit, strict=True))
-    encoding: dict[str, Any] = document["chunk_key_encoding"]
-    return (Target(variable=name, bounds=bounds, unit=unit, key_encoding=encoding),)
+    return (*box_around(name, after, last), *box_around(name, after, others))
 
 
 def plan_restore(
@@ -335,7 +294,7 @@ def plan_restore(
     left = [
         target
         for name in gone
-        for target in _box(name, documents[name], _lying(name, documents[name], folders.get(name, {})))
+        for target in box_around(name, documents[name], _lying(name, documents[name], folders.get(name, {})))
     ]
     kept = [target for name in gone for target in everything(name, documents[name])]
     last = max(*(one.generation for one in state.all), now.generation if now else 0)
