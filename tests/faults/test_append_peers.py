@@ -21,7 +21,7 @@ import xarray as xr
 import aggrade
 from aggrade.errors import AggradeError, BadInput, Refused
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def block(label, values, *, dtype=None, units="V", channels="abcd", **more):
