@@ -180,7 +180,8 @@ def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orph
 def _rewrite(
     storage: Storage, lease: Lease, shown: Snapshot, names: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    etags = write_documents(storage, {name: shown.documents[name] for name in names}, {}, lease.confirm)
+    documents = {name: shown.documents[name] for name in names}
+    etags = write_documents(storage, documents, {}, lease.confirm, shown.generation)
     return etags, [f"{storage.url}/{name}: its zarr.json is what the root shows again" for name in names]
 
 

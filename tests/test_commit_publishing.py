@@ -85,6 +85,15 @@ class TestDocuments:
         (mark,) = publishing.write_documents(storage, {"x": X}, {}, lost).values()
         assert publishing.write_documents(storage, {"x": X}, {}, lost) == {"x/zarr.json": mark}
 
+    def test_the_same_document_of_another_commit_is_another_object(self, storage):
+        """Where marks are hashes, a document that comes back in a later commit doesn't bear its old mark."""
+        first = publishing.document_bytes(X, 7)
+        assert json.loads(first) == X
+        assert len({publishing.document_bytes(X, generation) for generation in range(100)}) == 100
+        assert {len(publishing.document_bytes(X, generation)) for generation in (0, 9, 10**6)} == {len(first)}
+        publishing.write_documents(storage, {"x": X}, {}, lost, 7)
+        assert storage.read("x/zarr.json").data == first
+
     def test_one_that_keeps_changing_is_given_up(self, storage):
         """Somebody who doesn't keep to the rules is not fought for ever."""
         other = publishing.document_bytes({**X, "shape": [1, 3]})

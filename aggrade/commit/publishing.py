@@ -25,13 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["document_bytes", "keep_layers", "layer_records", "own_targets", "switch_root", "write_documents"]
 
 
-def document_bytes(document: Document) -> bytes:
-    """Return an array document as it is stored."""
-    return json.dumps(document, indent=1).encode()
+def document_bytes(document: Document, generation: int = 0) -> bytes:
+    """Return an array document as it is stored.
+
+    The generation follows it as white space. Where a server's ETags are hashes, equal documents of different
+    commits would otherwise bear the same mark, and a suspended writer's compare-and-swap could succeed.
+
+    Parameters
+    ----------
+    document
+        Content of ``zarr.json``.
+    generation
+        Of the commit that writes it. The length of the result doesn't depend on it.
+    """
+    stamp = format(generation % (1 << _STAMP_BITS), f"0{_STAMP_BITS}b").translate(_WHITE)
+    return f"{json.dumps(document, indent=1)}\n{stamp}".encode()
+
+
+_STAMP_BITS = 24
+_WHITE = str.maketrans("01", " \t")
 
 
 def write_documents(
-    storage: Storage, documents: Mapping[str, Document], hints: Mapping[str, str], confirm: Callable[[], None]
+    storage: Storage,
+    documents: Mapping[str, Document],
+    hints: Mapping[str, str],
+    confirm: Callable[[], None],
+    generation: int = 0,
 ) -> dict[str, str]:
     """Write array documents as the holder of the intent, whatever lies there.
 
@@ -43,6 +63,8 @@ def write_documents(
         Key → mark as last written. A wrong hint costs two requests.
     confirm
         Raises if the intent is no longer ours; called between reading a mark and replacing what bears it.
+    generation
+        That of the root which shows these documents.
 
     Returns
     -------
@@ -52,7 +74,9 @@ def write_documents(
 
     def write(name: str) -> tuple[str, str]:
         key = f"{name}/{ROOT}"
-        return key, _replace(storage, key, document_bytes(documents[name]), hints.get(key), confirm)
+        return key, _replace(
+            storage, key, document_bytes(documents[name], generation), hints.get(key), confirm
+        )
 
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         return dict(pool.map(write, documents))

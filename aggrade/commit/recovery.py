@@ -170,7 +170,7 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
     keep_layers(
         storage, layer_records(journal.layers, journal.targets, root.documents, journal.dim, written, stamp)
     )
-    etags = write_documents(storage, root.documents, intent.etags, lease.confirm)
+    etags = write_documents(storage, root.documents, intent.etags, lease.confirm, root.generation)
     lease.release(dirty=complete(storage, lease, root.documents, root.generation), etags=etags)
     _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))
     return _report(storage, intent, root.generation, "forward")

@@ -308,7 +308,8 @@ class Transaction:
         """Have the array documents follow the root; return their marks."""
         hints = self.lease.intent.etags
         try:
-            return {**hints, **write_documents(self.storage, self._changed(), hints, self.lease.confirm)}
+            changed = (self._changed(), hints, self.lease.confirm, self.generation)
+            return {**hints, **write_documents(self.storage, *changed)}
         except Conflict as error:
             if error.code != "lease-lost":
                 raise
