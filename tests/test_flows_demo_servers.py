@@ -123,7 +123,12 @@ def test_prefect_answers(prefect_home, monkeypatch):
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("kind", "group"), [("s3_server", False), ("s3_server", True), ("prefect_server", True)]
+    ("kind", "group"),
+    [
+        ("s3_server", False),
+        ("s3_server", True),
+        pytest.param("prefect_server", True, marks=pytest.mark.long),
+    ],
 )
 def test_nothing_outlives_its_owner(tmp_path, prefect_home, kind, group):
     """After SIGKILL of the process that started a server, or of its group, ports are closed and processes gone."""

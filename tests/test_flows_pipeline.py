@@ -58,6 +58,7 @@ def test_everything_is_done_once_and_in_order(given, tmp_path):
     assert snapshot(tmp_path / "dataset") == before
 
 
+@pytest.mark.long
 def test_parts_that_are_not_given_are_left_out(given, tmp_path):
     """With catalogues alone, no windows are cut and only light curves are copied."""
     run(pipeline, **{name: value for name, value in given.items() if name not in ("recordings", "windows")})

@@ -31,7 +31,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.long] * (place > 0)) for place, case in enumerate(CASES)]
+)
 def test_no_more_memory_is_taken_than_was_priced(tmp_path, case):
     """What a rechunk of noise takes beside the program stays within its price and 40 MiB, and is most of it."""
     encoding, layout, bound = CASES[case]

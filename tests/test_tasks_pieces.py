@@ -181,6 +181,7 @@ def test_workers_elsewhere_do_the_work_each_time(counted):
     assert len(list((marks / chosen[0].digest).iterdir())) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_backend")
 def test_many_pieces_share_tasks():
     """Hundreds of small pieces are dealt out several to a task, and come back in order all the same."""

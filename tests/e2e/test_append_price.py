@@ -147,6 +147,7 @@ def measured(url, options, gigabytes):
     return json.loads(run.stdout)
 
 
+@pytest.mark.long
 def test_memory_of_a_large_append(s3_prefix):
     """A quarter of a GB is appended within what the plan says, and little of it is in memory at once."""
     found = measured(f"{s3_prefix.url}/large.zarr", s3_prefix.storage_options, 0.25)

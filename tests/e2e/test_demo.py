@@ -214,7 +214,7 @@ def test_interrupted_and_run_again_it_goes_on(undisturbed, tmp_path_factory, see
     """
     first, expected = undisturbed
     demo = Demo(clone_into(tmp_path_factory.mktemp("killed") / "aggrade"))
-    for line, delay, number in moments(seed, 3, first.lines):
+    for line, delay, number in moments(seed, 2, first.lines):
         logger.info("seed %d: signal %d, %.2f s after line %d", seed, number, delay, line)
         demo.interrupt(line, delay, number)
     demo.run()

@@ -96,7 +96,7 @@ def check(run, url, options, place, action):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("action", ["kill-before", "kill-after"])
+@pytest.mark.parametrize("action", ["kill-before", pytest.param("kill-after", marks=pytest.mark.long)])
 def test_local_folders_survive(run, tmp_path, action):
     """Killed at any request, a store in a folder is old or new, and whole after one more run."""
     append(OLD, str(tmp_path / "start.zarr"))
@@ -114,7 +114,7 @@ def test_local_folders_survive(run, tmp_path, action):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("action", ["kill-before", "kill-after"])
+@pytest.mark.parametrize("action", ["kill-before", pytest.param("kill-after", marks=pytest.mark.long)])
 def test_buckets_survive(run, s3_prefix, action):
     """Killed at every fifth request, a store in a bucket is old or new, and whole after one more run."""
     options = s3_prefix.storage_options

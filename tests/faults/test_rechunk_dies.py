@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 SOURCE, TARGET = "world://data/source.zarr", "world://data/target.zarr"
 FIRST = {"chunks": {"a": 2, "b": -1}, "max_memory": 600}
 OTHER = {"chunks": {"a": 3, "b": 2}, "shards": {"a": 3, "b": 4}, "max_memory": 1500}
-CASES = ["create", "stale", "other layout"]
+CASES = ["create", "stale", pytest.param("other layout", marks=pytest.mark.long)]
 
 
 @pytest.fixture(autouse=True)
