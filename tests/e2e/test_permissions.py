@@ -93,6 +93,7 @@ def test_it_suffices_for_everything_else(users):
     assert list(aggrade.open_windows(URL, storage_options=options)["session"].values) == ["b"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", ACTIONS)
 def test_none_can_be_left_out(users, action):
     """Without any one of its actions the drill does not even begin, or fails."""
