@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,12 @@ pytest.register_assert_rewrite("storage_conformance")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that no worker is left with one when the others are done."""
     items.sort(key=lambda item: not item.get_closest_marker("e2e"))
+
+
+def pytest_configure() -> None:
+    """Let the processes of tests be interrupted, also where a shell began this one in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Bucket(NamedTuple):
