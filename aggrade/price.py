@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["PRICES", "Price", "human_bytes"]
@@ -40,6 +42,17 @@ class Price(BaseModel):
     def dollars(self) -> float:
         """US dollars for the requests, by `PRICES`."""
         return sum(PRICES.get(kind, 0.0) * count for kind, count in self.requests.items())
+
+    def __add__(self, other: Price) -> Price:
+        """Return the price of one thing after the other."""
+        return Price(
+            requests=dict(Counter(self.requests) + Counter(other.requests)),
+            round_trips=self.round_trips + other.round_trips,
+            bytes_read=self.bytes_read + other.bytes_read,
+            bytes_written=self.bytes_written + other.bytes_written,
+            weighed=self.weighed and other.weighed,
+            peak_memory=max(self.peak_memory, other.peak_memory),
+        )
 
     def __str__(self) -> str:
         requests = ", ".join(f"{count:,} {kind}" for kind, count in self.requests.items() if count) or "none"

@@ -8,6 +8,7 @@ that the dataset's own store will record. When the session has landed, its stagi
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -16,21 +17,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.append_plan import AppendPlan
 from aggrade.appending import append
 from aggrade.commit import find_layer, find_receipt, read_snapshot
+from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.placing import Layout, Partition, windows_store
+from aggrade.price import Price
 from aggrade.storage import open_storage
-from aggrade.storage.zarr_store import ReadStore
+from aggrade.storage.together import read_together
+from aggrade.storage.zarr_store import ReadStore, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from aggrade.append_plan import OnConflict
+    from aggrade.commit.documents import Document
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
+    from aggrade.storage import Storage
 
 __all__ = [
     "STAGING",
@@ -45,6 +51,8 @@ __all__ = [
 
 STAGING = f"{BOOKKEEPING}/staging"
 _ROOT = "zarr.json"
+_SMALL = 1 << 16
+"""Values of an array that is read when a staged session is opened, together with all others of its size."""
 _logger = logging.getLogger(__name__)
 
 
@@ -116,6 +124,7 @@ def stage(
 def plan_landing(
     dataset: xr.Dataset,
     root: str,
+    name: str,
     *,
     layout: Layout = "common",
     partition: Partition = "none",
@@ -125,9 +134,12 @@ def plan_landing(
 ) -> AppendPlan:
     """Return what appending one session to the store it belongs in would do. Writes nothing.
 
+    The price is that of the way through staging: its store is written, read and removed. How often large arrays
+    are read is estimated.
+
     Parameters
     ----------
-    dataset, root
+    dataset, root, name
         As for `stage`.
     layout, partition
         As for `aggrade.placing.windows_store`.
@@ -149,8 +161,45 @@ def plan_landing(
         dry_run=True,
         storage_options=storage_options,
     )
+    staging = append(
+        dataset,
+        _url(root, name),
+        grow=("window",),
+        backup="none",
+        dry_run=True,
+        storage_options=storage_options,
+    )
     assert isinstance(plan, AppendPlan)
-    return plan
+    assert isinstance(staging, AppendPlan)
+    if plan.commit is None:
+        return plan
+    price = plan.price + staging.price + _price_of_passing(staging, is_new=plan.commit.base is None)
+    return plan.model_copy(update={"price": price})
+
+
+def _price_of_passing(staging: AppendPlan, *, is_new: bool) -> Price:
+    """Return what it costs to look for a session in its store, to read the staged one and to remove it."""
+    if staging.commit is None:
+        return Price()
+    documents = staging.commit.documents
+    keys = [(name, key) for name, key, _ in staging.commit.objects()]
+    large = sum(not _is_small(documents[name]) for name, _ in keys)
+    bookkeeping = ("root", "intent", "layer record", "receipt")
+    return Price(
+        requests={
+            "GET": 3 + len(keys) + large,
+            "HEAD": 1 + is_new,
+            "LIST": 1,
+            "DELETE": len(keys) + len(documents) + len(bookkeeping),
+        },
+        round_trips=6 + 2 * large,
+        bytes_read=staging.price.bytes_written,
+        weighed=staging.price.weighed,
+    )
+
+
+def _is_small(document: Document) -> bool:
+    return math.prod(shape_of(document)) <= _SMALL
 
 
 def _said(dataset: xr.Dataset, name: str) -> str:
@@ -167,37 +216,56 @@ def is_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = Non
 
 
 def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """Open a staged session, lazily. A chunk that is missing raises; it is never taken for fill.
+    """Open a staged session: small arrays are read at once, large ones lazily.
+
+    A chunk that is missing raises; it is never taken for fill.
 
     Raises
     ------
     Damaged
         Here or when values are read, if the staging store has been removed meanwhile.
     """
-    store = _WholeStore(open_storage(_url(staged.root, staged.name), storage_options))
-    try:
-        opened: xr.Dataset = xr.open_zarr(store, consolidated=True, zarr_format=3, chunks=None)
-    except FileNotFoundError as error:
-        raise Damaged(_gone(store, _ROOT)) from error
+    storage = open_storage(_url(staged.root, staged.name), storage_options)
+    snapshot = read_snapshot(storage)
+    if snapshot is None:
+        raise Damaged(_gone(storage.url, _ROOT))
+    found = read_together(storage, _small_objects(snapshot.documents))
+    held = {key: stored.data for key, stored in found.items() if stored is not None}
+    store = _WholeStore(storage, {_ROOT: snapshot.data, **held})
+    opened: xr.Dataset = xr.open_zarr(store, consolidated=True, zarr_format=3, chunks=None)
     return opened.drop_attrs(deep=False).assign_attrs(
         {k: v for k, v in opened.attrs.items() if k != "aggrade"}
     )
 
 
+def _small_objects(documents: Mapping[str, Document]) -> Iterator[str]:
+    for name, document in documents.items():
+        if _is_small(document):
+            for index in units_in(document, tuple((0, size) for size in shape_of(document))):
+                yield key_of(name, document, index)
+
+
 class _WholeStore(ReadStore):
-    """A staging store: every chunk was written, fill included, so one that isn't there is an error."""
+    """A staging store, some of it in memory: every chunk was written, fill included, so a missing one is an error."""
+
+    def __init__(self, storage: Storage, held: Mapping[str, bytes]) -> None:
+        super().__init__(storage)
+        self.held = held
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return an object or a part of it; raise if a chunk is missing."""
+        if key in self.held:
+            start, stop = span_of(byte_range)
+            return prototype.buffer.from_bytes(self.held[key][start:stop])
         found = await super().get(key, prototype, byte_range)
         if found is None and "c" in key.split("/")[1:2]:
             raise Damaged(_gone(self, key))
         return found
 
 
-def _gone(store: ReadStore, key: str) -> Problem:
+def _gone(store: ReadStore | str, key: str) -> Problem:
     fix = "run it again: the session is cut anew"
     return Problem(f"{store}/{key}", "no object", "a session that is staged", fix, "staging-gone")
 

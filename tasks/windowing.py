@@ -131,9 +131,11 @@ def plan_session(
     send_core_logs()
     options = storage_options(credentials)
     windows = cut_windows(session.url, spec, storage_options=options)
+    name = staging_name(session, fingerprint_of(session, credentials), spec)
     return plan_landing(
         windows,
         store,
+        name,
         layout=layout,
         partition=partition,
         on_conflict=on_conflict,

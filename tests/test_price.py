@@ -49,6 +49,27 @@ def test_writing_costs_more_than_reading():
     assert PRICES["PUT"] > PRICES["GET"] > PRICES["DELETE"]
 
 
+def test_one_thing_after_the_other():
+    """Requests, waits, bytes and money add up; memory is that of the greedier, and one guess makes a guess."""
+    one = Price(
+        requests={"GET": 1, "PUT": 2},
+        round_trips=3,
+        bytes_read=4,
+        bytes_written=5,
+        weighed=True,
+        peak_memory=6,
+    )
+    other = Price(
+        requests={"PUT": 10, "LIST": 20}, round_trips=30, bytes_read=40, bytes_written=50, peak_memory=5
+    )
+    both = one + other
+    assert both.requests == {"GET": 1, "PUT": 12, "LIST": 20}
+    assert (both.round_trips, both.bytes_read, both.bytes_written, both.peak_memory) == (33, 44, 55, 6)
+    assert both.dollars == pytest.approx(one.dollars + other.dollars)
+    assert not both.weighed
+    assert one + Price(weighed=True) == one
+
+
 def test_printed():
     """A person reads requests by kind, money, bytes and memory."""
     price = Price(

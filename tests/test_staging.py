@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import assert_holds, make_session
+from memory_storage import Numbered, World, open_world
 
 from aggrade import Receipt, append
 from aggrade.append_plan import AppendPlan
@@ -24,6 +26,8 @@ from aggrade.staging import (
     plan_landing,
     stage,
 )
+
+__all__ = ["open_world"]
 
 
 @pytest.fixture
@@ -121,18 +125,65 @@ def test_a_dropped_session_does_not_open(staged):
         open_staged(staged)
 
 
-def test_a_missing_chunk_is_never_taken_for_fill(staged):
-    """A session dropped while it is read raises; its samples never turn into NaN."""
-    opened = open_staged(staged)
-    next(path for path in _chunks(staged) if path.is_file()).unlink()
+@pytest.mark.parametrize("samples", [5, 50_000], ids=["small", "large"])
+def test_a_missing_chunk_is_never_taken_for_fill(tmp_path, samples):
+    """A session dropped while it is opened or read raises; its samples never turn into NaN."""
+    staged = stage(make_session("s", windows=5, seed=1, samples=samples), str(tmp_path), "s-abc")
+    chunks = [path for path in _chunks(staged) if path.is_file()]
+
+    def read(when):
+        if when == "before":
+            chunks[0].unlink()
+        opened = open_staged(staged)
+        if when == "after":
+            chunks[0].unlink()
+        return opened["eeg"].load()
+
     with pytest.raises(Damaged, match="no object"):
-        opened["eeg"].load()
+        read("before" if samples == 5 else "after")
 
 
 def test_planning_writes_nothing(session, tmp_path):
     """The plan names the store that the session belongs in, and leaves no file."""
-    plan = plan_landing(session, str(tmp_path), layout="per_session")
+    plan = plan_landing(session, str(tmp_path), "s01-abc", layout="per_session")
     assert isinstance(plan, AppendPlan)
     assert plan.store.endswith("sessions/S 01%2Fb_windowed.zarr")
     assert [layer.label for layer in plan.new] == ["S 01/b"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_price_is_what_is_sent(open_world):
+    """The plan's requests are those of staging, looking, appending and removing, in a new store and in one that is there."""
+    world, hooks = World(), Numbered()
+    options = {"storage_options": open_world(world, hooks)}
+    for label in ("S 01/b", "S 02"):
+        session = make_session(label, windows=5, seed=1)
+        plan = plan_landing(session, "world://data", "name", **options)
+        hooks.kinds.clear()
+        staged = stage(session, "world://data", "name", **options)
+        assert find_landed(staged.store(), staged.session, staged.digest, **options) is None
+        assert is_staged(staged, **options)
+        append(open_staged(staged, **options), staged.store(), grow=("window",), **options)
+        drop_staged(staged, **options)
+        assert plan.price.requests == Counter(kind.split()[0] for kind in hooks.kinds)
+
+
+def test_a_session_that_has_landed_costs_no_staging(session, staged):
+    """The plan of a session that lies in its store is the price of looking."""
+    append(open_staged(staged), staged.store(), grow=("window",))
+    plan = plan_landing(session, staged.root, staged.name)
+    assert plan.commit is None
+    assert plan.price.requests.keys() <= {"GET", "HEAD"}
+
+
+def test_small_arrays_are_read_when_it_is_opened(open_world):
+    """Opening reads every small array once, and computing with them reads nothing more."""
+    world, hooks = World(), Numbered()
+    staged = stage(
+        make_session("s", windows=5, seed=1), "world://data", "n", storage_options=open_world(world)
+    )
+    opened = open_staged(staged, storage_options=open_world(world, hooks))
+    before = hooks.count
+    opened.load()
+    assert hooks.count == before
+    assert max(Counter(hooks.kinds).values()) == 1

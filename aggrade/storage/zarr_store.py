@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage
 
-__all__ = ["ReadStore", "in_thread"]
+__all__ = ["ReadStore", "in_thread", "span_of"]
 
 
 @functools.cache
@@ -33,7 +33,8 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), function, *args)
 
 
-def _span(request: ByteRequest | None) -> tuple[int, int | None]:
+def span_of(request: ByteRequest | None) -> tuple[int, int | None]:
+    """Return where a part of an object starts and stops, as slices do: from the end if negative, to it if None."""
     match request:
         case RangeByteRequest(start=start, end=end):
             return start, end
@@ -87,7 +88,7 @@ class ReadStore(Store):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return an object or a part of it, None where there is none."""
-        start, stop = _span(byte_range)
+        start, stop = span_of(byte_range)
         stored = await in_thread(lambda: self.storage.read(key, start=start, stop=stop))
         return None if stored is None else prototype.buffer.from_bytes(stored.data)
 

@@ -227,11 +227,12 @@ def test_a_block_that_fails_leaves_the_old_state(store):
 
 
 SLOW = """
-import sys, threading
+import sys
 import dask.array, numpy as np, xarray as xr, aggrade
 def slowly(values):
     print("computing", flush=True)
-    threading.Event().wait(0 if not values.size else 60)
+    if values.size:
+        sys.stdin.read()
     return values
 data = dask.array.ones((1, 4), chunks=(1, 2)).map_blocks(slowly, dtype="f8", meta=np.empty((0, 0)))
 x = xr.Dataset({"x": (("epoch", "channel"), data, {"units": "V"})}, {"epoch": [2], "channel": list("abcd")})
@@ -244,7 +245,11 @@ def test_a_writer_that_is_ended_leaves_no_hole(store, number):
     """Ended in the middle, by whatever signal: the old state, and the same again brings every row once."""
     path = store(block(1, [1.0, 2, 3, 4]), x={"chunks": (1, 2)})
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, path],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert "computing" in process.stdout.readline()
     process.send_signal(number)
