@@ -186,8 +186,14 @@ def each_of(
                 advance(session.id)
             except Exception as error:  # noqa: BLE001 - every failure is raised once all sessions were tried
                 failures[session.id] = error
-                advance(f"{session.id} failed")
+                advance(f"{session.id} failed: {_reason(error)}")
     return results, failures
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AggradeError):
+        return f"{type(error).__name__}, {error.problems[0].found}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _ahead(

@@ -1,4 +1,7 @@
-"""The core logs through the standard library and never asks who runs it; this hands its records to Prefect."""
+"""What a run's log says: the core's own records, and errors of ours as the sentences that they are.
+
+The core logs through the standard library and never asks who runs it; its records are handed to Prefect here.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import logging
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.handlers import APILogHandler
 
-__all__ = ["CORE", "RunLogHandler", "in_a_run", "send_core_logs"]
+from aggrade.errors import AggradeError
+
+__all__ = ["CORE", "PlainErrors", "RunLogHandler", "in_a_run", "send_core_logs"]
 
 CORE = "aggrade"
+_RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def in_a_run() -> bool:
@@ -25,8 +31,24 @@ class RunLogHandler(APILogHandler):
         return in_a_run() and super().filter(record)
 
 
+class PlainErrors(logging.Filter):
+    """Leaves of an error of ours what it says, without its traceback, unless the run's logger shows DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything through."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, AggradeError) and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            record.exc_info = None
+            record.msg, record.args = "%s: %s", (type(error).__name__, error)
+        return True
+
+
 def send_core_logs() -> None:
     """Send the core's records of level INFO and above to the run that they belong to. Doing it twice is once."""
+    for name in _RUNS:
+        runs = logging.getLogger(name)
+        if not any(isinstance(one, PlainErrors) for one in runs.filters):
+            runs.addFilter(PlainErrors())
     logger = logging.getLogger(CORE)
     if logger.getEffectiveLevel() > logging.INFO:
         logger.setLevel(logging.INFO)

@@ -86,8 +86,8 @@ def test_what_is_new_is_added(recordings, store):
     assert open_windows(str(store))["session"].values.tolist() == ["sub-0", "sub-1", "sub-2", "sub-1b"]
 
 
-def test_a_bad_session_stops_no_other(recordings, store):
-    """The good sessions land; the flow fails with an error that names each bad one and why."""
+def test_a_bad_session_stops_no_other(recordings, store, caplog):
+    """The good sessions land; each bad one and why is told at once, and by the error of the flow."""
     (recordings / "sub-0" / "recording.xdf").write_bytes(b"XDF:" + b"\xff" * 100)
     (recordings / "sub-9").mkdir()
     (recordings / "sub-9" / "notes.txt").write_text("no recording")
@@ -96,6 +96,8 @@ def test_a_bad_session_stops_no_other(recordings, store):
     assert isinstance(done.result, BadInput)
     assert {problem.where.split(",")[0] for problem in done.result.problems} == {"sub-0", "sub-9"}
     assert "sub-9" in done.artifacts["failures"]
+    told = " ".join(message for message in caplog.messages if " failed: " in message)
+    assert all(problem.found in told for problem in done.result.problems)
     assert open_windows(str(store))["session"].values.tolist() == ["sub-1", "sub-2"]
 
 

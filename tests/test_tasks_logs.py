@@ -11,7 +11,8 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, APILogWorker
 
-from tasks.logs import RunLogHandler, in_a_run, send_core_logs
+from aggrade.errors import BadInput, Problem
+from tasks.logs import PlainErrors, RunLogHandler, in_a_run, send_core_logs
 
 core = logging.getLogger("aggrade.commit.transaction")
 
@@ -74,3 +75,49 @@ def test_records_reach_the_run_they_belong_to():
     with get_client(sync_client=True) as client:
         logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))
     assert [log.message for log in logs if log.name.startswith("aggrade")] == ["wrote 7 objects"]
+
+
+def logged(error, level):
+    """Return the record of an error as a run's logger with that level makes it, after the filter."""
+    logger = logging.getLogger("prefect.flow_runs")
+    before, records = logger.level, []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        logger.error("Encountered exception during execution: %r", error, exc_info=error)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    return records[0]
+
+
+OURS = BadInput(Problem("file.xdf", "no stream", "one", "record it anew", "empty"))
+
+
+@pytest.mark.usefixtures("clean_logger")
+def test_an_error_of_ours_is_a_sentence():
+    """The run's log has what the error says, without a traceback."""
+    send_core_logs()
+    record = logged(OURS, logging.INFO)
+    assert record.getMessage() == f"BadInput: {OURS}"
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize(("error", "level"), [(ValueError("odd"), logging.INFO), (OURS, logging.DEBUG)])
+@pytest.mark.usefixtures("clean_logger")
+def test_tracebacks_that_somebody_needs_stay(error, level):
+    """An error nobody foresaw keeps its traceback, and so does every one where DEBUG is shown."""
+    send_core_logs()
+    record = logged(error, level)
+    assert record.exc_info[1] is error
+    assert record.getMessage().startswith("Encountered exception")
+
+
+def test_the_filter_is_added_once():
+    """However often it is asked for."""
+    send_core_logs()
+    send_core_logs()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        assert sum(isinstance(one, PlainErrors) for one in logging.getLogger(name).filters) == 1
