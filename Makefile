@@ -55,7 +55,7 @@ test: check ## check, then run every test (TESTS=tests/test_packaging.py for som
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m 'not long' $(TESTS)
 
 prove: install ## run the long proofs: ten kills of the demo and the like
-	$(BIN)/python -m pytest -m long $(TESTS)
+	$(BIN)/python -m pytest -m long --hypothesis-profile=prove $(TESTS)
 
 demo: install ## watch everything happen in ./demo (DEMO_STORE=, DEMO_RECORDINGS=, DEMO_CATALOGUES= take your own)
 	@exec $(BIN)/aggrade demo --end-with-parent

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 from s3_proxy import Proxy
 from s3_proxy import s3_proxy as run_s3_proxy
 
@@ -25,6 +26,11 @@ pytest.register_assert_rewrite("storage_conformance")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that no worker is left with one when the others are done."""
     items.sort(key=lambda item: not item.get_closest_marker("e2e"))
+
+
+settings.register_profile("quick", deadline=None, derandomize=True)
+settings.register_profile("prove", deadline=None, print_blob=True)
+settings.load_profile("quick")
 
 
 def pytest_configure() -> None:

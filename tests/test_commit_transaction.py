@@ -278,6 +278,27 @@ class TestRefusals:
         assert_rows(storage, "a", "c", "d")
         assert free(storage) == (True, ())
 
+    def test_interrupted_again_while_it_gives_up(self, storage):
+        """However it ends, its heartbeat ends with it: a process that lives on keeps nobody waiting."""
+        add_rows(storage, "a")
+
+        class Interrupts(Hooks):
+            failing = False
+
+            def before(self, kind, key):  # noqa: ARG002
+                if self.failing and kind == "GET":
+                    raise KeyboardInterrupt
+
+        hooks = Interrupts()
+        disturbed = MemoryStorage(storage.world, storage.prefix, hooks)
+        with Transaction(disturbed, plan_rows(storage, "b")) as transaction:
+            beating = transaction.lease._thread
+            hooks.failing = True
+            with pytest.raises(KeyboardInterrupt):
+                transaction.__exit__(ValueError, ValueError("own"), None)
+        beating.join(60)
+        assert not beating.is_alive()
+
     def test_leaving_without_publishing(self, storage):
         """A transaction that ends without a publish changes nothing."""
         add_rows(storage, "a")

@@ -162,13 +162,20 @@ def seen(world, tmp_path):
     return xr.open_zarr(folder, consolidated=consolidated).load()
 
 
+each_step = pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.long), 5], ids=["every", "every fifth"]
+)
+"""Which requests: each of them in the long proofs, a sample else."""
+
+
+@each_step
 @pytest.mark.parametrize(("form", "after"), [((2, True), False), ((2, False), True), ((3, False), False)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_killed_at_every_request(adopted, open_world, tmp_path, form, after):
+def test_killed_at_every_request(adopted, open_world, tmp_path, form, after, step):
     """Whatever the request it dies at, readers see old or new, and running it again makes it whole, once."""
     rehearsal, outcomes = Numbered(), set()
     append(SECOND, STORE, storage_options=open_world(adopted(form), rehearsal))
-    for place in range(1, rehearsal.count + 1):
+    for place in range(rehearsal.count, 0, -step):
         world = adopted(form)
         with pytest.raises(Killed):
             append(SECOND, STORE, storage_options=open_world(world, DiesAt(world, place, after=after)))
@@ -183,13 +190,14 @@ def test_killed_at_every_request(adopted, open_world, tmp_path, form, after):
     assert outcomes == {1, 2}
 
 
+@each_step
 @pytest.mark.parametrize("form", FORMS[1:2], ids=NAMES[1:2])
-def test_a_lost_reply_at_every_request(adopted, open_world, monkeypatch, tmp_path, form):
+def test_a_lost_reply_at_every_request(adopted, open_world, monkeypatch, tmp_path, form, step):
     """A lost reply ends in success or in a clear error, and running it again makes it whole, once."""
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     rehearsal = Numbered()
     append(SECOND, STORE, storage_options=open_world(adopted(form), rehearsal))
-    for place in range(1, rehearsal.count + 1):
+    for place in range(rehearsal.count, 0, -step):
         world = adopted(form)
         try:
             append(SECOND, STORE, storage_options=open_world(world, LosesReply(place)))

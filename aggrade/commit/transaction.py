@@ -359,11 +359,11 @@ class Transaction:
             lease.check()
             roll_back(self.storage, lease, fence=self._switching)
         except (Conflict, Unavailable) as failure:
-            lease.stop()
             _log.warning("left the intent of %s for recovery: %s", self.storage.url, failure)
             if error is None:
                 raise
         except AggradeError:
-            lease.stop()
             if error is None:
                 raise
+        finally:
+            lease.stop()

@@ -25,15 +25,10 @@ SOURCE, TARGET = "world://data/source.zarr", "world://data/target.zarr"
 FIRST = {"chunks": {"a": 2, "b": -1}, "max_memory": 600}
 OTHER = {"chunks": {"a": 3, "b": 2}, "shards": {"a": 3, "b": 4}, "max_memory": 1500}
 CASES = ["create", "stale", pytest.param("other layout", marks=pytest.mark.long)]
-
-
-@pytest.fixture(autouse=True)
-def _heartbeats_end():
-    """Wait for the heartbeats of processes that died, so that their ends are the ends of this test."""
-    yield
-    for thread in threading.enumerate():
-        if thread.name == "aggrade-heartbeat":
-            thread.join(10)
+each_step = pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.long), 6], ids=["every", "every sixth"]
+)
+"""Which requests: each of them in the long proofs, a sample else."""
 
 
 def dataset(columns: int) -> xr.Dataset:
@@ -112,21 +107,22 @@ def chunk_keys(world):
     return {key for key in keys if not key.startswith(".aggrade/") and not key.endswith("zarr.json")}
 
 
-def worlds(open_world, case, *, content_etags=False):
-    """Yield the number of each request that the rechunk sends, with a world in which it begins."""
+def worlds(open_world, case, step, *, content_etags=False):
+    """Yield the number of every so many-th request that the rechunk sends, with a world in which it begins."""
     start, before, layout = begin(open_world, case, content_etags=content_etags)
     rehearsal, hooks = start.copy(), Numbered()
     run(open_world(rehearsal, hooks), layout)
-    for place in range(1, hooks.count + 1):
+    for place in range(hooks.count, 0, -step):
         yield place, start.copy(), before, layout
 
 
 @pytest.mark.parametrize(("after", "content_etags"), [(False, True), (True, False)], ids=["before", "after"])
+@each_step
 @pytest.mark.parametrize("case", CASES)
-def test_killed_at_every_request(open_world, case, after, content_etags):
+def test_killed_at_every_request(open_world, case, after, content_etags, step):
     """Whatever the request it dies at, readers see old or new, and running it again leaves the new one, whole."""
     outcomes = set()
-    for place, world, before, layout in worlds(open_world, case, content_etags=content_etags):
+    for place, world, before, layout in worlds(open_world, case, step, content_etags=content_etags):
         expected = dataset(6 if case == "stale" else 4)
         with pytest.raises(Killed):
             run(open_world(world, DiesAt(world, place, after=after)), layout)
@@ -141,11 +137,12 @@ def test_killed_at_every_request(open_world, case, after, content_etags):
     assert len(outcomes) == 2 or case == "other layout"
 
 
+@each_step
 @pytest.mark.parametrize("case", CASES)
-def test_lost_reply_at_every_request(open_world, monkeypatch, case):
+def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and running it again leaves the new state, whole."""
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "1")
-    for place, world, _, layout in worlds(open_world, case):
+    for place, world, _, layout in worlds(open_world, case, step):
         failures: list[AggradeError] = []
         disturbed(open_world(world, LosesReply(place)), layout, failures)
         assert not failures or failures[0].code == "unavailable", f"request {place}: {failures}"
@@ -153,10 +150,11 @@ def test_lost_reply_at_every_request(open_world, monkeypatch, case):
         assert_whole(open_world, world, dataset(6 if case == "stale" else 4), place)
 
 
+@each_step
 @pytest.mark.parametrize("case", ["create", "stale"])
-def test_sleeper_wakes_after_take_over(open_world, case):
+def test_sleeper_wakes_after_take_over(open_world, case, step):
     """A rechunk that slept through its lease changes nothing of its successor's, which had another layout."""
-    for place, world, _, layout in worlds(open_world, case, content_etags=True):
+    for place, world, _, layout in worlds(open_world, case, step, content_etags=True):
         expected = dataset(6 if case == "stale" else 4)
         hooks = SleepsAt(world, place)
         failures: list[AggradeError] = []
