@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,6 +15,7 @@ from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_appen
 from aggrade.append_pricing import price_of
 from aggrade.append_weighing import weigh
 from aggrade.append_writing import blocks_in, write_blocks
+from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
 from aggrade.commit.documents import labels_of, storable
 from aggrade.commit.plan import new_write_id
@@ -137,7 +136,8 @@ def append(
     storage = store_for(store, dim, storage_options)
     layers = plain_dataset(_with_dim(dataset, dim))
     sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
-    deadline = time.monotonic() + settings().wait_seconds
+    clock = clock_of(storage)
+    deadline = clock.now() + settings().wait_seconds
     for attempt in itertools.count():
         work = _Append(storage, layers, dim, (grow,) if isinstance(grow, str) else tuple(grow), *sizes)
         try:
@@ -150,10 +150,10 @@ def append(
                 continue
             return work.carry_out(plan, plan.commit)
         except Conflict as error:
-            if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
+            if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
                 raise
             _log.info("planning again: %s", error)
-            time.sleep(random.uniform(0.0, 0.2) * 2 ** min(attempt, 4))  # noqa: S311 - jitter, not a secret
+            clock.back_off(attempt)
     raise AssertionError("every attempt returns or raises")
 
 

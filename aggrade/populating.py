@@ -5,8 +5,6 @@ from __future__ import annotations
 import builtins
 import functools
 import logging
-import random
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,6 +15,7 @@ from aggrade.catalogues.filling import fill_piece, write_objects
 from aggrade.catalogues.knowing import Asked, Known, plan_from
 from aggrade.catalogues.loading import How
 from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, specification
+from aggrade.clock import clock_of
 from aggrade.commit import (
     Transaction,
     find_layer,
@@ -148,7 +147,7 @@ def populate(
             if error.code not in {"moved-on", "overtaken"} or attempt + 1 == settings().request_attempts:
                 raise
             _log.info("planning again: %s", error)
-            time.sleep(random.uniform(0.0, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
+            clock_of(storage).back_off(attempt)
     raise AssertionError("every attempt returns or raises")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
+from aggrade.clock import clock_of
 from aggrade.commit import Transaction, backups_beside, find_layer, read_intent, read_snapshot, recover_store
 from aggrade.commit.documents import labels_of
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
@@ -207,7 +206,8 @@ class _Removal:
         return remains
 
     def _from_store(self, storage: Storage) -> Receipt | None:
-        deadline = time.monotonic() + settings().wait_seconds
+        clock = clock_of(storage)
+        deadline = clock.now() + settings().wait_seconds
         for attempt in itertools.count():
             snapshot = read_snapshot(storage)
             found = self._look_into(storage, snapshot)
@@ -219,10 +219,10 @@ class _Removal:
             try:
                 return _publish(storage, removal_commit(storage, snapshot, found), found)
             except Conflict as error:
-                if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
+                if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
                     raise
                 _log.info("planning again: %s", error)
-                time.sleep(random.uniform(0.0, 0.2) * 2 ** min(attempt, 4))  # noqa: S311 - jitter, not a secret
+                clock.back_off(attempt)
         raise AssertionError("every attempt returns or raises")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
+from aggrade.clock import clock_of
 from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import key_of
@@ -118,7 +117,8 @@ def restore_storage(storage: Storage, backup: str, *, dry_run: bool = False) -> 
     dry_run
         As for `restore`.
     """
-    deadline = time.monotonic() + settings().wait_seconds
+    clock = clock_of(storage)
+    deadline = clock.now() + settings().wait_seconds
     for attempt in itertools.count():
         plan, arrays, state = _plan(storage, backup)
         if dry_run:
@@ -126,10 +126,10 @@ def restore_storage(storage: Storage, backup: str, *, dry_run: bool = False) -> 
         try:
             return _carry_out(storage, plan, arrays, state)
         except Conflict as error:
-            if error.code not in {"moved-on", "overtaken"} or time.monotonic() > deadline:
+            if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
                 raise
             _log.info("planning again: %s", error)
-            time.sleep(random.uniform(0.0, 0.2) * 2 ** min(attempt, 4))  # noqa: S311 - jitter, not a secret
+            clock.back_off(attempt)
     raise AssertionError("every attempt returns or raises")
 
 

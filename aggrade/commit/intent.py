@@ -10,12 +10,12 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from aggrade.clock import clock_of
 from aggrade.commit.plan import Base, Erasure, Layer, Target
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Refused
 from aggrade.settings import settings
@@ -175,9 +175,10 @@ def is_abandoned(storage: Storage, intent: Intent, etag: str, *, patience: float
     if intent.owner.is_known_dead():
         return True
     lease = intent.lease_seconds if patience is None else min(patience, intent.lease_seconds)
-    deadline = time.monotonic() + lease
-    while time.monotonic() < deadline:
-        time.sleep(min(lease / (2 * _BEATS_PER_LEASE), 1.0))
+    clock = clock_of(storage)
+    deadline = clock.now() + lease
+    while clock.now() < deadline:
+        clock.pause(min(lease / (2 * _BEATS_PER_LEASE), 1.0))
         now = storage.stat(INTENT)
         if now is None or now.etag != etag:
             return False
@@ -207,9 +208,10 @@ class Lease:
         self._lock = threading.RLock()
         self._done = threading.Event()
         self._lost: str | None = None
-        self._renewed = time.monotonic()
-        self._thread = threading.Thread(target=self._keep_beating, name="aggrade-heartbeat", daemon=True)
-        self._thread.start()
+        self._clock = clock_of(storage)
+        self._renewed = self._clock.now()
+        pause = intent.lease_seconds / _BEATS_PER_LEASE
+        self._clock.repeat(self._keep_beating, pause, self._done, "aggrade-heartbeat")
 
     @property
     def intent(self) -> Intent:
@@ -235,7 +237,7 @@ class Lease:
         Conflict
             If the heartbeat failed, or has not been renewed for as long as the lease lasts.
         """
-        stale = time.monotonic() - self._renewed > self._intent.lease_seconds
+        stale = self._clock.now() - self._renewed > self._intent.lease_seconds
         if self._lost or stale:
             found = self._lost or "a heartbeat that could not be renewed in time"
             raise Conflict(_lost_lease(self._storage, found))
@@ -280,7 +282,7 @@ class Lease:
             self._done.set()
 
     def _write(self, intent: Intent) -> None:
-        started = time.monotonic()
+        started = self._clock.now()
         self._etag = _swap(self._storage, intent, self._etag)
         self._intent, self._renewed = intent, started
 
@@ -289,16 +291,14 @@ class Lease:
             if not self._done.is_set():
                 self.record()
 
-    def _keep_beating(self) -> None:
-        pause = self._intent.lease_seconds / _BEATS_PER_LEASE
-        while not self._done.wait(pause):
-            try:
-                self._beat()
-            except Conflict as error:
-                self._lost = str(error)
-                return
-            except AggradeError:  # the next beat may get through; `check` notices when none does
-                continue
+    def _keep_beating(self) -> bool:
+        try:
+            self._beat()
+        except Conflict as error:
+            self._lost = str(error)
+        except AggradeError:  # the next beat may get through; `check` notices when none does
+            return True
+        return self._lost is None
 
 
 def _swap(storage: Storage, intent: Intent, replacing: str | None) -> str:

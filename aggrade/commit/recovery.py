@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
-import time
 from typing import TYPE_CHECKING, Any
 
+from aggrade.clock import clock_of
 from aggrade.commit.completing import complete
 from aggrade.commit.dirt import left_dirty
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
@@ -57,7 +56,8 @@ def acquire(storage: Storage, journal: Journal, write_id: str, known: Look | Non
     Refused
         If the server doesn't keep the conditions of writes; found out where no store has been yet.
     """
-    deadline = time.monotonic() + settings().wait_seconds
+    clock = clock_of(storage)
+    deadline = clock.now() + settings().wait_seconds
     if known is not None and (known.intent is None or known.intent[0].state == "free"):
         lease = _try_to_take(storage, journal, write_id, known.intent)
         if lease is not None:
@@ -68,12 +68,12 @@ def acquire(storage: Storage, journal: Journal, write_id: str, known: Look | Non
             lease = _try_to_take(storage, journal, write_id, found)
             if lease is not None:
                 return lease
-        elif is_abandoned(storage, *found, patience=max(deadline - time.monotonic(), 0.1)):
+        elif is_abandoned(storage, *found, patience=max(deadline - clock.now(), 0.1)):
             resolve(storage, *found)
-        elif time.monotonic() > deadline:
+        elif clock.now() > deadline:
             raise Conflict(_busy(storage, found[0]))
         else:
-            time.sleep(random.uniform(0.05, 0.25))  # noqa: S311 - jitter, not a secret
+            clock.pause(0.05, 0.25)
 
 
 def _try_to_take(
