@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aggrade.clock import Clock
 from aggrade.errors import Conflict, Damaged, Problem, Unavailable
 from aggrade.storage import OPENERS, ConditionFailed, ObjectInfo, StoredObject
 
@@ -53,7 +54,7 @@ class MemoryStorage:
 
     def __init__(self, world: World, prefix: str = "", hooks: Hooks | None = None) -> None:
         self.world, self.prefix, self.hooks = world, prefix, hooks or Hooks()
-        self.url = f"world://{prefix}"
+        self.clock, self.url = self.hooks.clock, f"world://{prefix}"
 
     def _at(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -157,7 +158,9 @@ class MemoryStorage:
 
 
 class Hooks:
-    """What happens to a process around each of its requests: nothing."""
+    """What happens to a process around each of its requests: nothing. It measures time by `clock`."""
+
+    clock = Clock()
 
     def before(self, kind: str, key: str) -> None:
         """Be called before a request takes effect."""
