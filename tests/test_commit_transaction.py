@@ -11,6 +11,7 @@ import pytest
 from make_commits import DOCUMENTS, add_rows, assert_rows, open_world_store, plan_rows, write_rows
 from memory_storage import DiesAt, Hooks, Killed, LosesReply, MemoryStorage, Numbered, World
 
+from aggrade.clock import Clock
 from aggrade.commit import (
     Region,
     Transaction,
@@ -282,8 +283,13 @@ class TestRefusals:
         """However it ends, its heartbeat ends with it: a process that lives on keeps nobody waiting."""
         add_rows(storage, "a")
 
+        class Beats(Clock):
+            def repeat(self, action, seconds, done, name):
+                self.done = done
+                super().repeat(action, seconds, done, name)
+
         class Interrupts(Hooks):
-            failing = False
+            clock, failing = Beats(), False
 
             def before(self, kind, key):  # noqa: ARG002
                 if self.failing and kind == "GET":
@@ -292,12 +298,11 @@ class TestRefusals:
         hooks = Interrupts()
         disturbed = MemoryStorage(storage.world, storage.prefix, hooks)
         with Transaction(disturbed, plan_rows(storage, "b")) as transaction:
-            beating = transaction.lease._thread
+            assert not hooks.clock.done.is_set()
             hooks.failing = True
             with pytest.raises(KeyboardInterrupt):
                 transaction.__exit__(ValueError, ValueError("own"), None)
-        beating.join(60)
-        assert not beating.is_alive()
+        assert hooks.clock.done.is_set()
 
     def test_leaving_without_publishing(self, storage):
         """A transaction that ends without a publish changes nothing."""

@@ -171,14 +171,13 @@ class Transaction:
             raise Conflict(moved_on(self.storage.url))
         self._base = base
 
-    def _demand_new_layers(self) -> None:
-        """Raise if a layer is there after all: its record may have come after the root that was planned on."""
-        new = [layer.label for layer in self.plan.layers if layer.supersedes is None]
-        if self.plan.kind != "append" or not new:
-            return
-        found = together(*(lambda label=label: find_layer(self.storage, label, self._base) for label in new))
-        if any(found):
-            raise Conflict(moved_on(self.storage.url))
+    def _demand_known_layers(self) -> None:
+        """Raise if a layer's record is not the one that was planned on: it may have come after the root that was."""
+        layers = self.plan.layers if self.plan.kind == "append" else ()
+        find = [lambda label=layer.label: find_layer(self.storage, label, self._base) for layer in layers]
+        for layer, record in zip(layers, together(*find), strict=True):
+            if (record.index if record else None) != layer.supersedes:
+                raise Conflict(moved_on(self.storage.url))
 
     def _read_before(self) -> dict[str, StoredObject | None] | None:
         """Return what will be overwritten as it was read before the intent was taken, if that still holds."""
@@ -194,7 +193,7 @@ class Transaction:
     def _read_now(self) -> dict[str, StoredObject | None]:
         """Read root, what will be overwritten and left-overs, and make sure that the intent is still ours."""
         self._demand_base(read_snapshot(self.storage))
-        self._demand_new_layers()
+        self._demand_known_layers()
         read = read_together(self.storage, [] if self.plan.sparse else self.plan.shared(self.published))
         dirty = self.lease.intent.dirty
         self._replaceable = left_overs(self.storage, dirty)
