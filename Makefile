@@ -16,7 +16,7 @@ VERSION := import sys; print(sys.version)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test prove demo clean constraints another-python
+.PHONY: help install check test prove mutants demo clean constraints another-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test: check ## check, then run every test (TESTS=tests/test_packaging.py for som
 
 prove: install ## run the long proofs: ten kills of the demo and the like
 	$(BIN)/python -m pytest -m long --hypothesis-profile=prove $(TESTS)
+
+mutants: install ## break the guarded commit on purpose, and see that the tests notice (NAMES=no-fence for some)
+	$(BIN)/python tests/mutants.py $(NAMES)
 
 demo: install ## watch everything happen in ./demo (DEMO_STORE=, DEMO_RECORDINGS=, DEMO_CATALOGUES= take your own)
 	@exec $(BIN)/aggrade demo --end-with-parent

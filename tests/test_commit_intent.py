@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -383,6 +385,16 @@ class TestAbandoned:
 
     def test_a_holder_that_stands_still(self, storage):
         """An intent that doesn't change for its whole lease is nobody's."""
+        assert is_abandoned(storage, *self.left(storage, owner=ELSEWHERE, lease_seconds=SHORT))
+
+    @pytest.mark.parametrize("step", [3600, -3600], ids=["forwards", "backwards"])
+    def test_a_clock_that_jumps(self, storage, monkeypatch, step):
+        """Nobody looks at the clock on the wall: who moves is alive and who stands still is not, wherever it jumps."""
+        jumping = itertools.count(time.time(), step)
+        monkeypatch.setattr(time, "time", lambda: next(jumping))
+        with Held(storage, intent(owner=ELSEWHERE, lease_seconds=6.0)):
+            assert not is_abandoned(storage, *read_intent(storage))
+        storage.delete([INTENT])
         assert is_abandoned(storage, *self.left(storage, owner=ELSEWHERE, lease_seconds=SHORT))
 
     def test_a_live_process_that_stands_still(self, storage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -141,6 +142,29 @@ def test_sleeper_wakes_after_take_over(open_world, case):
         assert_holds(found, [by_label[label] for label in order])
         report = aggrade.verify(STORE, storage_options=open_world(world))
         assert report.ok, f"request {place}: {report}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sleeper_wakes_after_a_recovery(open_world, case):
+    """A commit that was rolled back never shows, whatever its writer wakes up to do."""
+    back = 0
+    for place, world in worlds(open_world, CASES[case], content_etags=True):
+        hooks = SleepsAt(world, place)
+        sleeper = Sleeper(open_world(world, hooks))
+        sleeper.start()
+        assert hooks.asleep.wait(60)
+        receipt = aggrade.recover(STORE, storage_options=open_world(world))
+        hooks.woken.set()
+        sleeper.join(60)
+        assert not sleeper.is_alive()
+        assert all(isinstance(error, aggrade.Conflict) for error in sleeper.failures), f"request {place}"
+        if receipt is not None and receipt.details["rolled"] == "back":
+            back += 1
+            root = json.loads(world.objects["data/windows.zarr/zarr.json"][0])
+            assert root["attributes"]["aggrade"]["write_id"] != receipt.write_id, f"request {place}"
+        grow_store(open_world(world), [NEW])
+        assert_state(world, [*CASES[case], NEW])
+    assert back
 
 
 def test_dies_behind_the_switch_and_runs_again(open_world):
