@@ -244,16 +244,14 @@ aggrade.append(x, sys.argv[1], dim="epoch")
 def test_a_writer_that_is_ended_leaves_no_hole(store, number):
     """Ended in the middle, by whatever signal: the old state, and the same again brings every row once."""
     path = store(block(1, [1.0, 2, 3, 4]), x={"chunks": (1, 2)})
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, path],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert "computing" in process.stdout.readline()
-    process.send_signal(number)
-    process.communicate()
+    command, pipe = [sys.executable, "-c", SLOW, path], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert "computing" in process.stdout.readline()
+            process.send_signal(number)
+            process.communicate()
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert xr.open_zarr(path)["x"].values.tolist() == [[1, 2, 3, 4]]
     grow(block(2, [1.0, 1, 1, 1]), path)
