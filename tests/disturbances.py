@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from memory_storage import Killed, Numbered
@@ -23,6 +24,15 @@ KINDS = (
     "slow, heartbeat too",
 )
 """Died before the request took effect or after; reply lost; not answered once or ever again; slower than the lease."""
+
+ENDS = {
+    "": {"NoneType"},
+    "dies": {"NoneType", "Killed"},
+    "loses": {"NoneType", "unavailable"},
+    "503": {"NoneType", "unavailable"},
+    "slow": {"NoneType", "lease-lost"},
+}
+"""What an operation may end with, by the first word of the kind: nothing, its death, or an error's code."""
 
 SLOW_SECONDS = 300.0
 BEATS = 40
@@ -89,6 +99,10 @@ class Disturbed(Numbered, Clock):
             self._die()
         if self.hit and self.kind == "loses reply":
             raise unanswered(key)
+
+    def may_end_with(self, failure: BaseException | None) -> bool:
+        """Tell whether this disturbance may make an operation end like that."""
+        return getattr(failure, "code", type(failure).__name__) in ENDS[re.split("[ ,]", self.kind)[0]]
 
     def _die(self) -> None:
         self.dead = True

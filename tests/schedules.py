@@ -221,9 +221,9 @@ class AtRandom:
 
     def __call__(self, _: Schedule, options: list[str]) -> str:
         """Choose."""
-        if self.random.random() < 0.04:
+        if self.random.random() < 0.02:
             self.paces.clear()
-        weights = [self.paces.setdefault(one, 10 ** self.random.uniform(-4, 1)) for one in options]
+        weights = [self.paces.setdefault(one, 10 ** self.random.uniform(-6, 1)) for one in options]
         return self.random.choices(options, weights)[0]
 
 

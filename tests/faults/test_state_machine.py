@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from bare_reader import Reader
+from disturbances import KINDS, Disturbed, process
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,16 +18,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from make_datasets import CHUNKS, make_session
-from memory_storage import DiesAt, Killed, LosesReply, World, open_world
+from memory_storage import Killed, World, open_world
 from schedules import one_request_at_a_time
 
 import aggrade
+from aggrade.errors import AggradeError
 
 __all__ = ["open_world"]
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
-)  # dead heartbeats
 
 STORE = "world://data/windows.zarr"
 LABELS = ["s1", "s2", "s3"]
@@ -38,7 +36,7 @@ CONTENTS = {
 READER = Reader(CONTENTS)
 names = st.sampled_from(sorted(CONTENTS))
 labels = st.sampled_from(LABELS)
-places = st.integers(1, 60)
+places = st.integers(1, 30)
 View = tuple[str, ...]
 
 
@@ -55,8 +53,8 @@ class Store(RuleBasedStateMachine):
         self.view: View = ()
         self.backups: dict[str, View] = {}
 
-    def _process(self, hooks: Any = None) -> dict[str, Any]:
-        return {"world": self.world, "hooks": hooks}
+    def _process(self, hooks: Disturbed | None = None) -> dict[str, Any]:
+        return process(self.world, hooks)
 
     @initialize(name=names)
     def create(self, name: str) -> None:
@@ -64,23 +62,18 @@ class Store(RuleBasedStateMachine):
         _append(name, self._process())
         self.view = (name,)
 
-    def _carry_out(self, operation: Any, after: View, hooks: Any) -> Any:
+    def _carry_out(self, operation: Any, after: View, hooks: Disturbed) -> None:
         """Do something in a process of its own, which may be in for something; old or new is seen then."""
-        before, there = self.view, self._backup_ids()
-        result = None
+        before, there, failure = self.view, self._backup_ids(), None
         try:
-            result = operation(self._process(hooks))
-        except Killed:
-            assert hooks.dead
-        except aggrade.Unavailable:
-            assert isinstance(hooks, LosesReply)
-            self.world.lose_owner()
-        else:
-            assert READER.sees(self.world) == after
+            operation(self._process(hooks))
+        except (AggradeError, Killed) as error:
+            failure = error
+        assert hooks.may_end_with(failure), failure
+        assert failure or READER.sees(self.world) == after
         self.view = READER.sees(self.world)
         assert self.view in (before, after)
         self.backups |= dict.fromkeys(self._backup_ids() - there, before)
-        return result
 
     def _backup_ids(self) -> set[str]:
         found = aggrade.list_backups(STORE, storage_options=self._process())
@@ -152,16 +145,9 @@ class Store(RuleBasedStateMachine):
         report = aggrade.verify(STORE, storage_options=self._process())
         assert report.ok, str(report)
 
-    def _hooks(self, data: st.DataObject) -> Any:
-        fault = data.draw(
-            st.sampled_from(["none", "none", "dies before", "dies after", "loses reply"]), "fault"
-        )
-        if fault == "none":
-            return None
-        place = data.draw(places, "request")
-        return (
-            LosesReply(place) if fault == "loses reply" else DiesAt(self.world, place, after="after" in fault)
-        )
+    def _hooks(self, data: st.DataObject) -> Disturbed:
+        kind = data.draw(st.sampled_from(["", "", *KINDS]), "disturbance")
+        return Disturbed(kind, data.draw(places, "request") if kind else 0)
 
     @invariant()
     def readers_see_the_model(self) -> None:
