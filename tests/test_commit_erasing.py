@@ -12,7 +12,7 @@ from memory_storage import DiesAt, Killed, MemoryStorage, Numbered
 from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.erasing import erase, held_objects, may_hold, names, same_values, without_label
-from aggrade.commit.layers import REMOVED, layer_key
+from aggrade.commit.layers import layer_key, removed
 from aggrade.commit.plan import Erasure, Target
 from aggrade.errors import Conflict
 
@@ -98,7 +98,7 @@ def test_records_and_receipts(storage):
     write_id = find_layer(storage, "c").write_id
     wipe(storage)
     assert find_layer(storage, "c") is None
-    assert storage.read(layer_key("c")).data == REMOVED
+    assert storage.read(layer_key("c")).data == removed(41)
     assert find_receipt(storage, write_id).layers == {}
     assert find_layer(storage, "d").index == 3
     assert find_receipt(storage, find_layer(storage, "d").write_id).layers == {"d": 3}

@@ -184,11 +184,13 @@ class TestUndone:
         assert layers.find_layer(storage, "s1", state((1, 9))) is None
 
     def test_a_removed_layer_is_none(self, storage):
-        """What a removal leaves where a record lay is no record, and gives way to the next one."""
+        """What a removal leaves where a record lay is no record, outlives those of commits before it, and gives way to the next one."""
         layers.keep_layer(storage, record())
         key = layers.layer_key("s1")
-        storage.write(key, layers.REMOVED, replacing=storage.stat(key).etag)
+        storage.write(key, layers.removed(4), replacing=storage.stat(key).etag)
         assert layers.find_layer(storage, "s1") is None
         assert list(layers.layers_of(storage)) == []
+        layers.keep_layer(storage, record(generation=3))
+        assert layers.find_layer(storage, "s1") is None
         layers.keep_layer(storage, record(generation=5))
         assert layers.find_layer(storage, "s1").generation == 5

@@ -19,7 +19,7 @@ import numpy as np
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
-from aggrade.commit.layers import RECEIPTS, REMOVED, layer_key
+from aggrade.commit.layers import RECEIPTS, layer_key, removed
 from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
@@ -163,7 +163,7 @@ def erase(
     confirm()
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         list(pool.map(wipe, found))
-    _replace(storage, layer_key(erasure.label), confirm, REMOVED)
+    _replace(storage, layer_key(erasure.label), confirm, removed(generation))
     _clean_texts(storage, erasure.label, confirm)
     _log.info("wiped a layer out of %d objects of %s", len(found), storage.url)
 

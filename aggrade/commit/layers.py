@@ -8,6 +8,7 @@ a restore can bring those back. Receipts lie beside the records, under ``.aggrad
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYERS",
     "RECEIPTS",
-    "REMOVED",
     "LayerRecord",
     "find_layer",
     "find_receipt",
@@ -36,12 +36,10 @@ __all__ = [
     "layers_of",
     "put_back",
     "receipt_key",
+    "removed",
 ]
 
 _Kept = TypeVar("_Kept", bound=BaseModel)
-
-REMOVED = b'{"removed": true}'
-"""What lies where the record of a layer was that has been removed; a late delete could hit its successor."""
 
 LAYERS = ".aggrade/layers/"
 RECEIPTS = ".aggrade/receipts/"
@@ -72,6 +70,29 @@ class LayerRecord(BaseModel):
         if state is None or not state.has_undone(self.generation):
             return self
         return self.former.counting(state) if self.former else None
+
+
+def removed(generation: int) -> bytes:
+    """Return what lies where the record of a layer was that a commit has removed.
+
+    A late delete could hit its successor; and a writer that slept behind its switch finds that what it has to record is
+    older than this.
+
+    Parameters
+    ----------
+    generation
+        The one that the removal made.
+    """
+    return json.dumps({"removed": True, "generation": generation}).encode()
+
+
+def _removed_by(data: bytes) -> int | None:
+    """Return the generation that removed a layer; None if this is no such mark."""
+    try:
+        mark = json.loads(data)
+    except ValueError:
+        return None
+    return int(mark.get("generation", 0)) if isinstance(mark, dict) and mark.get("removed") is True else None
 
 
 def layer_key(label: str) -> str:
@@ -139,7 +160,7 @@ def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
         If it is torn, or of another version of aggrade.
     """
     stored = storage.read(key)
-    if stored is None or stored.data == REMOVED:
+    if stored is None or _removed_by(stored.data) is not None:
         return None
     try:
         return kind.model_validate_json(stored.data)
@@ -151,12 +172,17 @@ def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
 
 
 def keep_layer(storage: Storage, record: LayerRecord) -> None:
-    """Write a layer's record; an older one of the same label gives way to it and is kept in it, a newer one stays."""
+    """Write a layer's record; an older one of the same label gives way to it and is kept in it, a newer one stays.
+
+    So does the mark of a later removal.
+    """
     key = layer_key(record.label)
     try:
         storage.write(key, record.model_dump_json().encode())
     except ConditionFailed:
         stored = storage.read(key)
+        if stored is not None and (_removed_by(stored.data) or 0) > record.generation:
+            return
         before = _understood(stored.data) if stored else None
         if before is None or before.generation < record.generation:
             after = record.model_copy(update={"former": before})
