@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aggrade.removing import remove
     from aggrade.restore_plan import RestorePlan
     from aggrade.restoring import restore
+    from aggrade.session_catalogue import read_catalogue, rebuild_catalogue
     from aggrade.verifying import Report, verify
     from aggrade.window_spec import WindowSpec
     from aggrade.windowing import cut_windows
@@ -57,6 +58,7 @@ _HOMES = {
     "aggrade.removing": ("remove",),
     "aggrade.restore_plan": ("RestorePlan",),
     "aggrade.restoring": ("restore",),
+    "aggrade.session_catalogue": ("read_catalogue", "rebuild_catalogue"),
     "aggrade.verifying": ("Report", "verify"),
     "aggrade.window_spec": ("WindowSpec",),
     "aggrade.windowing": ("cut_windows",),
@@ -89,6 +91,8 @@ __all__ = [
     "open_windows",
     "populate",
     "prune_backups",
+    "read_catalogue",
+    "rebuild_catalogue",
     "rechunk",
     "recover",
     "remove",

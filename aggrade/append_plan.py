@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from aggrade.commit.catalogue import Place
     from aggrade.commit.documents import Document
     from aggrade.commit.layers import LayerRecord
     from aggrade.commit.looking import Look
@@ -116,6 +117,7 @@ def plan_append(
     digests: Mapping[str, str],
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
+    place: Place | None = None,
 ) -> AppendPlan:
     """Make the plan. Pure: it opens nothing.
 
@@ -137,6 +139,8 @@ def plan_append(
         ``"replace"`` adds the new content as a new row and marks the old one superseded.
     backup
         As in `aggrade.append`.
+    place
+        Where the dataset's catalogue tells of the store, if one does.
 
     Raises
     ------
@@ -164,9 +168,10 @@ def plan_append(
     if not new:
         return AppendPlan(store=store, dim=dim, there=same, price=price_of_nothing(seen))
     commit = _commit(store, snapshot, documents, attributes, dim, grow, own, new, backup)
-    return AppendPlan(
-        store=store, dim=dim, new=new, there=same, commit=commit, price=price_of(commit, seen, variables)
-    )
+    if place is not None:
+        commit = commit.model_copy(update={"mark": {**commit.mark, "catalogue": place.way}})
+    price = price_of(commit, seen, variables, place=place)
+    return AppendPlan(store=store, dim=dim, new=new, there=same, commit=commit, price=price)
 
 
 def _differs(store: str, record: LayerRecord) -> Problem:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aggrade.append_writing import IN_HAND
 from aggrade.commit.backup import Manifest, backup_id
+from aggrade.commit.catalogue import files_of, requests_of, rows_of
 from aggrade.commit.documents import grid_of, unit_of
 from aggrade.commit.intent import Intent, Journal, Owner
 from aggrade.commit.layers import LayerRecord
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from aggrade.commit.catalogue import Place
     from aggrade.commit.documents import Document
     from aggrade.commit.looking import Look
     from aggrade.commit.plan import CommitPlan, Layer, Region
@@ -33,6 +35,7 @@ _KEPT = {"none": 0, "touched": 2, "full": 1}
 _WRITE_ID, _DIGEST, _MARK = "0" * 24, "0" * 64, '"' + "0" * 32 + '"'
 _OWNER = Owner(host="0" * 16, boot="0" * 55, process=10_000, started="1000000")
 _ZIP_ENTRY, _ZIP_END = 30 + 46, 22
+_LINE_BYTES = 4_000
 
 
 def price_of(
@@ -40,6 +43,9 @@ def price_of(
     seen: Look,
     variables: Mapping[str, xr.Variable],
     encoded: Mapping[str, int] | None = None,
+    *,
+    place: Place | None = None,
+    told: int | None = None,
 ) -> Price:
     """Return what an append costs, what was read to plan it included, if nobody comes in between.
 
@@ -55,6 +61,10 @@ def price_of(
         Encoded variables.
     encoded
         Bytes of the objects of each variable, where they are known; else values count before compression.
+    place
+        Where the dataset's catalogue tells of the store, if one does.
+    told
+        Bytes of its files, where they are known.
     """
     published = seen.snapshot.documents if seen.snapshot else {}
     kept = commit.backup if seen.snapshot else "none"
@@ -71,16 +81,29 @@ def price_of(
             "LIST": int(kept == "full"),
         }
     )
+    telling = _telling(commit, seen, place)
+    requests.update(telling)
     sizes = {region.variable: _region_bytes(region, variables) for region in commit.regions}
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())
+    lines = told if told is not None else _LINE_BYTES * len(commit.layers) + _held_bytes(seen)
     return Price(
         requests={kind: count for kind, count in requests.items() if count},
-        round_trips=7 + again * (2 + bool(shared)) + (kept == "full") + _KEPT[kept],
+        round_trips=7 + again * (2 + bool(shared)) + (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"],
         bytes_read=seen.bytes_read,
-        bytes_written=values + sum(_bookkeeping(commit, seen, shared)),
+        bytes_written=values + sum(_bookkeeping(commit, seen, shared)) + (lines if place else 0),
         weighed=encoded is not None,
         peak_memory=_memory(commit, variables),
     )
+
+
+def _telling(commit: CommitPlan, seen: Look, place: Place | None) -> Counter[str]:
+    """Return the requests by which the catalogue follows, by kind."""
+    files = files_of(rows_of(commit.layers))
+    return Counter(requests_of(place, files, seen.catalogue) if place else {})
+
+
+def _held_bytes(seen: Look) -> int:
+    return sum(len(stored.data) for stored in seen.catalogue.values() if stored is not None)
 
 
 def price_of_nothing(seen: Look) -> Price:

@@ -9,6 +9,8 @@ import numpy as np
 
 from aggrade.append_writing import Block, blocks_in
 from aggrade.commit import Writer
+from aggrade.commit.catalogue import decoded, encoded, merged
+from aggrade.session_rows import empty_table
 from aggrade.storage import ObjectInfo
 
 if TYPE_CHECKING:
@@ -17,9 +19,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from aggrade.commit import CommitPlan
+    from aggrade.commit.catalogue import NewLines, Place
     from aggrade.commit.looking import Look
 
-__all__ = ["WEIGHED", "weigh"]
+__all__ = ["WEIGHED", "weigh", "weigh_lines"]
 
 WEIGHED = 48 << 20
 """Bytes of values of one variable that are encoded at most, more or less; of larger ones a sample is taken."""
@@ -61,6 +64,25 @@ def weigh(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) 
     for block in blocks_in(commit, variables):
         blocks[block.name].append(block)
     return {name: _weigh(writer, found) for name, found in blocks.items()}
+
+
+def weigh_lines(place: Place, lines: NewLines, seen: Look) -> int:
+    """Return the bytes of the files of the catalogue that an append writes.
+
+    Parameters
+    ----------
+    place, lines
+        Where the catalogue tells of the store, and what it is to tell.
+    seen
+        What was read of the store; files that it does not hold are taken to tell of nobody.
+    """
+    generation = seen.snapshot.generation + 1 if seen.snapshot else 1
+    held = {file: seen.catalogue.get(place.key(file)) for file in lines.files()}
+    before = {file: (decoded(stored.data) if stored else None) for file, stored in held.items()}
+    return sum(
+        len(encoded(merged(empty_table() if table is None else table, lines, file), generation))
+        for file, table in before.items()
+    )
 
 
 def _weigh(writer: Writer, blocks: list[Block]) -> int:

@@ -13,17 +13,19 @@ import xarray as xr
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import price_of
-from aggrade.append_weighing import weigh
+from aggrade.append_weighing import weigh, weigh_lines
 from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
+from aggrade.commit.catalogue import NewLines, files_of, place_of
 from aggrade.commit.documents import labels_of, storable
 from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
-from aggrade.layout import store_for
+from aggrade.layout import STORE_SUFFIX, store_for
 from aggrade.modalities import with_absent_modalities
+from aggrade.session_rows import load, table_of
 from aggrade.settings import settings
 from aggrade.storage.counting import Counted
 from aggrade.storage.remembering import Remembering
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
     from aggrade.storage import Storage
+    from aggrade.storage.adopting import Adopting
 
-__all__ = ["STAMPS", "append"]
+__all__ = ["STAMPS", "append", "append_to"]
 
 STAMPS = ("content_digest", "receipt")
 """Variables that the append fills in itself, where the dataset has them; they don't count as content."""
@@ -133,13 +136,52 @@ def append(
     Unavailable
         If the store did not answer. Run it again: what was half done is recovered.
     """
-    storage = store_for(store, dim, storage_options)
+    return append_to(
+        store_for(store, dim, storage_options),
+        dataset,
+        depth=int(dim == "session" and not store.rstrip("/").endswith(STORE_SUFFIX)),
+        dim=dim,
+        grow=grow,
+        chunks=chunks,
+        shards=shards,
+        on_conflict=on_conflict,
+        backup=backup,
+        dry_run=dry_run,
+    )
+
+
+def append_to(
+    storage: Adopting,
+    dataset: xr.Dataset,
+    *,
+    depth: int,
+    dim: str = "session",
+    grow: Sequence[str] = (),
+    chunks: Mapping[str, Any] | None = None,
+    shards: Mapping[str, Any] | None = None,
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    dry_run: bool = False,
+) -> Receipt | AppendPlan:
+    """Do what `append` does, with one Zarr store of a dataset.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    dataset, dim, grow, chunks, shards, on_conflict, backup, dry_run
+        As for `append`.
+    depth
+        How many folders below its dataset root the store lies, whose catalogue is to tell of it; 0 for none. A store
+        of which a catalogue tells remembers it.
+    """
     layers = plain_dataset(_with_dim(dataset, dim))
     sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
+    growing = (grow,) if isinstance(grow, str) else tuple(grow)
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
     for attempt in itertools.count():
-        work = _Append(storage, layers, dim, (grow,) if isinstance(grow, str) else tuple(grow), *sizes)
+        work = _Append(storage, layers, dim, growing, *sizes, depth)
         try:
             plan = work.plan(on_conflict, backup)
             if dry_run:
@@ -201,6 +243,7 @@ class _Append:
         grow: tuple[str, ...],
         chunks: Mapping[str, Any],
         shards: Mapping[str, Any],
+        depth: int,
     ) -> None:
         self.storage = storage
         self.dim = dim
@@ -210,6 +253,8 @@ class _Append:
         self.seen = look(self._reading)
         self.snapshot = snapshot = self.seen.snapshot
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
+        mark = snapshot.mark if snapshot else {}
+        self.place = place_of(self._reading, mark, depth) if dim == "session" else None
         self.grow = tuple(dict.fromkeys([*(snapshot.mark.get("grow", []) if snapshot else []), *grow]))
         self.dataset = dataset
         self.chunks, self.shards = chunks, shards
@@ -228,6 +273,8 @@ class _Append:
         stored = self._read_ahead()
         if stored is not None and self.dim == "session":
             self.dataset = with_absent_modalities(self.dataset, stored, dim=self.dim)
+        if self.place is not None:
+            load(self.dataset.variables)
         about = (self.documents, self.encodings, stored, self.chunks, self.shards)
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
         self.variables = encode(self.dataset, self.encodings)
@@ -246,37 +293,63 @@ class _Append:
             digests=self.digests,
             on_conflict=on_conflict,
             backup=backup,
+            place=self.place,
         )
 
     def _read_ahead(self) -> xr.Dataset | None:
         """Read, all at once, what the guards compare with and what will be overwritten; return the stored dataset."""
         there = self.filled.documents if self.filled else {}
         keys = keys_to_read(there, self.dim, self.dataset.sizes, overwritten=self.seen.is_calm)
-        self.seen = self.seen.again(self._reading, self.labels, keys)
+        first = self.snapshot.length(self.dim) if self.snapshot else 0
+        files = files_of(range(first, first + len(self.labels)))
+        self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
         return self.filled.dataset(self._reading) if self.filled else None
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""
         with Transaction(self.storage, commit, self.seen) as txn:
             blocks = blocks_in(commit, self._rows(plan, txn.write_id))
-            return txn.publish(write_blocks(txn.writer(), blocks))
+            lines = self._lines(plan, txn.write_id)
+            return txn.publish(write_blocks(txn.writer(), blocks), lines=lines)
 
     def weighed(self, plan: AppendPlan) -> AppendPlan:
         """Return the same plan with the bytes that its objects will have, for which they are encoded."""
         if plan.commit is None:
             return plan
-        variables = self._rows(plan, new_write_id())
-        price = price_of(plan.commit, self.seen, variables, weigh(plan.commit, self.seen, variables))
+        write_id = new_write_id()
+        variables, lines = self._rows(plan, write_id), self._lines(plan, write_id)
+        weights = weigh(plan.commit, self.seen, variables)
+        told = weigh_lines(self.place, lines, self.seen) if self.place and lines else None
+        price = price_of(plan.commit, self.seen, variables, weights, place=self.place, told=told)
         return plan.model_copy(update={"price": price})
 
     def _rows(self, plan: AppendPlan, write_id: str) -> dict[str, xr.Variable]:
         """Return what is written: the rows of the layers that are new."""
-        rows = [self.labels.index(layer.label) for layer in plan.new]
-        variables = {
-            name: variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
-            for name, variable in self.variables.items()
-        }
+        variables = self._new(self.variables, plan)
         return variables | self._stamps(variables, plan, write_id)
+
+    def _new(self, variables: Mapping[Any, xr.Variable], plan: AppendPlan) -> dict[str, xr.Variable]:
+        rows = [self.labels.index(layer.label) for layer in plan.new]
+        return {
+            str(name): variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
+            for name, variable in variables.items()
+        }
+
+    def _lines(self, plan: AppendPlan, write_id: str) -> NewLines | None:
+        """Return what the catalogue is to say of the layers that are new."""
+        if self.place is None or plan.commit is None:
+            return None
+        variables = self._new(self.dataset.variables, plan)
+        table = table_of(
+            variables | self._stamps(variables, plan, write_id),
+            range(len(plan.new)),
+            store=self.place.store,
+            first=plan.new[0].index,
+            attributes=plan.commit.attributes,
+        )
+        return NewLines(
+            table, frozenset(layer.supersedes for layer in plan.new if layer.supersedes is not None)
+        )
 
     def _stamps(
         self, variables: Mapping[str, xr.Variable], plan: AppendPlan, write_id: str

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import find_layer, manifests, read_intent
+from aggrade.commit.catalogue import place_of
+from aggrade.commit.cataloguing import forgetting
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
 from aggrade.commit.erasing import held_objects, is_shared, names
 from aggrade.commit.layers import RECEIPTS, layer_key
@@ -128,7 +130,9 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
     since = first_generation(storage, label)
     erases = Erasure(label=label, dim=dim, rows=rows, since=since, purge=purge)
     kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
-    found = bool(rows or record or (purge and kept))
+    place = place_of(storage, snapshot.mark)
+    telling, lines = forgetting(place, erases) if place else (0, Counter())
+    found = bool(rows or record or (purge and kept) or telling)
     intent = read_intent(storage)
     dirty = intent[0].dirty if intent else ()
     objects = list(held_objects(storage, erases, snapshot.documents, dirty))
@@ -148,11 +152,12 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
     )
     again = Counter({kind: count for kind, count in storage.counts.items() if kind.isupper()})
     shared = sum(is_shared(held, erases, snapshot.documents) for held in emptied)
-    return removal.model_copy(update={"price": _price(removal, again, shared, len(receipts), len(dirty))})
+    price = _price(removal, again + lines, shared, len(receipts), len(dirty))
+    return removal.model_copy(update={"price": price})
 
 
 def _price(removal: StoreRemoval, again: Counter[str], shared: int, receipts: int, dirty: int) -> Price:
-    """Return what a removal costs in one store whose backups stay: looking once more, then the commit.
+    """Return what a removal costs in one store whose backups stay: looking once more, lines, then the commit.
 
     Emptying backups is left out: what it takes depends on what is found in them.
     """

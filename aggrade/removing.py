@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, backups_beside, find_layer, read_intent, read_snapshot, recover_store
+from aggrade.commit.catalogue import Place
+from aggrade.commit.cataloguing import discard_files
 from aggrade.commit.documents import labels_of
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
-from aggrade.old_versions import drop_deleted, drop_old
+from aggrade.old_versions import drop_deleted, drop_old, drop_told
 from aggrade.price import Price
 from aggrade.receipt import Receipt
 from aggrade.remove_plan import RemovePlan, look_into, removal_commit
@@ -201,6 +203,7 @@ class _Removal:
             storage = self.stores[one.store]
             snapshot = None if one.erases.whole else read_snapshot(storage)
             remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
+            remains += drop_told(Place(self.root, storage.url.removeprefix(f"{self.root.url}/")))
             if self.purge:
                 remains += drop_deleted(backups_beside(storage))
         return remains
@@ -215,6 +218,7 @@ class _Removal:
                 return None
             if snapshot is None:
                 _drop(storage)
+                discard_files(Place(self.root, storage.url.removeprefix(f"{self.root.url}/")), anyhow=True)
                 return None
             try:
                 return _publish(storage, removal_commit(storage, snapshot, found), found)

@@ -26,9 +26,10 @@ from aggrade.errors import Conflict, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
 from aggrade.rebuilding import rebuild_bookkeeping
+from aggrade.session_catalogue import drop_lost_files, make_lines_again
 from aggrade.settings import settings
 from aggrade.staged_sessions import drop_landed
-from aggrade.storage import ConditionFailed, bare
+from aggrade.storage import ConditionFailed, bare, open_storage
 from aggrade.storage.together import read_together
 from aggrade.verifying import Report, verify
 
@@ -71,7 +72,8 @@ def repair(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
     """Mend what is safe to mend in every store, then verify.
 
     Dead writers' commits are finished; array documents are written as the root shows them; what nothing claims is
-    deleted, and so are backups that were never finished and staged sessions that have landed. Never touched are
+    deleted, and so are backups that were never finished and staged sessions that have landed; the catalogue is made
+    again where it differs. Never touched are
     the root, published chunks, and whatever another program may have meant to write.
 
     Parameters
@@ -102,6 +104,7 @@ def repair(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
             _log.warning("could not mend %s: %s", storage.url, error)
             failed.append(str(error))
     done.extend(drop_landed(store, storage_options))
+    done.extend(_drop_lost_lines(store, storage_options))
     report = verify(store, storage_options=storage_options)
     return Repairs(done=tuple(done), failed=tuple(failed), report=report)
 
@@ -147,10 +150,26 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     lease.confirm()
     etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - foreign))
     made = rebuild_bookkeeping(storage, lease, shown)
+    told = _lines_again(storage, lease)
     dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
     tidied = _tidy(storage, lease, orphans)
     lease.release(dirty=dirty, etags={**lease.intent.etags, **etags})
-    return [*rewritten, *made, *cleared, *tidied]
+    lines = [f"{storage.url}: the catalogue tells again what the store shows"] if told else []
+    return [*rewritten, *made, *cleared, *tidied, *lines]
+
+
+def _lines_again(storage: Storage, lease: Lease) -> list[int]:
+    try:
+        return make_lines_again(storage, lease)
+    except Damaged as error:
+        _log.warning("the catalogue can't be made again: %s", error)
+        return []
+
+
+def _drop_lost_lines(store: str, storage_options: Mapping[str, Any] | None) -> list[str]:
+    root = open_storage(store.rstrip("/"), storage_options)
+    gone = drop_lost_files(root)
+    return [f"{root.url}: {gone} files of the catalogue that tell of no store are deleted"] if gone else []
 
 
 def _wrong_documents(storage: Storage, shown: Snapshot) -> dict[str, Document | None]:

@@ -306,7 +306,7 @@ def plan_restore(
         base=Base(etag=now.etag, generation=now.generation) if now else None,
         documents={array.name: array.after for array in arrays},
         attributes={key: value for key, value in state.shown.attributes.items() if key != "aggrade"},
-        mark=_mark(state.shown, last),
+        mark=_mark(state.shown, now, last),
         regions=tuple(regions),
         sparse=True,
         inherits=False,
@@ -335,10 +335,12 @@ def _lying(name: str, document: Document, keys: Iterable[str]) -> list[Index]:
     return [index for key in keys if (index := index_of(name, document, key)) is not None]
 
 
-def _mark(shown: Snapshot, last: int) -> dict[str, Any]:
+def _mark(shown: Snapshot, now: Snapshot | None, last: int) -> dict[str, Any]:
     """Return what the root keeps of the state, and that all commits since then are undone."""
     own = {"generation", "write_id", "fenced"}
     kept = {key: value for key, value in shown.mark.items() if key not in own}
+    if now is not None and "catalogue" in now.mark:
+        kept["catalogue"] = now.mark["catalogue"]
     return {**kept, "undone": [*(kept.get("undone") or []), [shown.generation, last]]}
 
 
@@ -350,7 +352,10 @@ def _price(
     there: Mapping[str, ObjectInfo],
     dirty: Sequence[Target],
 ) -> Price:
-    """Return what the restore costs, on a store whose last writer finished; of bytes, those of the objects."""
+    """Return what the restore costs, on a store whose last writer finished; of bytes, those of the objects.
+
+    What is read and written so that the catalogue follows is left out: it depends on which sessions come or go.
+    """
     jobs = [(array, index) for array in arrays for index in array.wanted]
     fetched, written, size = set(), set(), 0
     for array, index in jobs:

@@ -15,13 +15,14 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.append_plan import AppendPlan
-from aggrade.appending import append
+from aggrade.appending import append, append_to
 from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.placing import Layout, Partition, windows_store
 from aggrade.price import Price
+from aggrade.receipt import Receipt
 from aggrade.storage import open_storage
 from aggrade.storage.together import read_together
 from aggrade.storage.zarr_store import ReadStore, span_of
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from aggrade.append_plan import OnConflict
     from aggrade.commit.documents import Document
     from aggrade.commit.plan import BackupKind
-    from aggrade.receipt import Receipt
     from aggrade.storage import Storage
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "drop_staged",
     "find_landed",
     "is_staged",
+    "land",
     "open_staged",
     "plan_landing",
     "stage",
@@ -152,15 +153,9 @@ def plan_landing(
         As `aggrade.append`.
     """
     session = str(dataset["session"].values[0])
-    plan = append(
-        dataset,
-        windows_store(root, session, _said(dataset, "session_start"), layout, partition),
-        grow=("window",),
-        on_conflict=on_conflict,
-        backup=backup,
-        dry_run=True,
-        storage_options=storage_options,
-    )
+    store = windows_store(root, session, _said(dataset, "session_start"), layout, partition)
+    how: dict[str, Any] = {"on_conflict": on_conflict, "backup": backup, "dry_run": True}
+    plan = _append_below(root, store, dataset, storage_options, how)
     staging = append(
         dataset,
         _url(root, name),
@@ -200,6 +195,50 @@ def _price_of_passing(staging: AppendPlan, *, is_new: bool) -> Price:
 
 def _is_small(document: Document) -> bool:
     return math.prod(shape_of(document)) <= _SMALL
+
+
+def land(
+    staged: Staged,
+    store: str,
+    *,
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Receipt:
+    """Append a staged session to a store, of which the catalogue is to tell if it lies below the dataset root.
+
+    Parameters
+    ----------
+    staged
+        The session.
+    store
+        URL of the Zarr store.
+    on_conflict, backup, storage_options
+        As for `aggrade.append`.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`.
+    """
+    dataset = open_staged(staged, storage_options=storage_options)
+    how: dict[str, Any] = {"on_conflict": on_conflict, "backup": backup}
+    receipt = _append_below(staged.root, store, dataset, storage_options, how)
+    assert isinstance(receipt, Receipt)
+    return receipt
+
+
+def _append_below(
+    root: str,
+    store: str,
+    dataset: xr.Dataset,
+    storage_options: Mapping[str, Any] | None,
+    how: Mapping[str, Any],
+) -> Receipt | AppendPlan:
+    top, storage = open_storage(root, storage_options).url, store_for(store, "session", storage_options)
+    below = storage.url.removeprefix(f"{top}/") if storage.url.startswith(f"{top}/") else ""
+    depth = len(below.split("/")) if below else 0
+    return append_to(storage, dataset, depth=depth, grow=("window",), **how)
 
 
 def _said(dataset: xr.Dataset, name: str) -> str:

@@ -23,8 +23,10 @@ from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
 from aggrade.rechunking.checking import copy_problems
+from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
 from aggrade.staged_sessions import find_staged
+from aggrade.storage import open_storage
 from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
     Checked are: array documents against the root; sizes along each dimension; each layer's label, row and
     record; each layer's own objects, byte for byte, a missing chunk never being taken for fill; the content of
     appended layers against the digest they came with; receipts; intents that are still held; objects that nothing
-    claims, and what is untidy and harmless (left-overs on record, staged sessions).
+    claims; what the catalogue tells of the sessions; and what is untidy and harmless (left-overs on record, staged sessions).
 
     Parameters
     ----------
@@ -101,9 +103,18 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
     checked: Counter[str] = Counter()
     notes: list[str] = []
     problems = [text for storage in stores for text in _store(storage, checked, notes)]
+    problems += _lost_lines(store, storage_options)
     notes.extend(staged.sentence for staged in find_staged(store, storage_options))
     _log.info("verified %s: %d problems", store, len(problems))
     return Report(problems=tuple(problems), notes=tuple(notes), checked=dict(checked))
+
+
+def _lost_lines(store: str, storage_options: Mapping[str, Any] | None) -> list[str]:
+    root = open_storage(store.rstrip("/"), storage_options)
+    return [
+        f"{root.url}: {info.key} tells of no store that is there; run verify --repair."
+        for info in lost_files(root)
+    ]
 
 
 def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterator[str]:
@@ -120,14 +131,18 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
     yield from _documents(storage, snapshot, checked)
+    remembering, damage = Remembering(storage), list(sizes)
     if not sizes:
-        yield from _layers(storage, snapshot, checked)
-        yield from common_problems(storage, snapshot, checked)
+        damage += _layers(remembering, snapshot, checked)
+        damage += common_problems(remembering, snapshot, checked)
+        yield from damage
     yield from copy_problems(storage, snapshot)
     if not sizes and (intent is None or intent[0].state == "free"):
         orphans = find_orphans(storage, snapshot, intent[0].dirty if intent else ())
+        drift = [] if damage else list(catalogue_problems(remembering, snapshot, checked))
         if _is_still(storage, intent):
             yield from orphans.problems()
+            yield from drift
             notes.extend(orphans.notes())
 
 
@@ -186,12 +201,11 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     records = {record.label: record for record in layers_of(storage, unreadable, snapshot)}
     yield from map(str, unreadable)
     yield from _labels(storage, snapshot, labels, set(records))
-    remembering = Remembering(storage)
-    dataset = snapshot.dataset(remembering, decoded=False)
+    dataset = snapshot.dataset(storage, decoded=False)
     for record in sorted(records.values(), key=lambda record: record.index):
         checked["layers"] += 1
         if record.label in labels:
-            yield from _layer(remembering, (snapshot, dataset), record, labels, checked)
+            yield from _layer(storage, (snapshot, dataset), record, labels, checked)
 
 
 def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: set[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit import Manifest
 
-__all__ = ["backups", "drill", "lightcurve", "recover", "status", "verify"]
+__all__ = ["backups", "catalogue", "drill", "lightcurve", "recover", "status", "verify"]
 
 
 def status(store: str, *, credentials: str | None = None) -> str:
@@ -103,6 +103,30 @@ def backups(store: str, *, credentials: str | None = None) -> list[str]:
 
     found = aggrade.list_backups(store, storage_options=_options(credentials))
     return [_line(manifest) for manifest in found] or [f"no backups of {store}"]
+
+
+def catalogue(store: str, *, rebuild: bool = False, credentials: str | None = None) -> str:
+    """List the sessions of a dataset: in which store and row each lies, its length and its quality.
+
+    Parameters
+    ----------
+    store
+        Dataset root: a folder or s3://bucket/prefix.
+    rebuild
+        Make the catalogue anew from what the stores show, and say what was done.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    import aggrade
+
+    options = _options(credentials)
+    if rebuild:
+        return str(aggrade.rebuild_catalogue(store, storage_options=options))
+    found = aggrade.read_catalogue(store, storage_options=options)
+    if found.empty:
+        return f"no catalogue of sessions in {store}; aggrade ingest keeps one, --rebuild makes one"
+    columns = ["session", "store", "index", "windows", "duration_s", "eeg_coverage", "fnirs_coverage"]
+    return str(found[columns].to_string(index=False, na_rep="-"))
 
 
 def drill(url: str, *, credentials: str | None = None) -> str:

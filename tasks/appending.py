@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from aggrade import append
-from aggrade.staging import drop_staged, find_landed, is_staged, open_staged
+from aggrade.staging import drop_staged, find_landed, is_staged, land
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.retrying import RETRYING
@@ -74,13 +73,6 @@ def append_session(
     if not is_staged(staged, storage_options=options):
         return receipt
     if receipt is None:
-        receipt = append(
-            open_staged(staged, storage_options=options),
-            store,
-            grow=("window",),
-            on_conflict=on_conflict,
-            backup=backup,
-            storage_options=options,
-        )
+        receipt = land(staged, store, on_conflict=on_conflict, backup=backup, storage_options=options)
     drop_staged(staged, storage_options=options)
     return receipt

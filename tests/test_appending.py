@@ -16,6 +16,7 @@ import aggrade
 from aggrade import BadInput, Conflict, Refused
 from aggrade.append_plan import AppendPlan
 from aggrade.commit import find_layer, find_receipt, layers_of, manifests, read_intent, read_snapshot
+from aggrade.commit.catalogue import FILE_ROWS
 from aggrade.errors import Damaged
 from aggrade.storage.zarr_store import ReadStore
 
@@ -434,16 +435,17 @@ class TestCost:
     """An append costs what the layer costs."""
 
     def at_several_sizes(self, append, watch):
-        """Append the 4th and the 40th of sessions whose rows lie alike in their chunks; return what was seen."""
-        sessions = [make_session(f"s{number}", 5, number) for number in range(44)]
+        """Append the 4th and the 132nd of sessions, whose rows lie alike in chunks and catalogue; return what was seen."""
+        last = 3 + FILE_ROWS
+        sessions = [make_session(f"s{number}", 5, number) for number in range(last + 1)]
         append(xr.concat(sessions[:3], "session"))
         few = watch(sessions[3])
-        append(xr.concat(sessions[4:39], "session"))
-        many = watch(sessions[39])
+        append(xr.concat(sessions[4:last], "session"))
+        many = watch(sessions[last])
         return few, many
 
     def test_requests_do_not_grow_with_the_store(self, append):
-        """The same requests, by kind, at 3 and at 39 layers, whether a backup is made or not."""
+        """The same requests, by kind, at 3 and at 131 layers, whether a backup is made or not."""
 
         def watch(session):
             hooks = Numbered()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from make_runs import WINDOWS, hold_intent, record, run, snapshot
 
+import aggrade
 from aggrade import AppendPlan, BadInput, Receipt, Refused
 from aggrade.opening import open_windows
 from aggrade.recovering import open_intents
@@ -47,7 +48,12 @@ def test_each_session_is_a_layer(recordings, store):
     assert [list(receipt.layers) for receipt in done.result] == [["sub-0"], ["sub-1"], ["sub-2"]]
     for number in range(3):
         assert np.array_equal(samples(store, f"sub-{number}"), 10_000 * number + np.arange(128))
-    assert sorted(path.name for path in store.iterdir()) == ["windows.zarr", "windows.zarr.backups"]
+    assert sorted(path.name for path in store.iterdir()) == [
+        "catalogue",
+        "windows.zarr",
+        "windows.zarr.backups",
+    ]
+    assert list(aggrade.read_catalogue(str(store))["session"]) == ["sub-0", "sub-1", "sub-2"]
 
 
 def test_each_step_has_a_run_with_a_name(recordings, store):

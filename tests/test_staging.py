@@ -22,6 +22,7 @@ from aggrade.staging import (
     drop_staged,
     find_landed,
     is_staged,
+    land,
     open_staged,
     plan_landing,
     stage,
@@ -163,7 +164,7 @@ def test_the_price_is_what_is_sent(open_world):
         staged = stage(session, "world://data", "name", **options)
         assert find_landed(staged.store(), staged.session, staged.digest, **options) is None
         assert is_staged(staged, **options)
-        append(open_staged(staged, **options), staged.store(), grow=("window",), **options)
+        land(staged, staged.store(), **options)
         drop_staged(staged, **options)
         assert plan.price.requests == Counter(kind.split()[0] for kind in hooks.kinds)
 

@@ -76,7 +76,13 @@ class TestSound:
         assert report.problems == ()
         own = sum(-(-s.sizes["window"] // 2) for s in SESSIONS)
         channels = 1
-        assert report.checked == {"stores": 1, "arrays": 8, "layers": 3, "objects": own + channels}
+        assert report.checked == {
+            "stores": 1,
+            "arrays": 8,
+            "layers": 3,
+            "objects": own + channels,
+            "lines": 3,
+        }
         assert str(report).startswith("ok: checked 1 stores, 8 arrays, 3 layers")
 
     def test_after_a_replacement(self, store):

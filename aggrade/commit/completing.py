@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aggrade.commit.dirt import still_dirty
@@ -10,16 +12,30 @@ from aggrade.commit.layers import LAYERS, put_back
 from aggrade.commit.purging import purge, to_purge
 from aggrade.commit.states import KeptState
 from aggrade.commit.wiping import wipe
+from aggrade.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aggrade.commit.documents import Document
     from aggrade.commit.intent import Lease
     from aggrade.commit.plan import Target
     from aggrade.storage import Storage
 
-__all__ = ["complete"]
+__all__ = ["complete", "unless_lost"]
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def unless_lost(write_id: str) -> Iterator[None]:
+    """Leave what follows the switch of a commit to whoever took its intent over."""
+    try:
+        yield
+    except Conflict as error:
+        if error.code != "lease-lost":
+            raise
+        _log.warning("somebody else completes write %s: %s", write_id, error)
 
 
 def complete(

@@ -24,6 +24,7 @@ from aggrade.storage.together import read_together, together
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from aggrade.commit.catalogue import Place
     from aggrade.storage import Storage, StoredObject
 
 __all__ = ["Look", "look"]
@@ -43,6 +44,8 @@ class Look:
         Label → record of those layers that were asked for and are there.
     objects
         Key → object, or None where there is none, of those that were read.
+    catalogue
+        The same of the files of the dataset's catalogue, by their keys below the dataset root.
     is_confirmed
         Whether the root was still the same when records and objects were read.
     requests
@@ -55,6 +58,7 @@ class Look:
     intent: tuple[Intent, str] | None
     records: Mapping[str, LayerRecord] = field(default_factory=dict)
     objects: Mapping[str, StoredObject | None] = field(default_factory=dict)
+    catalogue: Mapping[str, StoredObject | None] = field(default_factory=dict)
     is_confirmed: bool = False
     requests: Mapping[str, int] = field(default_factory=Counter)
     bytes_read: int = 0
@@ -64,8 +68,22 @@ class Look:
         """Whether nobody held the intent and no left-overs are on record."""
         return self.intent is None or (self.intent[0].state == "free" and not self.intent[0].dirty)
 
-    def again(self, storage: Storage, labels: Sequence[str], keys: Iterable[str]) -> Look:
+    def again(
+        self,
+        storage: Storage,
+        labels: Sequence[str],
+        keys: Iterable[str],
+        place: Place | None = None,
+        files: Sequence[int] = (),
+    ) -> Look:
         """Make sure that the root is still the same, and read the records of some layers and objects, all at once.
+
+        Parameters
+        ----------
+        storage, labels, keys
+            The store, the layers and the objects.
+        place, files
+            Where the catalogue tells of the store, and which files of it to read.
 
         Raises
         ------
@@ -74,15 +92,16 @@ class Look:
         Damaged
             If a record can't be read.
         """
-        now, objects, *records = together(
+        now, objects, told, *records = together(
             lambda: storage.stat(ROOT),
             lambda: read_together(storage, keys),
+            lambda: read_together(place.root, map(place.key, files)) if place else {},
             *(lambda label=label: find_layer(storage, label, self.snapshot) for label in labels),
         )
         if (now.etag if now else None) != (self.snapshot.etag if self.snapshot else None):
             raise Conflict(moved_on(storage.url))
         known = {label: record for label, record in zip(labels, records, strict=True) if record is not None}
-        return replace(self, records=known, objects=objects, is_confirmed=True)
+        return replace(self, records=known, objects=objects, catalogue=told, is_confirmed=True)
 
     def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
         """Tell whether root and objects are for certain what they are now that `lease` has been taken.

@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from aggrade.clock import clock_of
+from aggrade.commit.cataloguing import follow
 from aggrade.commit.completing import complete
 from aggrade.commit.dirt import left_dirty
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
@@ -170,6 +171,7 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
     keep_layers(
         storage, layer_records(journal.layers, journal.targets, root.documents, journal.dim, written, stamp)
     )
+    follow(storage, lease, root)
     etags = write_documents(storage, root.documents, intent.etags, lease.confirm, root.generation)
     lease.release(dirty=complete(storage, lease, root.documents, root.generation), etags=etags)
     _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))

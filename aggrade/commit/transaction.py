@@ -13,7 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.backup import back_up, backup_id
-from aggrade.commit.completing import complete
+from aggrade.commit.catalogue import place_of, requests_of
+from aggrade.commit.cataloguing import add_lines, follow
+from aggrade.commit.completing import complete, unless_lost
 from aggrade.commit.dirt import found_in, left_overs, twins, uncovered
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from aggrade.commit.catalogue import NewLines
     from aggrade.commit.looking import Look
     from aggrade.storage import Storage
 
@@ -207,7 +210,11 @@ class Transaction:
         return read
 
     def publish(
-        self, written: Iterable[WrittenObject], *, details: Mapping[str, Any] | None = None
+        self,
+        written: Iterable[WrittenObject],
+        *,
+        details: Mapping[str, Any] | None = None,
+        lines: NewLines | None = None,
     ) -> Receipt:
         """Make the new state visible, once everything that was planned has been confirmed.
 
@@ -217,6 +224,8 @@ class Transaction:
             Every object that the plan's regions name, as confirmed by the store.
         details
             Counts for the receipt.
+        lines
+            What the commit changes in the dataset's catalogue. Left out: it is read from the store.
 
         Raises
         ------
@@ -240,7 +249,7 @@ class Transaction:
             self._switch()
         except Conflict:
             return self._found_committed()
-        return self._conclude(done, details or {})
+        return self._conclude(done, details or {}, lines)
 
     def _demand_complete(self, done: list[WrittenObject]) -> None:
         if self.plan.sparse:
@@ -260,8 +269,8 @@ class Transaction:
         """The generation that this commit makes."""
         return max(self._base.generation if self._base else 0, self.plan.after) + 1
 
-    def _root(self) -> bytes:
-        mark = {
+    def _mark(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             **{
                 key: value
@@ -272,7 +281,9 @@ class Transaction:
             "generation": self.generation,
             "write_id": self.write_id,
         }
-        return root_bytes({**self.plan.attributes, "aggrade": mark}, self.plan.documents)
+
+    def _root(self) -> bytes:
+        return root_bytes({**self.plan.attributes, "aggrade": self._mark()}, self.plan.documents)
 
     def _switch(self) -> None:
         self._switching = True
@@ -286,15 +297,18 @@ class Transaction:
         self._close()
         return receipt
 
-    def _conclude(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
+    def _conclude(
+        self, done: list[WrittenObject], details: Mapping[str, Any], lines: NewLines | None
+    ) -> Receipt:
         """Say what was done, all at once: whoever finds the intent held completes what is missing."""
         plan, stamp = self.plan, (self.write_id, self.generation)
         records = layer_records(plan.layers, plan.targets(), plan.documents, plan.dim, done, stamp)
-        written = self._receipt(done, details)
-        receipt, _, etags = together(
+        written = self._receipt(done, details, lines)
+        receipt, _, etags, _ = together(
             lambda: keep_receipt(self.storage, written),
             lambda: keep_layers(self.storage, records),
             self._follow,
+            lambda: self._tell(lines),
         )
         dirty = complete(self.storage, self.lease, plan.documents, self.generation)
         self.lease.release(dirty=dirty, etags=etags)
@@ -305,17 +319,28 @@ class Transaction:
 
     def _follow(self) -> dict[str, str]:
         """Have the array documents follow the root; return their marks."""
-        hints = self.lease.intent.etags
-        try:
-            changed = (self._changed(), hints, self.lease.confirm, self.generation)
-            return {**hints, **write_documents(self.storage, *changed)}
-        except Conflict as error:
-            if error.code != "lease-lost":
-                raise
-            _log.warning("somebody else completes write %s: %s", self.write_id, error)
-            return hints
+        etags = dict(self.lease.intent.etags)
+        with unless_lost(self.write_id):
+            changed = (self._changed(), dict(etags), self.lease.confirm, self.generation)
+            etags |= write_documents(self.storage, *changed)
+        return etags
 
-    def _receipt(self, done: list[WrittenObject], details: Mapping[str, Any]) -> Receipt:
+    def _tell(self, lines: NewLines | None) -> None:
+        """Have the catalogue follow the root."""
+        plan = self.plan
+        shown = Snapshot("", {**plan.attributes, "aggrade": self._mark()}, plan.documents)
+        with unless_lost(self.write_id):
+            if lines is None:
+                follow(self.storage, self.lease, shown)
+            else:
+                add_lines(self.storage, self.lease, shown, lines, self._told())
+
+    def _told(self) -> Mapping[str, StoredObject | None]:
+        return self._seen.catalogue if self._seen else {}
+
+    def _receipt(
+        self, done: list[WrittenObject], details: Mapping[str, Any], lines: NewLines | None
+    ) -> Receipt:
         plan = self.plan
         metadata = [self._root(), *(document_bytes(document) for document in self._changed().values())]
         return Receipt(
@@ -328,20 +353,22 @@ class Transaction:
             digests={layer.label: layer.digest for layer in plan.layers},
             objects=len(done) + len(metadata),
             bytes_written=sum(item.size for item in done) + sum(map(len, metadata)),
-            requests=self._requests(),
+            requests=self._requests(lines),
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,
             undo=undo_command(self.storage.url, self._backup),
             details=dict(details),
         )
 
-    def _requests(self) -> dict[str, int]:
-        """Return the requests by kind, with those that are still to come: itself, records, documents, release."""
+    def _requests(self, lines: NewLines | None) -> dict[str, int]:
+        """Return the requests by kind, with those still to come: itself, records, lines, documents, release."""
         sent = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
         total = Counter(self._seen.requests if self._seen else {}) + Counter(sent)
         layers = self.plan.layers
         replaced = sum(layer.supersedes is not None for layer in layers)
         total.update({"PUT": 2 + len(layers) + replaced + len(self._changed()), "GET": replaced})
+        place = place_of(self.storage, self._mark())
+        total.update(requests_of(place, lines.files(), self._told()) if place and lines else {})
         return {kind: count for kind, count in total.items() if count}
 
     def _close(self) -> None:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
 
-OWN_MARKS = frozenset({"format", "generation", "write_id", "dim", "grow", "source", "rechunk", "undone"})
+OWN_MARKS = frozenset(
+    {"format", "generation", "write_id", "dim", "grow", "source", "rechunk", "undone", "catalogue"}
+)
 """Keys of the root's ``aggrade`` attribute that say how one store grows; its copies grow by rechunking."""
 
 

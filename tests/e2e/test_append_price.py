@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,29 @@ def test_the_price_is_what_the_server_counts(store, s3_proxy, kinds, kind):
     assert plan.price.requests == cost.requests == receipts[0].requests
     assert plan.price.bytes_written == pytest.approx(cost.sent, rel=0.05)
     assert plan.price.bytes_read == pytest.approx(cost.received, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["small", "windows"])
+def test_with_a_catalogue(store, plain_store, s3_prefix, s3_proxy, kinds, kind):
+    """In a dataset root, whose catalogue is kept, it costs two requests more and no round trip, and is priced so."""
+    plain, bare, root = plain_store(kind), store(kind), f"{s3_prefix.url}/data"
+    options, session = s3_proxy.storage_options, kinds[kind]("one more")
+    for label in ("session 0", "session 1"):
+        append(kinds[kind](label), root, options)
+    plan = append(session, root, options, dry_run=True)
+    told = cost_of(s3_proxy, lambda: append(session, root, options))
+    ours = cost_of(s3_proxy, lambda: append(session, bare, options))
+    theirs = cost_of(s3_proxy, lambda: append_plainly(session, plain, options))
+    assert plan.price.requests == told.requests == ours.requests + Counter({"GET": 1, "PUT": 1})
+    assert plan.price.bytes_written == pytest.approx(told.sent, rel=0.05)
+    assert told.total <= MOST * theirs.total, (told, theirs)
+    slow = cost_of(s3_proxy, lambda: append(kinds[kind]("and one"), root, options), latency=LATENCY)
+    assert slow.round_trips <= ROUND_TRIPS, s3_proxy.requests
+    assert aggrade.verify(root, storage_options=options).ok
+    assert list(aggrade.read_catalogue(root, storage_options=options)["session"])[2:] == [
+        "one more",
+        "and one",
+    ]
 
 
 def test_a_dry_run_sends_what_it_says(store, s3_proxy, kinds):
