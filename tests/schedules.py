@@ -213,18 +213,21 @@ class Schedule:
 
 
 class AtRandom:
-    """Chooses at random, with paces that differ by orders of magnitude and change now and then."""
+    """Chooses at random, with paces that differ by orders of magnitude; now and then a process is suspended."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.paces: dict[str, float] = {}
+        self.suspended: set[str] = set()
 
-    def __call__(self, _: Schedule, options: list[str]) -> str:
+    def __call__(self, schedule: Schedule, options: list[str]) -> str:
         """Choose."""
-        if self.random.random() < 0.02:
+        if self.random.random() < 0.03:
             self.paces.clear()
-        weights = [self.paces.setdefault(one, 10 ** self.random.uniform(-6, 1)) for one in options]
-        return self.random.choices(options, weights)[0]
+            self.suspended ^= {self.random.choice(sorted(schedule.processes))}
+        there = [one for one in options if one.split(maxsplit=1)[0] not in self.suspended]
+        weights = [self.paces.setdefault(one, 10 ** self.random.uniform(-3, 1)) for one in there or options]
+        return self.random.choices(there or options, weights)[0]
 
 
 class Turns:

@@ -143,7 +143,7 @@ def test_unit_tests_mirror_the_tree_by_name():
         path.stem.lower().replace("-", "_") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
     }
     known = (
-        {"architecture", "docs", "packaging", "prefect_yaml"}
+        {"architecture", "docs", "mutants", "packaging", "prefect_yaml"}
         | documents
         | {name for path in MODULES for name in names_of(path)}
     )
