@@ -241,17 +241,17 @@ class Turns:
         In which the processes end.
     lively
         Nobody is suspended: heartbeats go on, and while one waits the others get on.
-
-    Attributes
-    ----------
-    unused : set of str
-        The processes that ended before their turns did.
     """
 
     def __init__(self, turns: list[tuple[str, int]], order: list[str], *, lively: bool = False) -> None:
         self.turns, self.lively = tuple(turns), lively
         self.left = [*turns, *((name, LIMIT) for name in order)]
-        self.last, self.unused = len(order), set[str]()
+        self.last, self._cut = len(order), set[str]()
+
+    @property
+    def unused(self) -> set[str]:
+        """The processes that ended before their turns did."""
+        return self._cut | {name for name, count in self.left[: -self.last] if count}
 
     def __str__(self) -> str:
         return f"{self.turns}{' lively' if self.lively else ''}"
@@ -271,7 +271,7 @@ class Turns:
             if count and not schedule.processes[name].ended:
                 return self._meanwhile(schedule, options)
             if count and len(self.left) > self.last:
-                self.unused.add(name)
+                self._cut.add(name)
             self.left.pop(0)
 
     def _meanwhile(self, schedule: Schedule, options: list[str]) -> str:
