@@ -208,7 +208,7 @@ MUTANTS = (
             "        self.lease.confirm()\n        return read\n",
             "        return read\n",
         ),
-        by=f"{DIES}::test_sleeper_wakes_after_take_over",
+        by="tests/faults/test_schedules.py::test_woken_amid_its_successors_commit",
     ),
     _mutant(
         "incomplete",

@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 from bare_reader import Reader, read_arrays
 from make_datasets import CHUNKS, assert_holds, make_session
-from memory_storage import Killed, MemoryStorage, World, open_world
-from schedules import LEASE_SECONDS, AtRandom, Schedule, Turns, one_request_at_a_time
+from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
+from schedules import LEASE_SECONDS, TIME, AtRandom, Schedule, Turns, one_request_at_a_time
 
 import aggrade
 from aggrade.commit import read_intent
@@ -314,6 +314,52 @@ def test_two_switches(open_world, begin, scenario):
                 with told(f"{scenario}, {turns}"):
                     play(open_world, begin, scenario, turns)
                 unused |= turns.unused
+
+
+class Amid:
+    """A is suspended after so many requests, until B stands before its switch; then A ends before B goes on."""
+
+    def __init__(self, count: int) -> None:
+        self.left, self.met, self.writing = count, False, set[str]()
+
+    def __call__(self, schedule: Schedule, options: list[str]) -> str:
+        """Choose."""
+        first, second = (schedule.processes[name] for name in "AB")
+        if self.left and not first.ended:
+            self.left -= "A" in options
+            self._watch(first)
+            return next(one for one in ("A", "A beats", TIME) if one in options)
+        self._watch(second)
+        at_switch = "B" in self.writing and second.at == ("PUT", "data/windows.zarr/zarr.json")
+        self.met |= second.ended or at_switch
+        now = "A" if self.met and not first.ended else "B"
+        return next(one for one in (now, f"{now} beats", TIME) if one in options)
+
+    def _watch(self, process: Any) -> None:
+        """Note who has begun to write chunks."""
+        if process.at and process.at[0] == "PUT" and "/c/" in process.at[1]:
+            self.writing.add(process.name)
+
+
+def after_a_death(open_world, begin):
+    """Return a world in which a writer has died before its switch, with all its chunks written, and a backup."""
+    world, backup = begin()
+    rehearsal = Numbered()
+    _append("last", open_world(world.copy(), rehearsal))
+    place = 1 + rehearsal.kinds.index("PUT data/windows.zarr/zarr.json")
+    with pytest.raises(Killed):
+        _append("last", open_world(world, DiesAt(world, place, after=False)))
+    return world, backup
+
+
+def test_woken_amid_its_successors_commit(open_world, begin):
+    """What a writer reads once it has been taken over is not its own to replace, left-overs of a third included."""
+    for count in itertools.count(1):
+        turns = Amid(count)
+        with told(f"after {count} requests"):
+            play(open_world, lambda: after_a_death(open_world, begin), "append others", turns)
+        if turns.left or "A" in turns.writing:
+            return
 
 
 def test_the_same_seed_is_the_same_schedule(open_world, begin):
