@@ -39,6 +39,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+IDLE = (
+    "CANCELLATION_CLEANUP",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TRIGGERS",
+)
+"""Services of a Prefect server that tests have no use for."""
+
+
 class Bucket(NamedTuple):
     """A bucket as a store's URL and the storage options that lead to it."""
 
@@ -90,8 +102,10 @@ def real_data() -> Path:
 def prefect_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give a Prefect API of its own with an empty database and empty results, once per session.
 
-    Without the heartbeat a flow run takes a fifth of a second instead of one.
+    Without the heartbeat a flow run takes a fifth of a second instead of one. Of the server's services only those
+    run that record what flow runs do: none of the others has anything to do here, and they take turns at polling.
     """
+    import prefect.settings
     from prefect.settings import (
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_LOCAL_STORAGE_PATH,
@@ -106,6 +120,7 @@ def prefect_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        **{getattr(prefect.settings, f"PREFECT_SERVER_SERVICES_{name}_ENABLED"): False for name in IDLE},
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
         yield

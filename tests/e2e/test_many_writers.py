@@ -185,7 +185,7 @@ def kill_server(home):
     wait_until(lambda: not serving(), "the end of the server")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_interrupted_in_the_middle(store, number):
     """Ctrl-C and SIGTERM end a writer; what it had begun shows as a whole or not at all, and goes in once afterwards."""
     labels = names(0, 40)
@@ -204,7 +204,8 @@ def test_interrupted_in_the_middle(store, number):
     assert_each_once(store, wanted)
 
 
-@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("hours", [1, -1])
 def test_a_writer_whose_clocks_are_off(store, hours):
     """A writer whose clocks are an hour off takes over from nobody who lives, and nobody takes over from it."""
     chosen = [names(0, 3), names(1, 3)]

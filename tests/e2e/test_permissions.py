@@ -72,6 +72,7 @@ def users(tmp_path_factory):
         }
 
 
+@pytest.mark.long
 def test_it_suffices_for_a_drill(users):
     """Conditions, killed appends, two writers and a restore hold with no other right."""
     report = drill(URL, storage_options=users["policy"])
