@@ -157,14 +157,14 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path):
     with run_s3_server(tmp_path, ["data"]) as server:
         store = ("s3://data/windows.zarr", server.storage_options)
         append(store[0], "w9-before", store[1])
-        writer = begin(store, labels)
-        assert writer.stdout.readline().strip() == labels[0]
-        kill_server(tmp_path)
-    with run_s3_server(tmp_path, ["data"]) as again:
-        assert again.storage_options == store[1]
-        writer.communicate()
-        assert end(begin(store, labels)) == labels
-        assert_each_once(store, ["w9-before", *labels])
+        with begin(store, labels) as writer:
+            assert writer.stdout.readline().strip() == labels[0]
+            kill_server(tmp_path)
+            with run_s3_server(tmp_path, ["data"]) as again:
+                assert again.storage_options == store[1]
+                writer.communicate()
+                assert end(begin(store, labels)) == labels
+                assert_each_once(store, ["w9-before", *labels])
 
 
 def kill_server(home):
@@ -172,11 +172,14 @@ def kill_server(home):
     import psutil
 
     def serving():
-        return [
-            process
-            for process in psutil.process_iter()
-            if process.status() != psutil.STATUS_ZOMBIE and f"-dir={home}" in process.cmdline()
-        ]
+        return [process for process in psutil.process_iter() if serves(process)]
+
+    def serves(process):
+        try:
+            program, *arguments = process.cmdline() or [""]
+        except psutil.Error:
+            return False
+        return program.endswith("weed") and any(one.startswith(f"-dir={home}") for one in arguments)
 
     found = serving()
     assert found
