@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoJob", "demo"]
 
 _BUCKET = "demo"
+_DRAIN_SECONDS = 10.0
 _ANY_WINDOWS: dict[str, Any] = {"window_size_s": 2.0}
 
 
@@ -221,13 +222,25 @@ def _run_pipeline(job: DemoJob, api_url: str) -> None:
 
     settings = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     with temporary_settings(settings), at_terminal(terminal()):
-        pipeline(
-            recordings=job.recordings,
-            catalogues=job.catalogues,
-            store=job.store,
-            windows=job.windows,
-            spec=job.spec,
-        )
+        try:
+            pipeline(
+                recordings=job.recordings,
+                catalogues=job.catalogues,
+                store=job.store,
+                windows=job.windows,
+                spec=job.spec,
+            )
+        finally:
+            _send_what_waits()
+
+
+def _send_what_waits() -> None:
+    """Send Prefect what it has not been told yet, while its server lives; later it would be tried for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_DRAIN_SECONDS)
 
 
 def _report(terminal: Terminal, folder: Path, job: DemoJob, before: Mapping[str, StoreState]) -> None:
