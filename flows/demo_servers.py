@@ -109,6 +109,23 @@ class S3Server:
         finally:
             client.close()
 
+    def read_from_each_bucket(self) -> None:
+        """Read an object of each bucket that is not empty.
+
+        A server that was started again takes new objects some time before it finds the old ones.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
+            What S3 says.
+        """
+        client = self._client()
+        try:
+            for bucket in client.list_buckets()["Buckets"]:
+                _read_one(client, bucket["Name"])
+        finally:
+            client.close()
+
     def _client(self) -> Any:
         from botocore.config import Config
         from botocore.session import Session
@@ -179,7 +196,7 @@ def s3_server(folder: str | Path, buckets: Sequence[str] = ()) -> Iterator[S3Ser
         seconds=60.0,
         command=lambda port, scratch: _weed(program, home, port, scratch),
         environment=lambda _: {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "400MiB"},
-        ready=lambda port: answers(local_url(port), refusal=403) and _has_buckets(server(port), buckets),
+        ready=lambda port: answers(local_url(port), refusal=403) and _serves(server(port), buckets),
         leftovers=_weed_sockets,
     )
     with running(home, recipe) as port:
@@ -261,14 +278,23 @@ def _weed_sockets(port: int) -> list[str]:
     return [f"/tmp/seaweedfs-{name}-grpc-{number}.sock" for name, number in grpc]  # noqa: S108 - SeaweedFS names them
 
 
-def _has_buckets(server: S3Server, buckets: Sequence[str]) -> bool:
+def _serves(server: S3Server, buckets: Sequence[str]) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
+        server.read_from_each_bucket()
         server.make_buckets(*buckets)
     except (BotoCoreError, ClientError):
         return False
     return True
+
+
+def _read_one(client: Any, bucket: str) -> None:
+    """Read one of the first objects of a bucket that is not empty, if there is one."""
+    page = client.list_objects_v2(Bucket=bucket, MaxKeys=100)
+    key = next((entry["Key"] for entry in page.get("Contents", ()) if entry["Size"]), None)
+    if key is not None:
+        client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].read()
 
 
 def _prefect_environment(home: Path, port: int) -> dict[str, str]:
