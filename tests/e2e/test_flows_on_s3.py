@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
+
 import pytest
+from local_writes import local_writes
 from make_runs import WINDOWS, record, run, survey
+from prefect.settings import PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 from prefect_aws import AwsCredentials
 from prefect_aws.client_parameters import AwsClientParameters
 from s3_proxy import s3_proxy
@@ -72,27 +79,59 @@ def test_everything_lands_in_the_bucket_once(given, proxy):
     assert proxy.writes() == []
 
 
-def test_no_dry_run_writes(given, proxy):
-    """Each flow's dry run, on an empty place and on a dataset, sends nothing but GET, HEAD and LIST."""
+def dry_runs(given):
+    """Return each flow with what a dry run of it takes; the last two need a dataset."""
     store = given["store"]
     ingest = {name: given[name] for name in ("store", "windows")} | {"source": given["recordings"]}
     populate = {name: given[name] for name in ("store", "catalogues", "spec", "cluster")}
-    proxy.clear()
-    for flow, parameters in ((ingest_sessions, ingest), (populate_epochs, populate), (pipeline, given)):
-        assert run(flow, **parameters, dry_run=True).state.is_completed(), flow.name
-    assert proxy.writes() == []
-    run(pipeline, **given | {"catalogues": None, "spec": None})
-    proxy.clear()
     rechunk = {"source": f"{store}/windows.zarr", "target": f"{store}/other.zarr", "cluster": HERE}
-    for flow, parameters in (
+    return (
         (ingest_sessions, ingest),
         (populate_epochs, populate),
-        (rechunk_store, rechunk),
         (pipeline, given),
+        (rechunk_store, rechunk),
         (maintain_store, {"store": store, "keep": 0}),
-    ):
-        assert run(flow, **parameters, dry_run=True).state.is_completed(), flow.name
+    )
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["an empty place", "a dataset"])
+def test_no_dry_run_writes(given, tmp_path, proxy, there):
+    """Each flow's dry run sends nothing but GET, HEAD and LIST, and makes no file and no process."""
+    if there:
+        done = run(pipeline, **given | {"catalogues": None, "spec": None})
+        assert done.state.is_completed()
+    local = {name: str(tmp_path / "in" / name) for name in ("recordings", "catalogues")}
+    proxy.clear()
+    with local_writes() as written:
+        for flow, parameters in dry_runs(given | local)[: 5 if there else 3]:
+            assert run(flow, **parameters, dry_run=True).state.is_completed(), flow.name
     assert proxy.writes() == []
+    prefects = (str(PREFECT_HOME.value()), str(PREFECT_LOCAL_STORAGE_PATH.value()))
+    assert [path for path in written if not path.startswith(prefects)] == []
+
+
+def test_a_dry_run_keeps_no_copy_of_a_recording(given, proxy):
+    """A recording in a bucket is read from a copy in the temporary folder, which goes when it was read."""
+    proxy.clear()
+    with local_writes() as written:
+        assert run(pipeline, **given, dry_run=True).state.is_completed()
+    assert proxy.writes() == []
+    copies = [path for path in written if path.startswith(tempfile.gettempdir() + "/aggrade-")]
+    assert copies
+    assert not any(map(os.path.exists, copies))
+
+
+def test_what_is_written_is_seen(tmp_path):
+    """The eyes of the test above see a file, a folder, a renaming and a process."""
+    (tmp_path / "before").touch()
+    with local_writes() as written:
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "before").rename(tmp_path / "after")
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    assert written[:3] == [str(tmp_path / name) for name in ("file", "folder", "after")]
+    assert all(line.startswith("a process") for line in written[3:])
+    assert len(written) > 3
 
 
 @pytest.mark.parametrize("flow", ["ingest", "populate"])
