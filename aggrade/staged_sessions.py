@@ -57,6 +57,8 @@ def find_staged(store: str, storage_options: Mapping[str, Any] | None = None) ->
     for name in names:
         path = f"{_FOLDER}/{name}"
         session, digest = _content(root.within(path))
+        if not session and next(iter(root.list(f"{path}/")), None) is None:
+            continue  # some servers list a folder some time after its last object
         yield StagedStore(root, path, session, _landed(stores, session, digest) if session else "")
 
 

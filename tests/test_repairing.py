@@ -342,6 +342,12 @@ class TestStaged:
         assert "what is staged and in no store" in repairs.report.notes[0]
         assert (half / "zarr.json").exists()
 
+    def test_an_empty_folder_is_nothing(self, tmp_path):
+        """Some servers list a folder some time after its last object."""
+        aggrade.append(make_session("b", 2, 3), str(tmp_path), grow=("window",))
+        (tmp_path / ".aggrade" / "staging" / "gone.zarr").mkdir(parents=True)
+        assert aggrade.verify(str(tmp_path)).notes == ()
+
 
 class TestPartialFiles:
     """What a killed writer leaves on a disk before it gives it a name."""
