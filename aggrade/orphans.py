@@ -16,6 +16,7 @@ from aggrade.commit.dirt import left_overs
 from aggrade.commit.documents import in_grid, index_of
 from aggrade.commit.snapshot import ROOT
 from aggrade.layout import BOOKKEEPING
+from aggrade.rechunking.slots import with_version
 from aggrade.settings import settings
 from aggrade.storage import bare
 from aggrade.storage.probe import SCRATCH
@@ -47,6 +48,8 @@ class Orphans:
         What dead writers left, on record as dirty. Empty objects are left out: they keep a name taken.
     arrays
         Names of arrays that the root does not know.
+    earlier
+        Keys of chunks under another key encoding than the array's, as a restore that moves it leaves them.
     strangers
         Keys that are no part of any array.
     scratch
@@ -61,6 +64,7 @@ class Orphans:
     beyond: tuple[ObjectInfo, ...] = ()
     left_over: tuple[ObjectInfo, ...] = ()
     arrays: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     scratch: tuple[ObjectInfo, ...] = ()
     backups: tuple[str, ...] = ()
@@ -78,6 +82,8 @@ class Orphans:
         yield from _said(self.url, keys, "that dead writers left and the next append takes care of", _REPAIR)
         keys = [info.key for info in self.scratch]
         yield from _said(self.url, keys, "that a dead probe of the server left", _REPAIR)
+        fix = "delete them when nobody reads the store who opened it before the last restore"
+        yield from _said(self.url, self.earlier, "of an earlier layout, which no new reader looks at", fix)
         fix = "delete them if you know that nobody needs them"
         yield from _said(self.url, self.strangers, "that belong to no array", fix)
         yield from _said(self.url, self.backups, "that were never finished", _REPAIR, what="backups")
@@ -102,7 +108,13 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
         The regions that its intent has on record.
     """
     left = left_overs(storage, dirty)
-    found: dict[str, list[ObjectInfo]] = {"beyond": [], "left_over": [], "strangers": [], "scratch": []}
+    found: dict[str, list[ObjectInfo]] = {
+        "beyond": [],
+        "left_over": [],
+        "earlier": [],
+        "strangers": [],
+        "scratch": [],
+    }
     arrays = set()
     for info in storage.list():
         kind = _kind(shown, info.key)
@@ -117,6 +129,7 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
         beyond=tuple(found["beyond"]),
         left_over=tuple(found["left_over"]),
         arrays=tuple(sorted(arrays - {target.variable for target in dirty})),
+        earlier=tuple(info.key for info in found["earlier"]),
         strangers=tuple(info.key for info in _outside(found["strangers"], arrays)),
         scratch=tuple(found["scratch"]),
         backups=tuple(_unfinished(storage)),
@@ -141,7 +154,8 @@ def _kind(shown: Snapshot, key: str) -> str:
         return "claimed"
     index = index_of(name, shown.documents[name], key)
     if index is None:
-        return "strangers"
+        slots = (with_version(shown.documents[name], version) for version in range(3))
+        return "earlier" if any(index_of(name, slot, key) is not None for slot in slots) else "strangers"
     return "claimed" if in_grid(shown.documents[name], index) else "beyond"
 
 

@@ -155,6 +155,18 @@ class TestStates:
         store.restore(kept)
         store.check()
 
+    def test_what_a_moved_array_leaves_is_told(self, store):
+        """Objects under the keys from which an array moved away are called that, and are no fault."""
+        kept = store.append("s3", 3, 3).backup
+        store.world.objects["data/windows.zarr/n_windows/c/0"] = (b"torn", store.world.mark(b"torn"))
+        store.restore(kept)
+        report = aggrade.verify(STORE, storage_options=store.options)
+        assert report.ok
+        told = [note for note in report.notes if "of an earlier layout" in note]
+        assert len(told) == 1
+        assert "1 objects of" in told[0]
+        assert "such as n_windows/c/0; delete them when nobody reads" in told[0]
+
     def test_a_store_that_is_gone(self, store):
         """From a full backup a store is made anew, and its generations go on."""
         kept = store.append("s3", 3, 3, backup="full").backup
