@@ -46,13 +46,17 @@ class StoreRemoval(_Frozen):
     size: int = Field(default=0, description="Bytes of these.")
     texts: tuple[str, ...] = Field(default=(), description="Keys of its record and of receipts that name it.")
     purged: tuple[str, ...] = Field(default=(), description="Backups that are emptied.")
+    copied: bool = Field(
+        default=False, description="Whether it is a rechunked copy, of which no backup is kept."
+    )
     price: Price = Field(default_factory=Price, description="What it costs there.")
 
     def __str__(self) -> str:
         if self.erases.whole:
             return f"  {self.store}: holds nothing else and goes as a whole, {self.rewritten} objects"
         rows = ", ".join(map(str, self.erases.rows)) or "none"
-        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten"
+        copied = "; a rechunked copy: no backup, rechunk again after an undo" if self.copied else ""
+        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}"
 
 
 class RemovePlan(_Frozen):
@@ -149,6 +153,7 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
         size=sum(held.info.size for held in emptied),
         texts=(*((layer_key(label),) if record else ()), *named),
         purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
+        copied="rechunk" in snapshot.mark,
     )
     again = Counter({kind: count for kind, count in storage.counts.items() if kind.isupper()})
     shared = sum(is_shared(held, erases, snapshot.documents) for held in emptied)

@@ -256,12 +256,14 @@ def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Recei
     """Return one receipt for all stores; it names no store that is named after what was removed."""
     first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
     whole = any(one.erases.whole for one in plan.stores)
+    copies = [one.store for one in plan.stores if one.copied]
     details = {
         "stores": len(done),
         "rows": sum(receipt.details.get("rows", 0) for receipt in done),
         "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
         "staging": len(plan.staging),
         "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
+        **({"copies": copies} if copies else {}),
         **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
     }
     hidden = {"store": plan.root, "undo": None} if whole else {}

@@ -86,5 +86,8 @@ def _told(receipt: Receipt) -> str:
     if purged := receipt.details.get("purged"):
         lines.append(f"emptied these backups, which can't be restored any more: {', '.join(purged)}")
     lines += receipt.details.get("remains", [])
-    lines += [f"to undo it: {receipt.undo}"] if receipt.undo else []
+    copies = ", ".join(receipt.details.get("copies", []))
+    lines += [f"gone from rechunked copies, too: {copies}"] if copies else []
+    again = ", and rechunk again: the copies have no backup" if copies else ""
+    lines += [f"to undo it: {receipt.undo}{again}"] if receipt.undo else []
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from make_datasets import CHUNKS, assert_holds, make_session
 
-from aggrade import append, list_backups, open_windows
+from aggrade import append, list_backups, open_windows, rechunk
 from aggrade.errors import BadInput
 from flows.command_line import main
 from flows.inspecting import backups
@@ -46,6 +46,21 @@ def test_remove_says_what_was_emptied(dataset):
     assert "can't be restored any more" in last
     assert "sub-02" not in said
     assert "to undo it" not in said
+
+
+def test_remove_names_rechunked_copies(dataset):
+    """A copy loses the session, too, and has no backup: whoever undoes the removal has to rechunk."""
+    copy = f"{dataset}/windows_for_training.zarr"
+    rechunk(f"{dataset}/windows.zarr", copy)
+    assert "windows_for_training.zarr: rows 1" in remove(str(dataset), "sub-02", dry_run=True)
+    said = remove(str(dataset), "sub-02").splitlines()
+    assert f"gone from rechunked copies, too: {copy}" in said
+    undo, _, then = said[-1].removeprefix("to undo it: ").partition(", and ")
+    assert then.startswith("rechunk again")
+    with pytest.raises(SystemExit):
+        main(shlex.split(undo)[1:])
+    rechunk(f"{dataset}/windows.zarr", copy)
+    assert_holds(open_windows(copy).load(), SESSIONS)
 
 
 @pytest.mark.parametrize("dry_run", [["--dry-run"], ["--dry-run", "--purge-backups"]])
