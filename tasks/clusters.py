@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
+import threading
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from prefect_dask.task_runners import DaskTaskRunner
 
-__all__ = ["Cluster", "Running", "cores", "one_cluster", "running_on"]
+__all__ = ["Cluster", "Running", "cores", "dask_setup", "one_cluster", "running_on"]
 
 logger = logging.getLogger("aggrade.clusters")
 
@@ -98,7 +101,23 @@ _LOCAL = {
     "n_workers": cores(),
     "threads_per_worker": 1,
     "dashboard_address": "127.0.0.1:0",
+    "preload": [__name__],
 }
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C, which the terminal sends to every process, to the one that started the workers.
+
+    Dask calls this when a worker begins, as "Custom Initialization" of its documentation says.
+
+    Parameters
+    ----------
+    worker
+        The worker that begins.
+    """
+    if parent_process() is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logger.debug("%s ignores interrupts", worker)
 
 
 class Running:

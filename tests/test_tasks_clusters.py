@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from pydantic import ValidationError
 
@@ -49,3 +51,14 @@ def test_workers_elsewhere_share_no_local_results():
     """Results on a local disk are trusted only where the workers run on this machine."""
     assert Cluster().shares_results()
     assert not Cluster(address="tcp://10.0.0.5:8786").shares_results()
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_workers_leave_an_interrupt_to_who_started_them(processes):
+    """Ctrl-C reaches every process of a terminal; a worker process ignores it, this process never does."""
+    before = signal.getsignal(signal.SIGINT)
+    cluster = Cluster(cluster_kwargs={"n_workers": 1, "processes": processes})
+    with cluster.runner() as runner:
+        told = runner.client.run(signal.getsignal, signal.SIGINT)
+    assert list(told.values()) == [signal.SIG_IGN if processes else before]
+    assert signal.getsignal(signal.SIGINT) is before
