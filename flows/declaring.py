@@ -7,6 +7,8 @@ form only, so a declared flow's ``__doc__`` is that: made from the numpydoc text
 from __future__ import annotations
 
 import inspect
+import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import docstring_parser
@@ -19,7 +21,7 @@ from aggrade.errors import BadInput, Problem
 from tasks.clusters import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
@@ -47,7 +49,7 @@ class DeclaredFlow(Flow[P, R]):
         try:
             inspect.signature(self.fn).bind(*args, **{k: v for k, v in kwargs.items() if k not in _PREFECTS})
         except TypeError as error:
-            raise BadInput(_wrong(self.name, str(error))) from error
+            raise BadInput(_wrong(self.name, str(error), kwargs)) from error
         return super().__call__(*args, **kwargs)
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -62,19 +64,32 @@ class DeclaredFlow(Flow[P, R]):
             return super().validate_parameters(parameters)
         except ParameterTypeError as error:
             lines = [line.removeprefix(" - ") for line in str(error).splitlines() if line.startswith(" - ")]
-            raise BadInput(*(_wrong(self.name, line) for line in lines or [str(error)])) from error
+            raise BadInput(
+                *(_wrong(self.name, line, parameters) for line in lines or [str(error)])
+            ) from error
 
 
-def _wrong(flow: str, line: str) -> Problem:
-    where, found, why = line.partition(": ")
-    expected = "what the form and --help describe"
+def _wrong(flow: str, line: str, parameters: Mapping[str, Any]) -> Problem:
+    """Say what is wrong with a parameter, of which pydantic says ``windows.size: Input should be …``."""
+    where, is_named, why = line.partition(": ")
+    _, is_told, wanted = why.partition("Input should be ")
+    found = _given(parameters, where.split(".")) if is_told else (why or line).removeprefix("Value error, ")
     return Problem(
-        f"parameter {where if found else flow}",
-        why or line,
-        expected,
+        f"parameter {where if is_named else flow}",
+        found,
+        wanted or "what the form and --help describe",
         "correct it and run again",
         "parameter",
     )
+
+
+def _given(parameters: Any, path: Sequence[str]) -> str:
+    """Return the value that was given, as far as the path leads to it."""
+    value = parameters
+    for name in path:
+        is_there = isinstance(value, Mapping) and name in value
+        value = value[name] if is_there else getattr(value, name, value)
+    return textwrap.shorten(repr(value), 80, placeholder=" …")
 
 
 def declare(name: str, *, run_name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:

@@ -138,7 +138,7 @@ def test_a_place_that_is_not_empty_is_refused(tmp_path):
 @pytest.mark.e2e
 def test_a_bucket_that_is_missing_is_an_error(s3_server):
     """Where nothing can be tried the reason is raised."""
-    with pytest.raises(BadInput, match="no bucket 'missing'"):
+    with pytest.raises(BadInput, match="s3://missing: found no such bucket"):
         drill("s3://missing", storage_options=s3_server.storage_options)
 
 

@@ -86,7 +86,8 @@ def test_every_wrong_parameter_is_named():
     with pytest.raises(BadInput) as caught:
         cut_things.validate_parameters({"source": "a", "spec": {"size": -1}, "often": "never"})
     assert [problem.where for problem in caught.value.problems] == ["parameter spec.size", "parameter often"]
-    assert "greater than 0" in caught.value.problems[0].found
+    assert [problem.found for problem in caught.value.problems] == ["-1", "'never'"]
+    assert caught.value.problems[0].expected == "greater than 0"
 
 
 @pytest.mark.usefixtures("prefect_backend")

@@ -296,7 +296,7 @@ class TestRefusals:
         with pytest.raises(BadInput) as caught:
             calls(storage)[name]()
         assert caught.value.code == "bucket-missing"
-        assert f"no bucket 'no-such-bucket' at {s3_server.endpoint}" in str(caught.value)
+        assert f"s3://no-such-bucket: found no such bucket at {s3_server.endpoint}" in str(caught.value)
 
     @pytest.mark.parametrize(
         "wrong", [{"secret": "wrong"}, {"key": "nobody"}, {"anon": True, "key": None, "secret": None}]

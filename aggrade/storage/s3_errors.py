@@ -69,9 +69,8 @@ def translate(failure: Failure, where: str, bucket: str, endpoint: str) -> Aggra
 
 def _bad(code: str, where: str, found: str, bucket: str, endpoint: str) -> Problem:
     if code == "NoSuchBucket":
-        return Problem(
-            where, f"no bucket {bucket!r} at {endpoint}", "an existing bucket", _MAKE, "bucket-missing"
-        )
+        found = f"no such bucket at {endpoint}"
+        return Problem(f"s3://{bucket}", found, "an existing bucket", _MAKE, "bucket-missing")
     if code in _REFUSED:
         expected = f"credentials that {endpoint} accepts for bucket {bucket!r}"
         return Problem(where, found, expected, _CREDENTIALS, "credentials-refused")
