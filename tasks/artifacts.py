@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from aggrade.price import Price
 from tasks.logs import in_a_run
 
 if TYPE_CHECKING:
@@ -44,11 +45,18 @@ def show_plans(plans: Sequence[BaseModel]) -> None:
     plans
         Plans of the core; their text is what is shown.
     """
-    text = "\n\n".join(str(plan) for plan in plans) or "nothing to do"
+    text = "\n\n".join([*map(str, plans), *_total(plans)]) or "nothing to do"
     plan_logger.info("%s", text)
     if in_a_run():
         with _reporting("the plan"):
             create_markdown_artifact(f"```text\n{text}\n```", key="plan", description="What this run will do")
+
+
+def _total(plans: Sequence[BaseModel]) -> list[str]:
+    prices = [price for plan in plans if isinstance(price := getattr(plan, "price", None), Price)]
+    if len(prices) < 2:
+        return []
+    return [f"in all, each priced as the store lies there now:\n  {sum(prices[1:], prices[0])}"]
 
 
 def show_receipts(receipts: Sequence[Receipt]) -> None:

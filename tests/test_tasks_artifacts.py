@@ -10,6 +10,7 @@ from prefect import flow
 from pydantic import BaseModel
 
 from aggrade import BadInput, Problem, Receipt
+from aggrade.price import Price
 from tasks.artifacts import show_failures, show_picture, show_plans, show_receipts
 
 RECEIPT = Receipt(
@@ -39,6 +40,24 @@ def test_outside_of_a_run_nothing_is_shown():
     show_receipts([RECEIPT])
     show_failures({"sub-1": ValueError("no")})
     show_picture(b"png", "picture", "A picture")
+
+
+def test_several_plans_have_a_total(caplog):
+    """The prices of all plans are added up; a single one is its own total."""
+
+    class Priced(Plan):
+        price: Price
+
+    one = Priced(price=Price(requests={"GET": 2, "PUT": 1}, bytes_written=1000, peak_memory=5_000))
+    caplog.set_level("INFO", "aggrade.plan")
+    show_plans([one, Plan()])
+    show_plans([one, one, one])
+    alone, all_three = (record.getMessage() for record in caplog.records)
+    assert "in all" not in alone
+    assert "in all" in all_three
+    assert "6 GET, 3 PUT" in all_three
+    assert "writes 3.0 kB" in all_three
+    assert "memory 5.0 kB" in all_three
 
 
 @pytest.mark.usefixtures("prefect_backend")
