@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
 from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
+from aggrade.commit.catalogue import place_of
+from aggrade.commit.cataloguing import CATALOGUED, following
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import key_of
 from aggrade.commit.salting import salted, unsalted
-from aggrade.commit.states import KeptState
+from aggrade.commit.states import KeptObjects, KeptState
 from aggrade.commit.writer import write_object
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
-from aggrade.restore_plan import RestorePlan, plan_restore
+from aggrade.restore_plan import RestorePlan, catalogue_mark, plan_restore
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aggrade.commit import WrittenObject
+    from aggrade.commit import Snapshot, WrittenObject
     from aggrade.commit.writer import Writer
     from aggrade.receipt import Receipt
-    from aggrade.restore_plan import ArrayPlan
+    from aggrade.restore_array import ArrayPlan
     from aggrade.storage import Storage
 
 __all__ = ["restore", "restore_storage"]
@@ -139,7 +142,8 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
     intent = read_intent(storage)
     try:
-        plan, arrays = plan_restore(state, now, there, intent[0].dirty if intent else ())
+        lines = _following(storage, state, now)
+        plan, arrays = plan_restore(state, now, there, intent[0].dirty if intent else (), lines)
     except (RuntimeError, ValueError) as error:
         problem = Problem(
             f"backup {backup}",
@@ -153,6 +157,14 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
     if moving and getattr(storage, "has_fixed_keys", False):
         raise Refused(_fixed(storage.url, moving))
     return plan, arrays, state
+
+
+def _following(storage: Storage, state: KeptState, now: Snapshot | None) -> Counter[str]:
+    """Return what it costs to have the catalogue follow, by kind of request."""
+    place = place_of(storage, catalogue_mark(state.shown, now))
+    if place is None or CATALOGUED not in state.shown.documents:
+        return Counter()
+    return following(place, cast("Storage", KeptObjects(state)), state.shown)
 
 
 def _fixed(url: str, moving: list[str]) -> Problem:

@@ -19,7 +19,8 @@ from aggrade.storage.zarr_store import ReadStore
 
 __all__ = ["open_world"]
 
-STORE = "world://data/windows.zarr"
+ROOT = "world://data"
+STORE = f"{ROOT}/windows.zarr"
 
 
 class Store:
@@ -267,6 +268,31 @@ class TestCost:
         sent = Counter(kind.split()[0] for kind in hooks.kinds)
         sent.subtract(kind.split()[0] for kind in looked.kinds)
         assert +sent == +Counter(plan.price.requests)
+
+    @pytest.mark.parametrize("case", ["going back", "coming again", "what was replaced"])
+    def test_the_price_tells_of_the_catalogue(self, open_world, case):
+        """In a dataset the requests by which the catalogue follows are in the price, whether sessions go or come."""
+        world, kept = World(), []
+        options = open_world(world)
+        for label, seed in (("s0", 0), ("s1", 1), ("s2", 2), ("s1", 9)):
+            session = make_session(label, 3, seed)
+            how = {"on_conflict": "replace", "chunks": CHUNKS, "storage_options": options}
+            kept.append(aggrade.append(session, ROOT, grow=("window",), **how).backup)
+        backup = kept[1]
+        if case == "coming again":
+            backup = aggrade.restore(ROOT, backup, storage_options=options).backup
+        elif case == "what was replaced":
+            backup = kept[3]
+        looked, hooks = Numbered(), Numbered()
+        plan = aggrade.restore(
+            ROOT, backup, dry_run=True, storage_options={"world": world.copy(), "hooks": looked}
+        )
+        aggrade.restore(ROOT, backup, storage_options={"world": world, "hooks": hooks})
+        sent = Counter(kind.split()[0] for kind in hooks.kinds)
+        sent.subtract(kind.split()[0] for kind in looked.kinds)
+        assert [kind for kind in hooks.kinds if kind.startswith("PUT") and "/catalogue/" in kind]
+        assert +sent == +Counter(plan.price.requests)
+        assert aggrade.verify(ROOT, storage_options=options).ok
 
     def test_a_dry_run_writes_nothing(self, store):
         """The plan says what becomes of each array, and at what price."""

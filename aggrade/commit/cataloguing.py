@@ -12,6 +12,7 @@ import pyarrow as pa
 from aggrade.commit.catalogue import FILE_ROWS, decoded, files_of, merged, place_of, revise, rows_of
 from aggrade.commit.documents import labels_of
 from aggrade.session_rows import chosen, empty_table, needed, table_of
+from aggrade.storage.counting import Counted
 from aggrade.storage.remembering import Remembering
 from aggrade.storage.together import read_together
 
@@ -26,13 +27,25 @@ if TYPE_CHECKING:
     from aggrade.commit.snapshot import Snapshot
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["CATALOGUING", "Sessions", "add_lines", "discard_files", "follow", "forgetting", "make_lines"]
+__all__ = [
+    "CATALOGUED",
+    "CATALOGUING",
+    "Sessions",
+    "add_lines",
+    "discard_files",
+    "follow",
+    "following",
+    "forgetting",
+    "make_lines",
+]
 
 CATALOGUING = "catalogue"
 """What a commit is called that makes a store's lines anew."""
 
-_DIM = "session"
-_TELLING = (_DIM, "content_digest", "receipt")
+CATALOGUED = "session"
+"""The dimension whose labels have lines."""
+
+_TELLING = (CATALOGUED, "content_digest", "receipt")
 _log = logging.getLogger(__name__)
 
 
@@ -54,10 +67,10 @@ class Sessions:
     @property
     def files(self) -> list[int]:
         """The numbers of the files that the store should have."""
-        return list(range(-(-self._shown.length(_DIM) // FILE_ROWS)))
+        return list(range(-(-self._shown.length(CATALOGUED) // FILE_ROWS)))
 
     def _live(self, file: int) -> list[int]:
-        stop = min((file + 1) * FILE_ROWS, self._shown.length(_DIM))
+        stop = min((file + 1) * FILE_ROWS, self._shown.length(CATALOGUED))
         return [row for row in range(file * FILE_ROWS, stop) if row not in self._hidden]
 
     @cached_property
@@ -93,8 +106,8 @@ class Sessions:
         if not rows:
             return empty_table()
         first = rows[0]
-        span = {_DIM: slice(first, rows[-1] + 1)}
-        part = {n: v.isel(span) if _DIM in v.dims else v for n, v in self._variables.items()}
+        span = {CATALOGUED: slice(first, rows[-1] + 1)}
+        part = {n: v.isel(span) if CATALOGUED in v.dims else v for n, v in self._variables.items()}
         return table_of(
             part,
             [row - first for row in rows],
@@ -122,7 +135,7 @@ def follow(storage: Storage, lease: Lease, shown: Snapshot) -> None:
         If somebody took over.
     """
     place, journal = place_of(storage, shown.mark), lease.intent.journal
-    if place is None or journal is None or _DIM not in shown.documents:
+    if place is None or journal is None or CATALOGUED not in shown.documents:
         return
     try:
         if journal.erases:
@@ -182,6 +195,28 @@ def make_lines(
         return sessions.lines(file) if anew else sessions.renewed(file, before)
 
     return revise(place, change, files, shown.generation, confirm)
+
+
+def following(place: Place, storage: Storage, shown: Snapshot) -> Counter[str]:
+    """Return what `make_lines` costs where a store comes to show a state, by kind of request.
+
+    Parameters
+    ----------
+    place
+        Where the lines of the store lie.
+    storage, shown
+        The state, and where its objects can be read.
+    """
+    counted = Counted(storage)
+    sessions = Sessions(counted, shown, place)
+    files = sorted({*sessions.files, *place.files()})
+    found = read_together(place.root, map(place.key, files))
+    changed = 0
+    for file in files:
+        stored = found[place.key(file)]
+        before = decoded(stored.data) if stored else empty_table()
+        changed += before is None or not sessions.renewed(file, before).equals(before)
+    return Counter(LIST=1, GET=len(files) + counted.counts["GET"], HEAD=int(bool(files)), PUT=changed)
 
 
 def _forget(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aggrade.commit.backup import Manifest
     from aggrade.storage import Storage
 
-__all__ = ["KeptState", "kept_root"]
+__all__ = ["KeptObjects", "KeptState", "kept_root"]
 
 _ARCHIVES = 4
 
@@ -129,6 +129,25 @@ class KeptState:
             if len(self._archives) > _ARCHIVES:
                 self._archives.popitem(last=False)
         return self._archives[manifest.id]
+
+
+class KeptObjects:
+    """What a state held, to be read as a storage is.
+
+    Parameters
+    ----------
+    state
+        The state.
+    """
+
+    def __init__(self, state: KeptState) -> None:
+        self.url = state.storage.url
+        self._state = state
+
+    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
+        """See `aggrade.storage.Storage.read`. The etags are empty."""
+        data = self._state.read(key)
+        return None if data is None else StoredObject(data[start:stop], "")
 
 
 def kept_root(storage: Storage, manifest: Manifest) -> Snapshot:

@@ -10,10 +10,12 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -204,6 +206,19 @@ def test_the_demo_says_what_lies_where(undisturbed):
         assert str(demo.clone / "data" / path) in said.replace("\n", "")
     assert re.search(r"picture +\S+/light_curve\.png", said)
     assert "Written: " in said
+
+
+def test_prefect_was_told_everything(undisturbed):
+    """The last sentence of the pipeline's log is in Prefect's database: it was sent before the server ended."""
+    demo, _ = undisturbed
+    query = """
+        select log.message from log
+        join flow_run on log.flow_run_id = flow_run.id join flow on flow_run.flow_id = flow.id
+        where flow.name = 'pipeline' and log.task_run_id is null order by log.timestamp
+    """
+    with closing(sqlite3.connect(demo.clone / "demo/prefect/prefect.db")) as database:
+        told = [message for (message,) in database.execute(query)]
+    assert told[-1] == "Finished in state Completed()"
 
 
 @pytest.mark.parametrize(
