@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - the command line reads the annotations at run time
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit import Manifest
 
-__all__ = ["backups", "catalogue", "drill", "lightcurve", "recover", "status", "verify"]
+__all__ = ["backups", "catalogue", "drill", "lightcurve", "plot", "recover", "status", "verify"]
 
 
 def status(store: str, *, credentials: str | None = None) -> str:
@@ -197,3 +198,42 @@ def lightcurve(
         plot.write_bytes(light_curve_picture(curve))
     text: str = curve.to_pandas().to_csv(index=False)
     return text.rstrip("\n")
+
+
+def plot(
+    store: str,
+    session: str,
+    window: int = 0,
+    *,
+    to: Path = Path("window.png"),
+    credentials: str | None = None,
+) -> str:
+    """Draw one window of a session: both modalities with their gaps, and the coverage of the session's windows.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store of windows: a folder or s3://bucket/prefix.
+    session
+        The session's id.
+    window
+        Which of its windows, counted from 0.
+    to
+        PNG file to draw it to.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.opening import open_windows
+    from aggrade.pictures import window_picture
+
+    opened = open_windows(store, storage_options=_options(credentials))
+    found = (opened["session"] == session).values.nonzero()[0]
+    if not len(found):
+        expected = f"one of {textwrap.shorten(', '.join(opened['session'].values), 200, placeholder=' …')}"
+        raise BadInput(Problem(store, f"no session {session!r}", expected, "name one of them", "no-session"))
+    count = int(opened["n_windows"][found[0]]) if "n_windows" in opened.variables else opened.sizes["window"]
+    if not 0 <= window < count:
+        expected = f"0 to {count - 1}"
+        raise BadInput(Problem(f"session {session!r}", f"window {window}", expected, "choose one", "window"))
+    to.write_bytes(window_picture(opened, int(found[0]), window))
+    return f"window {window} of the {count} of session {session!r}: {to}"

@@ -12,7 +12,8 @@ from make_runs import lose_chunk
 
 from aggrade import append, prune_backups
 from aggrade.errors import BadInput, Damaged
-from flows.inspecting import backups, recover, status, verify
+from flows.command_line import main
+from flows.inspecting import backups, plot, recover, status, verify
 
 
 @pytest.fixture
@@ -143,3 +144,28 @@ def test_an_unknown_object_is_an_error(survey):
 
     with pytest.raises(BadInput, match="12"):
         lightcurve(str(survey), "12")
+
+
+def test_a_window_is_drawn(dataset, capsys):
+    """From the shell: a PNG of the window that was asked for, which the last line names."""
+    picture = dataset / "window.png"
+    with pytest.raises(SystemExit) as caught:
+        main(["plot", str(dataset), "sub-02", "2", "--to", str(picture)])
+    assert caught.value.code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out == f"window 2 of the 3 of session 'sub-02': {picture}\n"
+
+
+@pytest.mark.parametrize(
+    ("session", "window", "told"),
+    [
+        ("sub-9", 0, "expected one of sub-01, sub-02"),
+        ("sub-01", 2, "expected 0 to 1"),
+        ("sub-01", -1, "0 to 1"),
+    ],
+)
+def test_a_window_that_is_not_there_is_an_error(dataset, session, window, told):
+    """An unknown session and a window that only a longer session has are bad input, and no file is made."""
+    with pytest.raises(BadInput, match=told):
+        plot(str(dataset), session, window, to=dataset / "window.png")
+    assert not (dataset / "window.png").exists()
