@@ -8,6 +8,7 @@ clock, and ``session.py`` joins all of it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +38,9 @@ __all__ = [
     "Session",
     "Stream",
     "StreamHeader",
+    "modality_name",
     "reader_errors",
+    "stated_resolution_s",
     "unique_names",
     "unit_name",
 ]
@@ -45,6 +48,7 @@ __all__ = [
 EEG = "eeg"
 FNIRS = "fnirs"
 
+_MODALITIES = {"nirs": FNIRS, "optics": FNIRS}
 _UNITS = {
     "microvolt": "µV",
     "microvolts": "µV",
@@ -239,6 +243,8 @@ class Format:
         not what its format demands.
     companions
         Suffixes of further files that belong to a recording.
+    holds
+        Tells the format by what lies in an opened HDF5 file; None where the format is none of HDF5.
     """
 
     name: str
@@ -246,6 +252,7 @@ class Format:
     recognises: Callable[[bytes], bool]
     open: Callable[[Path, str], AbstractContextManager[Recording]]
     companions: tuple[str, ...] = ()
+    holds: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -310,6 +317,17 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
 def unit_name(text: str) -> str:
     """Return one spelling for each unit of voltage (``"microvolts"`` → ``"µV"``), other units as they are."""
     return _UNITS.get(text.strip().lower(), text.strip())
+
+
+def modality_name(text: str) -> str:
+    """Return one spelling for each modality (``"NIRS"`` → ``"fnirs"``), what is unknown in lower case."""
+    return _MODALITIES.get(text.lower(), text.lower())
+
+
+def stated_resolution_s(text: str) -> float:
+    """Return how well a written time of day is known, s: its last digit other than 0; 1 s without a fraction."""
+    digits = re.search(r"\.(\d+?)0*(?!\d)", text)
+    return 10.0 ** -len(digits[1]) if digits and int(digits[1]) else 1.0
 
 
 @contextmanager

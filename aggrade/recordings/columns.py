@@ -39,12 +39,15 @@ class Columns:
         What the table is reported by.
     piece_bytes
         Largest piece; one HDF5 chunk, if that is more.
+    what
+        The file's format, as users know it.
     """
 
     table: Any
     picks: Sequence[int]
     name: str
     piece_bytes: int = PIECE_BYTES
+    what: str = "HDF5"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,7 +64,7 @@ class Columns:
         """
         start, stop, _ = rows.indices(self.shape[0])
         values = np.empty((max(stop - start, 0), len(self.picks)), np.float32)
-        with reader_errors(self.name, "SNIRF"):
+        with reader_errors(self.name, self.what):
             for where, columns in self._groups:
                 for low, high in self._pieces(start, stop, columns):
                     values[low - start : high - start, where] = self._read(low, high, columns)

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from aggrade.recordings import Format, mne_formats, snirf, xdf
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aggrade.recordings import Format, eeglab, hdf5, mne_formats, npz, snirf, xdf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aggrade.recordings import Recording
 
 __all__ = ["FORMATS", "format_of"]
 
-FORMATS: tuple[Format, ...] = (xdf.FORMAT, snirf.FORMAT, *mne_formats.FORMATS)
+_WITHIN_HDF5 = (hdf5.FORMAT, snirf.FORMAT, eeglab.FORMAT)
+
+
+@contextmanager
+def _open_hdf5(path: Path, name: str, *, said: Format) -> Iterator[Recording]:
+    """Open an HDF5 file as the format whose groups it holds; as the one that its name says where it holds none."""
+    with (_held(path) or said).open(path, name) as recording:
+        yield recording
+
+
+def _held(path: Path) -> Format | None:
+    """Return the format of an HDF5 file by what lies in it; None for any other file, and for a broken one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return next(
+                (known for known in _WITHIN_HDF5 if known.holds is not None and known.holds(file)), None
+            )
+    except OSError:
+        return None
+
+
+def _by_content(known: Format) -> Format:
+    return known if known.holds is None else replace(known, open=partial(_open_hdf5, said=known))
+
+
+FORMATS: tuple[Format, ...] = (
+    xdf.FORMAT,
+    _by_content(snirf.FORMAT),
+    *mne_formats.FORMATS,
+    _by_content(eeglab.FORMAT),
+    _by_content(hdf5.FORMAT),
+    npz.FORMAT,
+)
 
 
 def format_of(name: str, head: bytes) -> Format | None:
     """Return the format of a file: by its content, else by its suffix; None if it is no recording.
+
+    Files of HDF5 begin alike; which format lies in one is found out when it is opened.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from aggrade.recordings import (
     Stream,
     StreamHeader,
     reader_errors,
+    stated_resolution_s,
     unique_names,
     unit_name,
 )
@@ -94,8 +95,7 @@ def _wall_clock(tags: Any) -> tuple[datetime | None, float]:
         start = datetime.fromisoformat(f"{date}T{time}")
     except ValueError:
         return None, float("nan")
-    digits = re.search(r"\.(\d+?)0*(?!\d)", time)
-    return start, 10.0 ** -len(digits[1]) if digits and int(digits[1]) else 1.0
+    return start, stated_resolution_s(time)
 
 
 def _stamps(node: Any, count: int, scale: float, where: str) -> NDArray[np.float64]:
@@ -198,7 +198,7 @@ class SnirfRecording:
     def load(self, header: StreamHeader, picks: Sequence[int]) -> Stream:
         """Return a stream whose samples are still in the file. See `Recording.load`."""
         block = self._blocks[header.key]
-        x = Columns(self._file[block.values], list(picks), f"{self._name}, {header.name}")
+        x = Columns(self._file[block.values], list(picks), f"{self._name}, {header.name}", what="SNIRF")
         return Stream(header.chosen(picks), block.t, x, block.origin)
 
     def markers(self) -> tuple[Markers, ...]:
@@ -290,6 +290,17 @@ def _open(path: Path, name: str) -> Iterator[SnirfRecording]:
         yield recording
 
 
+def _holds(file: Any) -> bool:
+    """Tell SNIRF by its groups: one named ``nirs`` or ``nirsN`` with what only SNIRF puts there."""
+    groups = [file.get(name) for name in _numbered(file, "nirs")]
+    kept = [set(group) for group in groups if hasattr(group, "keys")]
+    return any({"metaDataTags", "probe"} & names or _numbered(names, "data") for names in kept)
+
+
 FORMAT = Format(
-    name="SNIRF", suffixes=(".snirf",), recognises=lambda head: head.startswith(_HDF5), open=_open
+    name="SNIRF",
+    suffixes=(".snirf",),
+    recognises=lambda head: head.startswith(_HDF5),
+    open=_open,
+    holds=_holds,
 )

@@ -21,13 +21,12 @@ import numpy as np
 
 from aggrade.errors import BadInput, Problem
 from aggrade.recordings import (
-    EEG,
-    FNIRS,
     Format,
     Markers,
     Origin,
     Stream,
     StreamHeader,
+    modality_name,
     reader_errors,
     unique_names,
     unit_name,
@@ -44,7 +43,6 @@ __all__ = ["FORMAT", "XdfRecording"]
 _MAGIC, _GZIP = b"XDF:", b"\x1f\x8b"
 _FILE_HEADER, _STREAM_HEADER, _SAMPLES, _STREAM_FOOTER = 1, 2, 3, 6
 _TEXT_CHUNKS = (_FILE_HEADER, _STREAM_HEADER, _STREAM_FOOTER)
-_MODALITIES = {"eeg": EEG, "nirs": FNIRS, "fnirs": FNIRS, "optics": FNIRS}
 _RECORDER_START_S = 1.0
 _CUT_SHORT = "copy the file again; if the recorder died, save what is left of it as a new file"
 
@@ -169,7 +167,7 @@ def _channel_text(entry: _Entry, tag: str, count: int) -> list[str]:
 
 def _header(entry: _Entry, name: str, source: str) -> StreamHeader:
     count = int(entry.text("channel_count", "0"))
-    modality = _MODALITIES.get(entry.text("type").lower(), entry.text("type").lower())
+    modality = modality_name(entry.text("type"))
     labels = _channel_text(entry, "label", count)
     types = [kind.lower() or modality for kind in _channel_text(entry, "type", count)]
     return StreamHeader(
