@@ -38,6 +38,9 @@ class Receipt(BaseModel):
     )
 
     def __str__(self) -> str:
+        if "rolled" in self.details:
+            what, way = self.details.get("what", "a write"), self.details["rolled"]
+            return f"{self.kind}: rolled {what} (write {self.write_id}) {way} in {self.store} (generation {self.generation})"
         layers = ", ".join(sorted(self.layers)[:3]) + (" …" if len(self.layers) > 3 else "")
         return (
             f"{self.kind} {f'{layers} ' if layers else ''}→ {self.store} (generation {self.generation}, "

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from aggrade.commit import Intent, read_intent, recover_store
+from aggrade.commit import Intent, read_intent, read_snapshot, recover_store
 from aggrade.layout import open_stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aggrade.receipt import Receipt
+    from aggrade.storage import Storage
 
-__all__ = ["open_intents", "recover"]
+__all__ = ["foresee", "open_intents", "recover"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,3 +66,45 @@ def open_intents(store: str, *, storage_options: Mapping[str, Any] | None = None
     """
     found = ((storage.url, read_intent(storage)) for storage in open_stores(store, storage_options))
     return {url: intent[0] for url, intent in found if intent is not None and intent[0].state == "held"}
+
+
+def foresee(store: str, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return what `recover` would do as things are: the URL of each store whose intent is held → a sentence.
+
+    Parameters
+    ----------
+    store, storage_options
+        As in `recover`.
+
+    Raises
+    ------
+    Damaged
+        If an intent or a root can't be read.
+    """
+    found = ((storage, read_intent(storage)) for storage in open_stores(store, storage_options))
+    return {
+        storage.url: _foreseen(storage, intent[0])
+        for storage, intent in found
+        if intent is not None and intent[0].state == "held"
+    }
+
+
+def _foreseen(storage: Storage, intent: Intent) -> str:
+    owner, kind = intent.owner, intent.journal.kind if intent.journal else "something"
+    dead = owner.is_known_dead()
+    life = "is gone" if dead else "may be alive"
+    when = "" if dead else f" once its heartbeat has stood still for {intent.lease_seconds:g} s"
+    return (
+        f"{kind} of process {owner.process} on {owner.host}, which {life}, is not finished; "
+        f"recover would roll it {_direction(storage, intent)}{when}"
+    )
+
+
+def _direction(storage: Storage, intent: Intent) -> str:
+    root, journal = read_snapshot(storage), intent.journal
+    if root is None:
+        goes = journal is not None and journal.erases is not None and journal.erases.whole
+        return "forward" if goes and journal is not None and journal.base else "back to no store"
+    if root.write_id == intent.write_id:
+        return f"forward: generation {root.generation} shows it"
+    return f"back to generation {root.generation}"

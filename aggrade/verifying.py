@@ -30,7 +30,7 @@ from aggrade.storage import open_storage
 from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     import xarray as xr
 
@@ -58,6 +58,10 @@ class Report(BaseModel):
         """Whether nothing is wrong."""
         return not self.problems
 
+    def damage(self) -> list[Problem]:
+        """Return what is wrong as what an error is made of."""
+        return damage_of(self.problems)
+
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {what}" for what, count in self.checked.items())
         return "\n".join(
@@ -67,6 +71,22 @@ class Report(BaseModel):
                 *(f"note: {note}" for note in self.notes),
             ]
         )
+
+
+def damage_of(sentences: Iterable[str]) -> list[Problem]:
+    """Return sentences of a report, each of which names a place and mostly a remedy, as what an error is made of.
+
+    >>> damage_of(["s3://lab/a.zarr: 2 objects are missing; restore a backup."])[0].fix
+    'restore a backup'
+    """
+    return [_damage(sentence.rstrip(".")) for sentence in sentences]
+
+
+def _damage(sentence: str) -> Problem:
+    where, _, told = sentence.partition(": ")
+    found, remedied, fix = told.rpartition("; ")
+    advice = fix if remedied else "restore a backup, or append the layer again"
+    return Problem(where, found or told, "what the receipts say", advice, "verify")
 
 
 def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Report:
@@ -126,7 +146,8 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         yield str(error)
         return
     if snapshot is None:
-        yield f"{storage.url}: there is no root; the first write never finished, run it again."
+        if intent is None or intent[0].state == "free":
+            yield f"{storage.url}: there is no root; the first write never finished, run it again."
         return
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
@@ -154,7 +175,9 @@ def _intent(storage: Storage) -> Generator[str, None, tuple[Intent, str] | None]
         yield str(error)
         return None
     if found is not None and found[0].state == "held":
-        yield f"{storage.url}: write {found[0].write_id} is not finished; wait for it, or run recover."
+        kind = found[0].journal.kind if found[0].journal else "something"
+        fix = "wait for it, or, if its process is gone, run the same command again or aggrade recover"
+        yield f"{storage.url}: {kind} (write {found[0].write_id}) is not finished; {fix}."
     return found
 
 

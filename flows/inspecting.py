@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from aggrade.commit import Manifest
 
 __all__ = ["backups", "catalogue", "drill", "lightcurve", "plot", "recover", "status", "verify"]
@@ -53,25 +51,19 @@ def verify(store: str, *, repair: bool = False, credentials: str | None = None) 
     if repair:
         return _repaired(store, options)
     report = aggrade.verify(store, storage_options=options)
-    _demand(store, report.problems)
+    raise_all(report.damage(), Damaged)
     return str(report)
 
 
 def _repaired(store: str, options: dict[str, Any] | None) -> str:
     from aggrade.repairing import repair
+    from aggrade.verifying import damage_of
 
     repairs = repair(store, storage_options=options)
     if not repairs.ok:
         print("\n".join(f"mended: {sentence}" for sentence in repairs.done) or "nothing is safe to mend")
-    _demand(store, (*repairs.failed, *repairs.report.problems))
+    raise_all(damage_of((*repairs.failed, *repairs.report.problems)), Damaged)
     return str(repairs)
-
-
-def _demand(store: str, sentences: Iterable[str]) -> None:
-    """Raise what is wrong with a store, if anything is."""
-    fix = "restore a backup, or append the layer again"
-    problems = [Problem(store, sentence, "what the receipts say", fix, "verify") for sentence in sentences]
-    raise_all(problems, Damaged)
 
 
 def recover(store: str, *, credentials: str | None = None) -> str:

@@ -37,7 +37,7 @@ def maintain_store(
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     dry_run
-        Verify, say what recover would look at and which backups would go, and write nothing.
+        Verify, say what recover would do and which backups would go, and write nothing.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def maintain_store(
         If a store is not what its receipts say; nothing is pruned then.
     """
     recovered = begin(store, dry_run=dry_run, credentials=credentials)
-    report = verify_store(store, credentials)
+    report = verify_store(store, credentials, dry_run=dry_run)
     show_plans([report])
     pruned = prune_store(store, keep, dry_run=dry_run, credentials=credentials)
     show_receipts(recovered)

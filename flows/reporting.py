@@ -32,7 +32,7 @@ _GRAVEST_FIRST = (Damaged, Refused, BadInput, Conflict, Unavailable)
 
 
 def begin(store: str, *, dry_run: bool, credentials: str | None) -> list[Receipt]:
-    """Finish what a dead writer left; in a dry run only say what would be looked at.
+    """Finish what a dead writer left; in a dry run only say what that would be.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def begin(store: str, *, dry_run: bool, credentials: str | None) -> list[Receipt
     if not dry_run:
         receipt = recover_store(store, credentials)
         return [] if receipt is None else [receipt]
-    for url, holder in look_for_intents(store, credentials).items():
-        logger.info("recover would look at %s: its intent is held for %s", url, holder)
+    for url, sentence in look_for_intents(store, credentials).items():
+        logger.info("%s: %s", url, sentence)
     return []
 
 

@@ -8,8 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade import Report, prune_backups, recover, verify
-from aggrade.errors import Conflict, Damaged, Problem
-from aggrade.recovering import open_intents
+from aggrade.errors import Conflict, Damaged, Problem, raise_all
+from aggrade.recovering import foresee, open_intents
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.retrying import RETRYING
@@ -46,28 +46,26 @@ def recover_store(store: str, credentials: str | None = None) -> Receipt | None:
     **RETRYING,
 )
 def look_for_intents(store: str, credentials: str | None = None) -> dict[str, str]:
-    """Return the intents that are held: URL of the store → what is, or was, being done. Writes nothing.
+    """Return what `recover` would do: URL of each store whose intent is held → a sentence. Writes nothing.
 
     Parameters
     ----------
     store, credentials
         As for `recover_store`.
     """
-    held = open_intents(store, storage_options=storage_options(credentials))
-    return {
-        url: f"{intent.journal.kind if intent.journal else 'unknown'} by process {intent.owner.process} on {intent.owner.host}"
-        for url, intent in held.items()
-    }
+    return foresee(store, storage_options=storage_options(credentials))
 
 
 @task(name="verify", task_run_name="verify {store}", cache_policy=NO_CACHE, persist_result=False, **RETRYING)
-def verify_store(store: str, credentials: str | None = None) -> Report:
+def verify_store(store: str, credentials: str | None = None, *, dry_run: bool = False) -> Report:
     """Compare a store, or all of a dataset, with its own records.
 
     Parameters
     ----------
     store, credentials
         As for `recover_store`.
+    dry_run
+        What is wrong in stores that are being written is reported: nobody has recovered them.
 
     Raises
     ------
@@ -80,22 +78,17 @@ def verify_store(store: str, credentials: str | None = None) -> Report:
     options = storage_options(credentials)
     report = verify(store, storage_options=options)
     held = open_intents(store, storage_options=options) if not report.ok else {}
-    if held and all(sentence.startswith(tuple(held)) for sentence in report.problems):
+    unfinished = held and all(sentence.startswith(tuple(held)) for sentence in report.problems)
+    if unfinished and not dry_run:
         raise Conflict(*(_busy(url) for url in held))
-    if not report.ok:
-        raise Damaged(*(_damage(sentence) for sentence in report.problems))
+    if not unfinished:
+        raise_all(report.damage(), Damaged)
     return report
 
 
 def _busy(url: str) -> Problem:
     fix = "verify it when the writer is done; if it is dead, run aggrade recover"
     return Problem(url, "a writer at work", "a store at rest", fix, "busy")
-
-
-def _damage(sentence: str) -> Problem:
-    where, _, found = sentence.partition(": ")
-    fix = "see aggrade verify, then restore a backup or append the layer again"
-    return Problem(where, found.rstrip("."), "what the receipts say", fix, "verify")
 
 
 @task(

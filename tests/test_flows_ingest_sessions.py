@@ -142,13 +142,13 @@ def test_a_dry_run_writes_nothing(recordings, store):
 
 
 def test_a_dry_run_recovers_nothing(recordings, store, caplog):
-    """What recover would look at is said and left alone; a real run recovers it first."""
+    """What recover would do is said and left alone; a real run recovers it first."""
     ingest(recordings, store)
     hold_intent(store / "windows.zarr")
     before = snapshot(store)
     ingest(recordings, store, dry_run=True)
     assert snapshot(store) == before
-    assert any("recover would look at" in record.getMessage() for record in caplog.records)
+    assert any("recover would roll it" in record.getMessage() for record in caplog.records)
     done = ingest(recordings, store)
     assert done.state.is_completed()
     assert open_intents(str(store)) == {}

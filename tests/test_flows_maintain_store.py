@@ -45,6 +45,19 @@ def test_a_dry_run_changes_nothing(dataset):
     assert snapshot(dataset) == before
 
 
+def test_a_dry_run_after_a_death_says_what_would_be_done(dataset, caplog):
+    """A write that nobody has finished is no failure of a dry run: recovering it comes first."""
+    hold_intent(dataset / "windows.zarr")
+    before = snapshot(dataset)
+    done = run(maintain_store, store=str(dataset), keep=2, dry_run=True)
+    assert done.state.is_completed()
+    assert snapshot(dataset) == before
+    assert any("recover would roll it forward" in record.getMessage() for record in caplog.records)
+    report, *pruned = done.result
+    assert [sentence for sentence in report.problems if "is not finished" not in sentence] == []
+    assert [manifest.generation for manifest in pruned] == [1]
+
+
 def test_damage_fails_the_run_and_prunes_nothing(dataset):
     """A store that lost a chunk fails the run with what is wrong, and keeps its backups."""
     lose_chunk(dataset / "windows.zarr")

@@ -77,6 +77,13 @@ def test_without_layers():
     assert str(receipt(kind="recover", layers={})).startswith("recover → s3://bucket/windows.zarr (")
 
 
+def test_a_recovery_says_which_way_it_went():
+    """What was recovered is named with its write and its direction, not with counts of nothing."""
+    told = str(receipt(kind="recover", layers={}, details={"rolled": "back", "what": "populate"}))
+    assert told.startswith("recover: rolled populate (write ")
+    assert ") back in s3://bucket/windows.zarr (generation " in told
+
+
 def test_every_field_says_what_it_is():
     """Each field has a description that ends a sentence."""
     assert all(field.description.endswith((".", "…")) for field in Receipt.model_fields.values())

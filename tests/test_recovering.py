@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from make_datasets import CHUNKS, make_session
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.commit import read_intent, read_snapshot
+from aggrade.commit.intent import INTENT, Owner
 from aggrade.errors import Damaged
-from aggrade.recovering import open_intents
+from aggrade.recovering import foresee, open_intents
 
 __all__ = ["open_world"]
 
@@ -149,8 +152,53 @@ class TestSeveral:
         assert recover().details["stores"] == {"world://data/windows/2026-10.zarr": "back"}
 
 
+class TestForeseen:
+    """What `recover` would do, said before it does."""
+
+    @pytest.mark.parametrize(
+        ("after", "told"), [(False, "back to generation 1"), (True, "forward: generation 2 shows it")]
+    )
+    def test_the_direction_is_what_recover_then_does(
+        self, append, die, recover, open_world, world, after, told
+    ):
+        """The sentence names the holder and the way, and recover goes it; nothing is written to say so."""
+        append(FIRST)
+        die(SECOND, "zarr.json", after=after)
+        before = dict(world.objects)
+        foreseen = foresee(ROOT, storage_options=open_world(world))
+        assert world.objects == before
+        (sentence,) = foreseen.values()
+        assert list(foreseen) == [f"{ROOT}/windows.zarr"]
+        assert sentence.startswith(f"append of process {os.getpid()} on ")
+        assert f"recover would roll it {told}" in sentence
+        assert told.startswith(recover().details["rolled"])
+
+    def test_a_store_that_never_was(self, die, open_world, world):
+        """A create that died before its switch leaves nothing."""
+        die(FIRST, "zarr.json")
+        (sentence,) = foresee(ROOT, storage_options=open_world(world)).values()
+        assert "roll it back to no store" in sentence
+
+    def test_one_whose_process_is_gone_needs_no_patience(self, append, die, open_world, world):
+        """Where the holder is known to be dead that is said; else how long its heartbeat has to stand still."""
+        append(FIRST)
+        die(SECOND, "zarr.json")
+        storage = MemoryStorage(world, "data/windows.zarr")
+        intent, etag = read_intent(storage)
+        for owner, told in (
+            (Owner.here(), "which may be alive"),
+            (Owner.here().model_copy(update={"started": "0"}), "which is gone"),
+            (Owner.here().model_copy(update={"host": "elsewhere"}), "which may be alive"),
+        ):
+            held = intent.model_copy(update={"owner": owner}).model_dump_json().encode()
+            etag = storage.write(INTENT, held, replacing=etag).etag
+            (sentence,) = foresee(ROOT, storage_options=open_world(world)).values()
+            assert told in sentence
+            assert ("once its heartbeat has stood still for" in sentence) == ("alive" in told)
+
+
 class TestOpenIntents:
-    """What `recover` would look at."""
+    """Whose intents are held."""
 
     def test_none(self, append, open_world, world):
         """Free intents aren't open."""

@@ -33,8 +33,9 @@ def test_nothing_to_recover_is_none(dataset):
 def test_a_dead_writer_is_seen_and_recovered(dataset):
     """A held intent is named with its store, and recover frees it."""
     hold_intent(dataset / "windows.zarr")
-    (url,) = look_for_intents.fn(str(dataset))
+    ((url, sentence),) = look_for_intents.fn(str(dataset)).items()
     assert url == f"{dataset}/windows.zarr"
+    assert "recover would roll it forward" in sentence
     assert recover_store.fn(str(dataset)).kind == "recover"
     assert look_for_intents.fn(str(dataset)) == {}
 

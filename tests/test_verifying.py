@@ -16,6 +16,7 @@ from aggrade.commit.layers import keep_layer
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
 from aggrade.errors import BadInput
+from aggrade.verifying import damage_of
 
 __all__ = ["open_world"]
 
@@ -311,7 +312,24 @@ class TestIntents:
         intent, etag = read_intent(store.storage)
         held = intent.model_copy(update={"state": "held"})
         store.storage.write(".aggrade/intent.json", held.model_dump_json().encode(), replacing=etag)
-        assert f"write {held.write_id} is not finished; wait for it, or run recover" in store.found()
+        assert f"(write {held.write_id}) is not finished; wait for it, or, if its process" in store.found()
+
+    def test_one_cause_is_one_problem(self, store):
+        """Where the first write is not finished there is no root, and that is no problem of its own."""
+        intent, etag = read_intent(store.storage)
+        held = intent.model_copy(update={"state": "held"})
+        store.storage.write(".aggrade/intent.json", held.model_dump_json().encode(), replacing=etag)
+        store.storage.delete(["zarr.json"])
+        assert "is not finished" in store.found()
+        assert "there is no root" not in store.found()
+
+    def test_an_error_takes_its_parts_from_the_sentence(self):
+        """The place, what was found and the remedy of a sentence come apart; one without a remedy gets one."""
+        told, plain = damage_of(
+            ["s3://lab/a.zarr: 2 objects: gone; run it; again.", "s3://lab/a.zarr: torn."]
+        )
+        assert (told.where, told.found, told.fix) == ("s3://lab/a.zarr", "2 objects: gone; run it", "again")
+        assert (plain.found, plain.fix) == ("torn", "restore a backup, or append the layer again")
 
     def test_one_of_a_store_that_never_was(self, open_world):
         """A create that died is said."""
