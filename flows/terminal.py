@@ -14,6 +14,7 @@ from prefect.settings import (
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
 from rich.text import Text
@@ -63,14 +64,15 @@ def terminal_settings(*, has_server: bool) -> dict[Setting, Any]:
     ----------
     has_server
         Whether a Prefect server is named. Where none is, one is started for this run only: nobody watches its
-        heartbeats, each of which would cost a run a second.
+        heartbeats, each of which would cost a run a second, and what it says of being stopped concerns nobody.
     """
     chosen: dict[Setting, Any] = {
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,
         PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
     }
-    return chosen if has_server else chosen | {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    own = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL"}
+    return chosen if has_server else chosen | own
 
 
 @contextmanager

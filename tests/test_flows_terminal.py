@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -91,6 +94,17 @@ def test_telemetry_is_off_and_start_up_has_time():
     chosen = {PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 300}
     with temporary_settings(chosen), at_terminal(Console(file=io.StringIO()), debug=True):
         assert PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value() == 300
+
+
+def test_nothing_is_told_to_prefects_makers():
+    """Before Prefect is imported the environment says so, unless it says otherwise already."""
+    code = "import os, sys, flows; print(os.environ['DO_NOT_TRACK'], 'prefect' in sys.modules)"
+    root = Path(__file__).parents[1]
+    for given, told in (({}, "1 False"), ({"DO_NOT_TRACK": "0"}, "0 False")):
+        environment = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"} | given
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == told
 
 
 def test_heartbeats_are_kept_where_a_server_watches_them():
