@@ -73,14 +73,11 @@ def _wrong(flow: str, line: str, parameters: Mapping[str, Any]) -> Problem:
     """Say what is wrong with a parameter, of which pydantic says ``windows.size: Input should be …``."""
     where, is_named, why = line.partition(": ")
     _, is_told, wanted = why.partition("Input should be ")
-    found = _given(parameters, where.split(".")) if is_told else (why or line).removeprefix("Value error, ")
-    return Problem(
-        f"parameter {where if is_named else flow}",
-        found,
-        wanted or "what the form and --help describe",
-        "correct it and run again",
-        "parameter",
-    )
+    _, is_ours, sentence = why.partition("Value error, ")
+    found = _given(parameters, where.split(".")) if is_told or is_ours else why or line
+    expected = wanted or "what the form and --help describe"
+    fix = sentence or "correct it and run again"
+    return Problem(f"parameter {where if is_named else flow}", found, expected, fix, "parameter")
 
 
 def _given(parameters: Any, path: Sequence[str]) -> str:

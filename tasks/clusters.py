@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
+import dask
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -97,6 +98,7 @@ def _scalar(value: Any) -> Any:
 
 
 _QUIET = ("DASK_LOGGING__DISTRIBUTED", "warning")
+_LOCAL_LINK = {"distributed.dashboard.link": "{scheme}://127.0.0.1:{port}/status"}
 _LOCAL = {
     "n_workers": cores(),
     "threads_per_worker": 1,
@@ -134,7 +136,8 @@ class Running:
             runner = self.cluster.runner()
             logging.getLogger("distributed").setLevel(logging.WARNING)
             self._stack.enter_context(runner)
-            with _environment(*_QUIET):
+            link = {} if self.cluster.address or self.cluster.cluster_class else _LOCAL_LINK
+            with _environment(*_QUIET), dask.config.set(link):
                 logger.info("the Dask dashboard is at %s", runner.client.dashboard_link)
             self._runner = runner
         return self._runner

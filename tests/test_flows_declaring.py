@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from aggrade.errors import BadInput
 from flows.declaring import declare
+from flows.ingest_sessions import ingest_sessions
 
 
 class Spec(BaseModel):
@@ -88,6 +89,15 @@ def test_every_wrong_parameter_is_named():
     assert [problem.where for problem in caught.value.problems] == ["parameter spec.size", "parameter often"]
     assert [problem.found for problem in caught.value.problems] == ["-1", "'never'"]
     assert caught.value.problems[0].expected == "greater than 0"
+
+
+def test_what_a_model_demands_is_the_remedy():
+    """Of several fields that don't go together, what was given is shown, and what the model says is the advice."""
+    with pytest.raises(BadInput) as caught:
+        ingest_sessions.validate_parameters({"source": "a", "store": "b", "windows": {"start": "first"}})
+    told = [problem for problem in caught.value.problems if problem.where == "parameter windows"]
+    assert [problem.fix for problem in told] == ["give either window_size_s or window_size_samples"]
+    assert told[0].found == "{'start': 'first'}"
 
 
 @pytest.mark.usefixtures("prefect_backend")
