@@ -38,7 +38,7 @@ def populate_epochs(
     Parameters
     ----------
     catalogues
-        Folder, prefix, glob or file: FITS, Parquet, CSV or ECSV.
+        Folder, prefix, glob or file: FITS, VOTable, ECSV, IPAC, Parquet, CSV, or another table of text.
     store
         Dataset root: a folder or s3://bucket/prefix. It is made where it is missing.
     spec

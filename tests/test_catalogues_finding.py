@@ -136,3 +136,43 @@ def test_marks_on_s3_come_with_the_listing(folder):
     """On S3 nothing is read to know a file's mark."""
     source = find_catalogues(folder / "a" / "n1.fits")[0].model_copy(update={"folder": "s3://bucket"})
     assert content_mark(source) == source.etag
+
+
+IPAC = b"|  id| mag|\n|long|real|\n    1 20.5\n"
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Return a folder with tables that bear no known ending, and other files."""
+    files = {
+        "n1.dat": IPAC,
+        "n2.dat": IPAC[:9],
+        "n3.dat": b"",
+        "n4.dat": b"\x89PNG",
+        "lc_1.mjd": b"#MJD Mag\n48823.5 -6.5\n",
+        "table": b"SIMPLE  =                    T",
+        "README.txt": b"# Two nights\n\nof 12 objects each.\n",
+        "empty.txt": b"",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+def test_files_are_known_by_their_content(others):
+    """Tables of any ending are found, and torn or empty ones of the same ending, so that they are refused by name."""
+    assert keys(find_catalogues(others)) == ["lc_1.mjd", "n1.dat", "n2.dat", "n3.dat", "table"]
+
+
+@pytest.mark.parametrize("name", ["n1.dat", "table", "lc_1.mjd", "lc_*", "n1"])
+def test_one_file_is_known_by_its_content(others, name):
+    """A file that is named, or found by a prefix or glob, needs no known ending."""
+    (found,) = find_catalogues(others / name)
+    assert found.name.startswith(name.removesuffix("*"))
+
+
+@pytest.mark.parametrize("name", ["README.txt", "n3.dat", "n4.dat"])
+def test_a_file_that_is_no_catalogue_is_refused(others, name):
+    """A file of unknown content and ending is refused when it is named."""
+    with pytest.raises(BadInput, match="no catalogues"):
+        find_catalogues(others / name)

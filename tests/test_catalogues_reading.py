@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
 from make_catalogues import write_ldac, write_table
 
-from aggrade.catalogues.reading import FORMATS, format_of, is_catalogue, read_table
+from aggrade.catalogues.reading import FORMATS, format_of, is_catalogue, read_table, read_tables
 from aggrade.catalogues.tables import Wanted
 from aggrade.errors import BadInput
 
@@ -114,7 +114,7 @@ def test_what_is_no_table_is_refused(suffix, data):
 
 def test_an_unknown_ending_is_refused():
     """A file that no format claims is refused, naming those that are known."""
-    with pytest.raises(BadInput, match=r"\.fits, \.fit"):
+    with pytest.raises(BadInput, match=r"FITS \(\.fits \.fit"):
         read_table(b"", "notes.txt", WANTED)
     assert not is_catalogue("notes.txt")
 
@@ -152,12 +152,38 @@ def test_the_objects_of_an_ldac_file_are_read(tmp_path):
     assert table.header["FILTER"] == "r"
 
 
-def test_an_ldac_file_of_several_detectors_is_refused(tmp_path):
-    """Several tables of objects are not one catalogue."""
+def test_a_file_of_several_tables_is_not_one(tmp_path):
+    """Where one table is asked for, several of the same columns are refused; elsewhere each of them is read."""
     parts = [fits.BinTableHDU(Table(COLUMNS), name="LDAC_OBJECTS") for _ in range(2)]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "a.cat")
-    with pytest.raises(BadInput, match="2 tables called LDAC_OBJECTS"):
+    with pytest.raises(BadInput, match="2 tables with the same columns"):
         read(tmp_path / "a.cat")
+    assert len(read_tables((tmp_path / "a.cat").read_bytes(), "a.cat", WANTED)) == 2
+
+
+def test_vectors_of_fits_go_by_their_index(tmp_path):
+    """An element of a vector column is a column; the whole vector is not understood."""
+    Table({"mags": np.array([[1.0, 2.0], [3.0, 4.0]])}).write(tmp_path / "a.fits")
+    columns = read(tmp_path / "a.fits", Wanted(frozenset({"mags", "mags[1]", "mags[2]"}))).columns
+    assert columns["mags[1]"].values.tolist() == [2.0, 4.0]
+    assert columns["mags"].kind == "vectors"
+    assert "mags[2]" not in columns
+
+
+def test_unsigned_integers_of_fits_keep_their_digits(tmp_path):
+    """Unsigned 64-bit ids, kept with an offset of 2^63, don't go through floats."""
+    ids = np.array([2**63 + 1, 5, BIG], "u8")
+    Table({"id": ids}).write(tmp_path / "a.fits")
+    column = read(tmp_path / "a.fits").columns["id"]
+    assert column.values.dtype == np.uint64
+    assert column.values.tolist() == ids.tolist()
+
+
+def test_compressed_images_are_no_tables(tmp_path):
+    """An image that is compressed into a table is an image."""
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(np.zeros((8, 8), "i2"))]).writeto(tmp_path / "a.fits")
+    with pytest.raises(BadInput, match="no table, only PRIMARY, compressed IMAGE"):
+        read(tmp_path / "a.fits")
 
 
 def test_ascii_tables_in_fits_are_read(tmp_path):
@@ -200,10 +226,13 @@ def test_categories_of_parquet_are_text(tmp_path):
     assert columns["mag"].missing.all()
 
 
-def test_nested_columns_are_told_by_their_type(tmp_path):
-    """A column of lists is read as something that isn't understood, named by its type."""
-    pq.write_table(pa.table({"mag": [[1.0], [2.0]], "ra": [1.0, 2.0]}), tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet").columns["mag"].kind not in ("numbers", "integers")
+def test_columns_of_other_types_are_told_by_their_type(tmp_path):
+    """A column that is neither numbers nor text is read as something that isn't understood, named by its type."""
+    columns = {"mag": [[[1.0]], [[2.0]]], "ra": [1.0, 2.0], "id": pa.array([1, 2], pa.timestamp("ms"))}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    read_columns = read(tmp_path / "a.parquet").columns
+    assert "list<" in read_columns["mag"].kind
+    assert read_columns["id"].kind == "timestamp[ms]"
 
 
 def test_quantities_of_ecsv_are_numbers_with_units(tmp_path):

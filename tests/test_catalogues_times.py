@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.time import Time
 
-from aggrade.catalogues.tables import Column, text_column
+from aggrade.catalogues.tables import Column, TimeSystem, text_column
 from aggrade.catalogues.times import mjd_of, mjd_of_column
 
 
@@ -74,3 +74,45 @@ def test_columns_are_checked_as_headers_are():
     """A column with one wrong time is refused."""
     with pytest.raises(ValueError, match="time_format"):
         mjd_of_column(Column.whole(np.array([60000.0, 2458729.0])), "mjd", "utc")
+
+
+def counted(unit="d", **told):
+    """Return two times, one of them missing, of which the file itself says something."""
+    values = np.array([1000.25, 5.0]) * (86400 if unit == "s" else 1)
+    return Column(values, np.array([False, True]), unit, TimeSystem(**told))
+
+
+@pytest.mark.parametrize("unit", ["d", "s"])
+@pytest.mark.parametrize("written", ["mjd", "jd"])
+def test_the_origin_that_a_file_states_counts(unit, written):
+    """Days since a JD that the file names are MJD, whatever is said of the format; seconds are days."""
+    mjd = mjd_of_column(counted(unit, scale="tcb", origin=2455197.5), written, "tcb")
+    assert mjd[0] == 55197 + 1000.25
+    assert np.isnan(mjd[1])
+
+
+@pytest.mark.parametrize(
+    ("told", "scale", "place", "sentence"),
+    [
+        ({"scale": "tcb"}, "tdb", None, "times in tcb by the file itself, not in tdb"),
+        ({"scale": "tcb", "place": "barycenter"}, "tcb", None, "at the barycenter by the file itself"),
+        ({"scale": "tcb", "place": "barycenter"}, "tcb", "heliocentric", "not as heliocentric"),
+    ],
+)
+def test_a_file_that_says_otherwise_is_refused(told, scale, place, sentence):
+    """A scale or place that the file states and the specification contradicts is an error."""
+    with pytest.raises(ValueError, match=sentence):
+        mjd_of_column(counted(**told), "mjd", scale, place)
+
+
+def test_a_file_that_agrees_is_read():
+    """A place by either of its names is the same."""
+    told = counted(scale="tcb", place="barycenter")
+    for place in ("barycentric", "barycenter"):
+        assert mjd_of_column(told, "mjd", "tcb", place)[0] == 1000.25
+
+
+def test_a_unit_that_is_no_time_is_refused():
+    """Times in metres are none."""
+    with pytest.raises(ValueError, match="no unit of time"):
+        mjd_of_column(counted("m", origin=0.0), "mjd", "utc")

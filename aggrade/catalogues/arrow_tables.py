@@ -10,22 +10,31 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from aggrade.catalogues.tables import Column, Table, Wanted, text_column, typed
+from aggrade.catalogues.nesting import flat_table, leaves_of, names_of, parts_of
+from aggrade.catalogues.tables import NOTHING, Column, Table, Wanted, meant, text_column
 
 __all__ = ["from_arrow", "read_csv", "read_parquet"]
 
 _OWN_KEYS = (b"ARROW:schema", b"pandas")
-_NULLS = [*pyarrow.csv.ConvertOptions().null_values, "None", "none", "NONE", "<NA>", "-", "--"]
+_NULLS = [*dict.fromkeys([*pyarrow.csv.ConvertOptions().null_values, *NOTHING])]
 
 
-def read_parquet(data: bytes, wanted: Wanted) -> Table:
-    """Read the wanted columns of a Parquet file. A field's metadata ``unit`` is its unit."""
+def read_parquet(data: bytes, wanted: Wanted) -> tuple[Table, ...]:
+    """Read the wanted columns of a Parquet file, nested ones too. A field's metadata ``unit`` is its unit.
+
+    Columns of lists give a row for each element (see `aggrade.catalogues.nesting`).
+    """
     file = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
-    names = file.schema_arrow.names
+    schema, names = file.schema_arrow, file.schema_arrow.names
     if doubled := sorted(name for name in wanted.names if names.count(name) > 1):
         raise ValueError(f"several columns called {', '.join(doubled)}")
-    table = file.read(columns=[name for name in names if name in wanted.names])
-    return from_arrow(table, tuple(names), file.metadata.num_rows)
+    known, leaves = names_of(schema), [file.schema.column(index).path for index in range(len(file.schema))]
+    found = []
+    for part in parts_of(schema, wanted.names):
+        table = file.read(columns=leaves_of(leaves, part))
+        rows = flat_table(table, part) if part else table
+        found.append(from_arrow(rows, known, rows.num_rows if part else file.metadata.num_rows))
+    return tuple(found)
 
 
 def from_arrow(table: pa.Table, names: tuple[str, ...], rows: int) -> Table:
@@ -67,9 +76,11 @@ def _column(chunked: pa.ChunkedArray, unit: str | None) -> Column:
 def read_csv(data: bytes, wanted: Wanted) -> Table:
     """Read the wanted columns of a text table: numbers as numbers, names as text or as whole 64-bit integers.
 
-    The separator is the one that the first line has most of: comma, semicolon or tab.
+    The separator is the one that the first line has most of: comma, semicolon or tab. Lines before it that
+    begin with ``#`` are passed over.
     """
-    first = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode()
+    plain = _without_comments(data.removeprefix(b"\xef\xbb\xbf"))
+    first = plain.split(b"\n", 1)[0].decode()
     separator = max(",;\t", key=first.count)
     names = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=separator), [])]
     there = [name for name in names if name in wanted.names]
@@ -77,7 +88,7 @@ def read_csv(data: bytes, wanted: Wanted) -> Table:
         raise ValueError(f"several columns called {', '.join(doubled)}")
     kinds = {name: pa.string() if name in wanted.labels else pa.float64() for name in there}
     table = pyarrow.csv.read_csv(
-        io.BytesIO(data),
+        io.BytesIO(plain),
         read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(delimiter=separator),
         convert_options=pyarrow.csv.ConvertOptions(
@@ -85,13 +96,12 @@ def read_csv(data: bytes, wanted: Wanted) -> Table:
         ),
     )
     read = from_arrow(table, tuple(names), table.num_rows)
-    columns = {name: _meant(read.columns[name], name in wanted.numbers) for name in there}
+    columns = {name: meant(read.columns[name], is_number=name in wanted.numbers) for name in there}
     return Table(columns, read.names, {}, read.rows)
 
 
-def _meant(column: Column, is_number: bool) -> Column:
-    """Return text as what it is; where numbers were wanted, text that is all missing is numbers."""
-    found = typed(column)
-    if is_number and found.values.dtype.kind == "U" and found.missing.all():
-        return Column(np.full(len(found.missing), np.nan), found.missing)
-    return found
+def _without_comments(data: bytes) -> bytes:
+    start = 0
+    while data.startswith(b"#", start):
+        start = data.find(b"\n", start) + 1 or len(data)
+    return data[start:]

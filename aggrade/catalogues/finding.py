@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.catalogues.reading import is_catalogue
+from aggrade.catalogues.reading import format_of, is_catalogue
+from aggrade.catalogues.recognising import HEAD_BYTES
 from aggrade.errors import BadInput, Conflict, Problem
+from aggrade.settings import settings
 from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.storage import ObjectInfo, Storage
 
@@ -23,6 +27,7 @@ __all__ = ["Source", "content_mark", "find_catalogues", "read_source"]
 
 _log = logging.getLogger(__name__)
 _GLOB = re.compile(r"[*?\[]")
+_MARK_BYTES = 5
 
 
 class Source(BaseModel):
@@ -55,8 +60,9 @@ def find_catalogues(
     Parameters
     ----------
     catalogues
-        A folder (searched with its sub-folders for the known endings; hidden files and Zarr stores are left
-        out), a prefix, a glob (``*`` within a folder, ``**`` across), one file, or several of these.
+        A folder (searched with its sub-folders for the known endings, and for files of other endings that
+        begin like a catalogue; hidden files and Zarr stores are left out), a prefix, a glob (``*`` within a
+        folder, ``**`` across), one file, or several of these.
     storage_options
         As `s3fs.S3FileSystem` takes them.
 
@@ -82,7 +88,13 @@ def _found(url: str, storage_options: Mapping[str, Any] | None) -> list[Source]:
     above = _above(storage)
     if above and is_catalogue(above[1]) and (info := above[0].stat(above[1])):
         return [_source(above[0], info)]
-    return _known(storage, "") or (_known(*above) if above else [])
+    return _chosen(storage, list(storage.list(""))) or (_prefixed(*above) if above else [])
+
+
+def _prefixed(storage: Storage, prefix: str) -> list[Source]:
+    """Return the one file of that name, or those whose names begin so."""
+    listed = list(storage.list(prefix))
+    return _chosen(storage, [info for info in listed if info.key == prefix] or listed)
 
 
 def _above(storage: Storage) -> tuple[Storage, str] | None:
@@ -97,15 +109,13 @@ def _top(url: str) -> str:
     return "/" if url.startswith("/") else "."
 
 
-def _known(storage: Storage, prefix: str) -> list[Source]:
-    return _chosen(storage, list(storage.list(prefix)))
-
-
 def _chosen(storage: Storage, listed: list[ObjectInfo]) -> list[Source]:
     infos = [info for info in listed if not _is_hidden(info.key)]
-    known = [_source(storage, info) for info in infos if is_catalogue(info.key)]
+    taken = {info.key for info in infos if is_catalogue(info.key)}
+    taken |= _by_content(storage, [info.key for info in infos if info.key not in taken])
+    known = [_source(storage, info) for info in infos if info.key in taken]
     if len(known) < len(infos) and known:
-        other = next(info.key for info in infos if not is_catalogue(info.key))
+        other = next(info.key for info in infos if info.key not in taken)
         _log.warning(
             "%s: %d files of no known format left out, such as %s",
             storage.url,
@@ -113,6 +123,29 @@ def _chosen(storage: Storage, listed: list[ObjectInfo]) -> list[Source]:
             other,
         )
     return known
+
+
+def _by_content(storage: Storage, keys: Sequence[str]) -> set[str]:
+    """Return those that begin like a catalogue, and those that begin like one of the same ending, as torn ones do."""
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        looks = dict(zip(keys, pool.map(functools.partial(_look, storage), keys), strict=True))
+    begun = {(_ending(key), mark) for key, (is_known, mark) in looks.items() if is_known}
+    return {
+        key
+        for key, (is_known, mark) in looks.items()
+        if is_known or any(_ending(key) == ending and known.startswith(mark) for ending, known in begun)
+    }
+
+
+def _look(storage: Storage, key: str) -> tuple[bool, bytes]:
+    """Return whether a file begins like a catalogue, and its very first bytes."""
+    stored = storage.read(key, stop=HEAD_BYTES)
+    head = b"" if stored is None else stored.data
+    return format_of(key, head) is not None, head[:_MARK_BYTES]
+
+
+def _ending(key: str) -> str:
+    return key.rpartition("/")[2].rpartition(".")[2].lower()
 
 
 def _globbed(storage: Storage, pattern: str) -> list[Source]:

@@ -120,7 +120,7 @@ def _table(objects: Any, wanted: Wanted, storage_options: Mapping[str, Any] | No
         chosen = objects.select([name for name in objects.column_names if name in wanted.names])
         return from_arrow(chosen, tuple(objects.column_names), objects.num_rows), "objects"
     if hasattr(objects, "colnames"):
-        from aggrade.catalogues.ecsv_tables import from_astropy
+        from aggrade.catalogues.astropy_tables import from_astropy
 
         return from_astropy(objects, wanted.names), "objects"
     found = type(objects).__name__

@@ -14,18 +14,18 @@ from aggrade.catalogues.checking import Notes, agreed_unit, check_columns
 from aggrade.catalogues.conditions import rows_where
 from aggrade.catalogues.epochs import NOT_OBSERVED, EpochCatalogue
 from aggrade.catalogues.ids import ids_of
-from aggrade.catalogues.tables import Column, Table, typed
+from aggrade.catalogues.tables import Column, Table
 from aggrade.catalogues.times import mjd_of, mjd_of_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from aggrade.catalogues.spec import CatalogueSpec, Measurement, Origin
     from aggrade.errors import Problem
 
-__all__ = ["Interpreted", "interpret", "key_of_value", "name_in"]
+__all__ = ["Interpreted", "interpret", "key_of_value", "name_in", "together"]
 
 
 class Interpreted(NamedTuple):
@@ -44,6 +44,20 @@ class Interpreted(NamedTuple):
     epochs: tuple[EpochCatalogue, ...]
     keys: tuple[str, ...]
     problems: tuple[Problem, ...]
+
+
+def together(tables: Sequence[Interpreted]) -> Interpreted:
+    """Return what the tables of one file say together.
+
+    Parameters
+    ----------
+    tables
+        At least one.
+    """
+    problems = tuple(dict.fromkeys(problem for each in tables for problem in each.problems))
+    epochs = tuple(epoch for each in tables for epoch in each.epochs)
+    keys = tuple(sorted({key for each in tables for key in each.keys}))
+    return Interpreted(() if problems else epochs, keys, problems)
 
 
 def name_in(origin: Origin, path: str, header: Any = None) -> str | None:
@@ -106,9 +120,8 @@ class _File:
 
     @cached_property
     def columns(self) -> dict[str, Column]:
-        """The wanted columns; text that was meant as names has its own type."""
-        labels = self.spec.labels
-        return {name: typed(each) if name in labels else each for name, each in self.table.columns.items()}
+        """The wanted columns."""
+        return dict(self.table.columns)
 
     def named(self, origin: Origin, what: str, code: str) -> str | None:
         """Return what the file's name or header says by `origin`, or note that it says nothing."""
@@ -253,9 +266,9 @@ class _File:
         """Return a column of times as (row,) MJD."""
         column, spec = self.columns[name], self.spec
         made = self.notes.trial(
-            lambda: mjd_of_column(column, spec.time_format, spec.time_scale),
+            lambda: mjd_of_column(column, spec.time_format, spec.time_scale, spec.time_ref),
             name,
-            "correct 'time_format' or the file",
+            "correct the specification or the file",
             "time",
         )
         return np.full(self.table.rows, np.nan) if made is None else made

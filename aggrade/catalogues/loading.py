@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.catalogues.epochs import EpochCatalogue, content_digest, merged
 from aggrade.catalogues.finding import Source, content_mark, read_source
-from aggrade.catalogues.interpreting import Interpreted, interpret
-from aggrade.catalogues.reading import read_table
+from aggrade.catalogues.interpreting import Interpreted, interpret, together
+from aggrade.catalogues.reading import read_tables
 from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, spec_digest
 from aggrade.catalogues.tables import Wanted
 from aggrade.errors import BadInput, Problem
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Epoch", "EpochSources", "How", "Loaded", "digest_of", "load_epoch", "load_file", "mark_of"]
 
 _FILES_KEPT = 2
+_BYTES_KEPT = 16 << 20
+_LOCK = threading.Lock()
+_kept: OrderedDict[_Reading, Loaded] = OrderedDict()
 
 
 class How(BaseModel):
@@ -53,17 +58,26 @@ class EpochSources(BaseModel):
     sources: tuple[Source, ...] = Field(description="Its files, sorted by where they lie.")
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Loaded:
     """One file, read and interpreted, with the mark of its content."""
 
     interpreted: Interpreted
     mark: str
 
+    @cached_property
+    def parts(self) -> dict[str, list[EpochCatalogue]]:
+        """Key of each epoch → what the file's tables say of it."""
+        found: dict[str, list[EpochCatalogue]] = {}
+        for epoch in self.interpreted.epochs:
+            found.setdefault(epoch.key, []).append(epoch)
+        return found
+
 
 def load_file(source: Source, how: How, storage_options: Mapping[str, Any] | None) -> Loaded:
     """Read and interpret one file; what is wrong with it is in the result.
 
-    The last few files are kept, so that the epochs of one file do not each read it again.
+    The last few files are kept, so that epochs that share files do not each read them again.
 
     Raises
     ------
@@ -90,13 +104,24 @@ def _load(reading: _Reading) -> Loaded:
     data = read_source(source, reading.options)
     mark = content_mark(source, data)
     try:
-        table = read_table(data, source.key, Wanted(how.spec.numbers, how.spec.labels))
+        tables = read_tables(data, source.key, Wanted(how.spec.numbers, how.spec.labels))
     except BadInput as error:
         return Loaded(Interpreted((), (), error.problems), mark)
-    return Loaded(interpret(table, source.key, how.spec, by_id=how.by_id), mark)
+    return Loaded(together([interpret(each, source.key, how.spec, by_id=how.by_id) for each in tables]), mark)
 
 
-_recent = functools.lru_cache(_FILES_KEPT)(_load)
+def _recent(reading: _Reading) -> Loaded:
+    """Read a file, or return what was kept of it: the last few files, and more of them while they are small."""
+    with _LOCK:
+        if reading in _kept:
+            _kept.move_to_end(reading)
+            return _kept[reading]
+    loaded = _load(reading)
+    with _LOCK:
+        _kept[reading] = loaded
+        while len(_kept) > _FILES_KEPT and sum(each.source.size for each in _kept) > _BYTES_KEPT:
+            _kept.popitem(last=False)
+    return loaded
 
 
 class Epoch(NamedTuple):
@@ -117,7 +142,7 @@ def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any]
     """
     loaded = [load_file(source, how, storage_options) for source in epoch.sources]
     problems: list[Problem] = [problem for each in loaded for problem in each.interpreted.problems]
-    parts = [part for each in loaded for part in each.interpreted.epochs if part.key == epoch.key]
+    parts = [part for each in loaded for part in each.parts.get(epoch.key, ())]
     problems += _disagreements(epoch, parts)
     if problems or not parts:
         raise BadInput(*problems or [_vanished(epoch)])

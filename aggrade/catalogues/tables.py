@@ -13,11 +13,44 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Column", "Table", "Wanted", "text_column", "typed"]
+__all__ = [
+    "NOTHING",
+    "Column",
+    "Table",
+    "TimeSystem",
+    "Wanted",
+    "element_of",
+    "meant",
+    "text_column",
+    "typed",
+]
+
+NOTHING = ("", "NULL", "null", "NaN", "nan", "NA", "N/A", "n/a", "None", "none", "NONE", "<NA>", "-", "--")
+"""Words that stand for nothing in a table of text."""
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?", re.ASCII)
 _INT64 = np.iinfo(np.int64)
+_ELEMENT = re.compile(r"(.+)\[([0-9]+)\]")
+
+
+@dataclass(frozen=True)
+class TimeSystem:
+    """What a file itself says of a column of times.
+
+    Parameters
+    ----------
+    scale
+        Time scale, in lower case.
+    origin
+        JD of the time 0, in days; None where the file does not say it.
+    place
+        Where the times refer to, in lower case: ``topocenter``, ``barycenter`` …
+    """
+
+    scale: str | None = None
+    origin: float | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +64,15 @@ class Column:
     missing
         (row,) bool. Numbers that are missing are NaN where there is NaN, and arbitrary otherwise.
     unit
-        The unit that the file gives it.
+        The unit that the file gives it; the name of its type where this is not understood (values of kind ``V``).
+    time
+        What the file says of its times, if it does.
     """
 
     values: NDArray[Any]
     missing: NDArray[np.bool_]
     unit: str | None = None
+    time: TimeSystem | None = None
 
     @classmethod
     def whole(cls, values: NDArray[Any], unit: str | None = None) -> Column:
@@ -48,6 +84,8 @@ class Column:
     def kind(self) -> str:
         """What it holds: integers, numbers, text, truth values, or the name of what isn't understood."""
         known = {"i": "integers", "u": "integers", "f": "numbers", "U": "text", "b": "truth values"}
+        if self.values.dtype.kind == "V":
+            return self.unit or "what is not understood"
         return (
             known.get(self.values.dtype.kind, str(self.values.dtype)) if self.values.ndim == 1 else "vectors"
         )
@@ -96,6 +134,16 @@ class Wanted:
         return self.numbers | self.labels
 
 
+def element_of(name: str) -> tuple[str, int] | None:
+    """Return the column and the index that a name such as ``MAG_APER[1]`` means; None if it names a column.
+
+    >>> element_of("MAG_APER[1]"), element_of("MAG_APER")
+    (('MAG_APER', 1), None)
+    """
+    found = _ELEMENT.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
+
+
 def text_column(values: NDArray[Any], missing: NDArray[np.bool_], unit: str | None = None) -> Column:
     """Return a column of text, without blanks around it; empty text is missing."""
     plain = np.strings.strip(np.asarray(values, dtype=np.str_)) if len(values) else np.zeros(0, "U1")
@@ -127,3 +175,11 @@ def _converted(column: Column, kind: type[np.number[Any]], filler: float) -> Col
     values = np.full(len(column.values), filler, kind)
     values[~column.missing] = column.values[~column.missing].astype(kind)
     return Column(values, column.missing, column.unit)
+
+
+def meant(column: Column, *, is_number: bool) -> Column:
+    """Return text as what it is; where numbers were wanted, text that is all missing is numbers."""
+    found = typed(column)
+    if is_number and found.values.dtype.kind == "U" and found.missing.all():
+        return Column(np.full(len(found.missing), np.nan), found.missing, found.unit)
+    return found
