@@ -38,6 +38,7 @@ DIRECT = {
     "remove": ("flows.undoing:remove", "Remove a session, so that nothing of it is left."),
     "catalogue": ("flows.inspecting:catalogue", "List the sessions of a dataset, or make that list anew."),
     "plot": ("flows.inspecting:plot", "Draw one window of a session."),
+    "inspect": ("flows.drafting:inspect", "Guess the specification of a catalogue from one file."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),
 }
@@ -80,6 +81,11 @@ def _text_of(token: str) -> str:
     return file.read_text() if token.startswith("@") and file.is_file() else token
 
 
+def _respelt(tokens: list[str]) -> list[str]:
+    """Take ``catalogue inspect FILE`` for ``inspect FILE``: a dataset's catalogue takes no second name."""
+    return tokens[1:] if tokens[:2] == ["catalogue", "inspect"] and len(tokens) > 2 else tokens
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 when it was done, 1 when it was not, 2 when it was mistyped, 130 when it was interrupted.
 
@@ -109,7 +115,8 @@ def flow_main(name: str) -> None:
 
 def _run(app: App, arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
-    tokens = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
+    told = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
+    tokens = _respelt(told)
     try:
         explains = {"--help", "-h", "--version"} & set(tokens)
         if app.name[0] == "aggrade" and tokens[:1] and tokens[0] in FLOWS and not explains:
