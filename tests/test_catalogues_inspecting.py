@@ -217,6 +217,23 @@ def test_a_file_of_many_epochs_is_read_once(tmp_path):
     assert load_file(find_catalogues(path)[0], asked, None).interpreted.epochs[0].rows == 2
 
 
+@pytest.mark.parametrize("size", [1000, 1 << 30])
+def test_files_that_share_epochs_are_read_once(tmp_path, size):
+    """Epochs that lie in the same five files read each file once; of files larger than that, few others are kept."""
+    asked = how(epoch={"column": "mjd"}, measurements={"g": {"value": "mag"}})
+    paths = [write_table(tmp_path / f"object_{number}.csv", columns()) for number in range(5)]
+    sources = tuple(each.model_copy(update={"size": size}) for each in find_catalogues(paths))
+    epoch = EpochSources(key=discover(sources, asked, None, map).epochs[0].key, sources=sources)
+    load_epoch(epoch, asked, None)
+    before = [load_file(source, asked, None, kept=5) for source in sources]
+    load_epoch(epoch, asked, None)
+    after = [load_file(source, asked, None, kept=5) for source in sources]
+    assert all(one is other for one, other in zip(before, after, strict=True))
+    load_file(sources[0], how(epoch={"column": "mjd"}, measurements={"x": {"value": "mag"}}), None)
+    kept = load_file(sources[1], asked, None, kept=5) is before[1]
+    assert kept == (size == 1000)
+
+
 def test_an_epoch_that_is_gone_is_refused(tmp_path):
     """An epoch that its files no longer hold is bad input; a file that changed is a conflict."""
     asked = how(epoch={"column": "mjd"}, measurements={"g": {"value": "mag"}})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Epoch", "EpochSources", "How", "Loaded", "digest_of", "load_epoch", "load_file", "mark_of"]
 
 _FILES_KEPT = 2
-_BYTES_KEPT = 16 << 20
+_BYTES_KEPT = 64 << 20
 _LOCK = threading.Lock()
 _kept: OrderedDict[_Reading, Loaded] = OrderedDict()
 
@@ -74,10 +74,24 @@ class Loaded:
         return found
 
 
-def load_file(source: Source, how: How, storage_options: Mapping[str, Any] | None) -> Loaded:
+def load_file(
+    source: Source, how: How, storage_options: Mapping[str, Any] | None, *, kept: int = _FILES_KEPT
+) -> Loaded:
     """Read and interpret one file; what is wrong with it is in the result.
 
-    The last few files are kept, so that epochs that share files do not each read them again.
+    Where files hold several epochs, the last of them are kept, so that epochs that share files do not each read
+    them again: 64 MiB of files, or more if `kept` files are larger.
+
+    Parameters
+    ----------
+    source
+        The file.
+    how
+        How it is read.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+    kept
+        How many files to keep, however large they are.
 
     Raises
     ------
@@ -87,7 +101,7 @@ def load_file(source: Source, how: How, storage_options: Mapping[str, Any] | Non
         If the file changed since it was found.
     """
     reading = _Reading(source, how.model_dump_json(), repr(storage_options), how, storage_options)
-    return _recent(reading) if how.spec.epoch.filename is None else _load(reading)
+    return _recent(reading, kept) if how.spec.epoch.filename is None else _load(reading)
 
 
 @dataclass(frozen=True)
@@ -110,8 +124,7 @@ def _load(reading: _Reading) -> Loaded:
     return Loaded(together([interpret(each, source.key, how.spec, by_id=how.by_id) for each in tables]), mark)
 
 
-def _recent(reading: _Reading) -> Loaded:
-    """Read a file, or return what was kept of it: the last few files, and more of them while they are small."""
+def _recent(reading: _Reading, least: int) -> Loaded:
     with _LOCK:
         if reading in _kept:
             _kept.move_to_end(reading)
@@ -119,7 +132,7 @@ def _recent(reading: _Reading) -> Loaded:
     loaded = _load(reading)
     with _LOCK:
         _kept[reading] = loaded
-        while len(_kept) > _FILES_KEPT and sum(each.source.size for each in _kept) > _BYTES_KEPT:
+        while len(_kept) > least and sum(each.source.size for each in _kept) > _BYTES_KEPT:
             _kept.popitem(last=False)
     return loaded
 
@@ -140,7 +153,8 @@ def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any]
     BadInput
         If any of them is wrong.
     """
-    loaded = [load_file(source, how, storage_options) for source in epoch.sources]
+    kept = max(_FILES_KEPT, len(epoch.sources))
+    loaded = [load_file(source, how, storage_options, kept=kept) for source in epoch.sources]
     problems: list[Problem] = [problem for each in loaded for problem in each.interpreted.problems]
     parts = [part for each in loaded for part in each.parts.get(epoch.key, ())]
     problems += _disagreements(epoch, parts)
