@@ -287,6 +287,8 @@ def test_keys_are_told_even_of_bad_files():
         ({"unit": "mag"}, {"g": "MAG"}, ("mag", "mag")),
         ({"value": "flux", "unit": "nJy"}, {}, ("nJy", "nJy")),
         ({"value": "flux"}, {"g": "nJy", "r": "uJy"}, ("nJy", "uJy")),
+        ({"value": "flux"}, {"g": "ct/s", "r": "ct s-1"}, ("ct / s", "ct / s")),
+        ({"value": "flux"}, {"g": "nMgy", "r": "DN per night"}, ("nMgy", "DN per night")),
         ({"value": "flux", "unit": "erg / (s cm2)"}, {"g": "erg/s/cm2"}, ("erg / (s cm2)", "erg / (s cm2)")),
         ({"unit": "ABmag"}, {"g": "abmag"}, ("ABmag", "ABmag")),
         ({}, {"ra": "deg", "dec": "Degrees"}, ("mag", "mag")),

@@ -99,7 +99,8 @@ def agreed_unit(
         Where problems go.
     """
     column = columns[measurement.value]
-    unit = spec.unit_of(measurement) or column.unit or ("mag" if spec.value == "mag" else None)
+    told = column.unit and _written_alike(column.unit)
+    unit = spec.unit_of(measurement) or told or ("mag" if spec.value == "mag" else None)
     if unit is None:
         fix = "name 'unit' in the specification"
         notes.add(measurement.value, "no unit", "a unit for every flux", fix, "unit-missing")
@@ -109,6 +110,12 @@ def agreed_unit(
             fix = "correct the specification; values are stored as given, never converted"
             notes.add(name, f"unit {given!r}", f"unit {unit!r}", fix, "unit")
     return unit
+
+
+def _written_alike(text: str) -> str:
+    """Return a unit as astropy writes it, since each format has a way of its own: ``ct/s``, ``ct s-1``."""
+    unit = _parsed(text)
+    return text if isinstance(unit, units.UnrecognizedUnit) else str(unit)
 
 
 def _same_unit(one: str, other: str) -> bool:
