@@ -121,7 +121,8 @@ class RechunkPlan(_Frozen):
             return f"{title}\n  nothing to do: the target shows this state in this layout already"
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
         bound = f"a piece may take {human_bytes(self.max_memory)}"
-        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {self.price}"])
+        price = f"chunks: {self.price}; documents, marks of pieces and the commit come on top"
+        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {price}"])
 
     def _lines(self) -> list[str]:
         """Describe each array, those of one dimension that are one object together."""
