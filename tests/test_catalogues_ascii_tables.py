@@ -41,6 +41,12 @@ def test_ipac_tables_keep_types_units_and_keywords():
     assert (table.header["MJD_OBS"], table.header["FILTER"]) == (61000.25, "r")
 
 
+def test_ipac_tables_without_types_are_refused():
+    """A header that ends after the names is torn: types are not made up."""
+    with pytest.raises(BadInput, match="no types"):
+        read(IPAC[: IPAC.index("|               long")], ["ra"])
+
+
 def test_an_id_that_is_missing_in_ipac_leaves_the_others_whole():
     """A null among 64-bit ids is missing, and no other id loses a digit."""
     column = read(

@@ -143,6 +143,19 @@ def test_times_say_what_they_are():
         assert "unit" not in spec
 
 
+def test_what_else_there_is_is_said():
+    """Fluxes beside magnitudes are named, and units that differ are left to the file."""
+    text = "#id mjd flux dflux mag dmag\nx 61000.5 5.5 0.5 20.5 0.1\ny 61001.5 6.5 0.5 20.25 0.1\n"
+    guess = guess_spec(text.encode(), "a.txt")
+    assert guess.spec["measurements"] == {"mag": {"value": "mag", "error": "dmag"}}
+    assert "mag is taken, though flux could be read as flux" in guess.remarks
+    table = Table({"objid": ["x", "y"], "mag_g": [20.5, 21.5], "mag_r": [20500.0, 21500.0]})
+    table["mag_g"].unit, table["mag_r"].unit = "mag", "mmag"
+    file = io.StringIO()
+    table.write(file, format="ascii.ecsv")
+    assert "unit" not in guess_spec(file.getvalue().encode(), "night_1.ecsv").spec
+
+
 def test_what_tells_nothing_is_left_open():
     """Of columns that mean nothing nothing is made up."""
     guess = guess_spec(b"foo,bar\n1.5,2.5\n", "table.csv")

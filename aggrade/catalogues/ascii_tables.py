@@ -30,8 +30,17 @@ def read_ecsv(data: bytes, wanted: Wanted) -> Table:
 
 
 def read_ipac(data: bytes, wanted: Wanted) -> Table:
-    """Read the wanted columns of an IPAC table; its keywords are the header."""
-    table = AstropyTable.read(_lines(data), format="ascii.ipac")
+    """Read the wanted columns of an IPAC table; its keywords are the header.
+
+    Raises
+    ------
+    ValueError
+        If its header ends before the types: astropy would make them up.
+    """
+    lines = _lines(data)
+    if sum(line.lstrip().startswith("|") for line in lines) < 2:
+        raise ValueError("the header names columns, but no types: the file may be truncated")
+    table = AstropyTable.read(lines, format="ascii.ipac")
     keywords = {name: each["value"] for name, each in table.meta.pop("keywords", {}).items()}
     table.meta.clear()
     return from_astropy(table, wanted.names, keywords)

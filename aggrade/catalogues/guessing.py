@@ -22,7 +22,7 @@ from aggrade.catalogues.tables import Column, Wanted
 from aggrade.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from aggrade.catalogues.tables import Table
 
@@ -240,26 +240,29 @@ class _Draft:
 
     def measurements(self) -> dict[str, Any]:
         """Return values, errors and units, one measurement per band."""
-        kind, pairs = pairs_among(
-            {name: each for name, each in self.columns.items() if each.kind in ("numbers", "integers")}
-        )
+        numbers = {name: each for name, each in self.columns.items() if each.kind in ("numbers", "integers")}
+        kind, pairs = pairs_among(numbers)
         if not pairs:
             self.remarks.append("no magnitude or flux was found: name columns by 'measurements'")
             return {"measurements": {UNKNOWN: {"value": UNKNOWN}}, "value": "mag"}
+        self.tell_others(numbers, kind, pairs)
         band = self.first(usual_names.BANDS, ("integers", "text"))
         parts = dict(self.rows_of_bands(pairs, band) if band else self.columns_of_bands(pairs))
+        units = {self.columns[each["value"]].unit for each in parts.values()} - {None}
         found: dict[str, Any] = {"measurements": parts, "value": kind}
-        told = {
-            self.columns[pair.value].unit
-            for pair in pairs
-            if any(pair.value == each["value"] for each in parts.values())
-        }
-        unit = told.pop() if len(told) == 1 else None
-        if unit is not None or kind == "mag":
-            found["unit"] = unit or "mag"
-        elif not told - {None}:
+        if len(units) == 1 or (kind == "mag" and not units):
+            found["unit"] = units.pop() if units else "mag"
+        elif not units:
             self.remarks.append("no unit of flux was found: name it by 'unit'")
         return {**found, **self.filter(band), **self.ranges(pairs, kind)}
+
+    def tell_others(self, numbers: Mapping[str, Column], kind: str, pairs: list[Pair]) -> None:
+        """Remark on fluxes beside magnitudes, or the other way round."""
+        taken = {pair.value for pair in pairs}
+        other, rest = pairs_among({name: each for name, each in numbers.items() if name not in taken})
+        if other != kind and any(pair.error for pair in rest):
+            names = ", ".join(pair.value for pair in rest)
+            self.remarks.append(f"{kind} is taken, though {names} could be read as {other}")
 
     def rows_of_bands(self, pairs: list[Pair], band: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield one measurement per band, of a table with a row per band."""
