@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import h5py
@@ -394,6 +397,62 @@ def test_only_samples_are_left_in_the_file(tmp_path):
         stream = recording.load(recording.streams[0], [6])
         assert stream.x.table.chunks == (100, 1)
         assert np.array_equal(stream.x[10:20][:, 0], counted(1000, 8)[10:20, 6])
+
+
+def test_samples_that_nobody_wrote_are_refused(tmp_path):
+    """A file of version 7.3 whose samples were never written holds none, though HDF5 reads zeros."""
+    path = write_set73(tmp_path / "a.set")
+    with h5py.File(path, "a") as file:
+        del file["data"]
+        file.create_dataset("data", (1000, 2), "f4")
+    assert _refused(path).code == "unwritten"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("kind", [0, 8, 15, 200])
+def test_a_damaged_element_is_refused_before_scipy_sees_it(tmp_path, compressed, inside, kind):
+    """An element of samples of a type that there isn't ends SciPy's process; here it is one error."""
+    path = write_set(tmp_path / "a.set", inside=inside)
+    whole, tag = bytearray(path.read_bytes()), b"\x07\0\0\0" + (8000).to_bytes(4, "little")
+    assert whole.count(tag) == 1
+    whole[whole.index(tag)] = kind
+    place = 128
+    packed = bytes(whole[:place])
+    while compressed and place < len(whole):
+        stop = place + 8 + int.from_bytes(whole[place + 4 : place + 8], "little")
+        content = zlib.compress(whole[place:stop])
+        packed += (15).to_bytes(4, "little") + len(content).to_bytes(4, "little") + content
+        place = stop
+    path.write_bytes(packed if compressed else whole)
+    with pytest.raises(BadInput, match=rf"type {kind} ") as caught:
+        cut_windows(path, TWO)
+    assert caught.value.code == "unreadable"
+
+
+def test_damage_anywhere_is_an_error_or_nothing(tmp_path):
+    """Whichever byte of the tags of a dataset is changed, the file is refused or its windows are cut."""
+    whole = write_set(tmp_path / "a.set", counted(300, 1), events=events_of(("go", 5.0, 0.0))).read_bytes()
+    path, refused = tmp_path / "b.set", 0
+    random = np.random.default_rng(11)
+    for place in random.integers(128, len(whole), 60):
+        changed = bytearray(whole)
+        changed[place] ^= int(random.integers(1, 256))
+        path.write_bytes(changed)
+        with contextlib.suppress(BadInput):
+            assert cut_windows(path, {"window_size_s": 1.0})["n_windows"].item() > 0
+            refused -= 1
+        refused += 1
+    assert refused > 0
+
+
+def test_files_of_the_other_byte_order_are_told_too():
+    """A dataset that was saved on a big-endian machine begins with its numbers turned round."""
+    flags, dims, name = (struct.pack(">II", kind, size) for kind, size in ((6, 8), (5, 8), (1, 3)))
+    body = flags + bytes(8) + dims + struct.pack(">ii", 1, 1) + name + b"EEG".ljust(8, b"\0")
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\1\0MI" + struct.pack(">II", 14, len(body)) + body
+    assert format_of("a.mat", head).name == "EEGLAB"
+    assert format_of("a.mat", head.replace(b"EEG", b"ECG")) is None
 
 
 def test_what_pymatreader_cannot_read_is_said(tmp_path, caplog):

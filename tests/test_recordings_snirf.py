@@ -216,3 +216,15 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
         with pytest.raises(BadInput, match=r"cut\.snirf") as caught:
             _load(tmp_path / "cut.snirf")
         assert caught.value.code == "unreadable"
+
+
+def test_samples_that_nobody_wrote_are_refused(tmp_path):
+    """A recorder that died leaves chunks that were never written, and HDF5 reads zeros there."""
+    path = write_snirf(tmp_path / "a.snirf", np.arange(100), counted(100, 2))
+    with h5py.File(path, "a") as file:
+        del file["nirs/data1/dataTimeSeries"]
+        table = file["nirs/data1"].create_dataset("dataTimeSeries", (100, 2), "f8", chunks=(10, 2))
+        table[:70] = counted(70, 2)
+    with pytest.raises(BadInput, match="3 of 10 chunks were never written") as caught:
+        _load(path)
+    assert caught.value.code == "unwritten"

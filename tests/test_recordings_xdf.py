@@ -75,6 +75,16 @@ def test_markers_of_text_and_of_numbers(tmp_path):
     assert set(found) == {"markers", "codes"}
 
 
+def test_codes_of_many_digits_stay_apart(tmp_path):
+    """Codes that are stored as floats keep their digits: two that differ are two markers."""
+    codes = np.array([[1048576.0], [1048577.0], [0.5], [7.0]], "f8")
+    stream = XdfStream("codes", "Markers", np.arange(4.0), codes)
+    write_xdf(tmp_path / "a.xdf", [eeg_stream(np.arange(999) / 256), stream])
+    with FORMAT.open(tmp_path / "a.xdf", "a.xdf") as recording:
+        [markers] = recording.markers()
+    assert markers.text == ("1048576", "1048577", "0.5", "7")
+
+
 def test_streams_without_samples_or_labels(tmp_path):
     """An empty stream is listed with no samples; channels without labels are numbered; twins are told apart."""
     bare = XdfStream("X", "EEG", np.arange(5) / 10, counted(5, 3).astype("f4"), 10)

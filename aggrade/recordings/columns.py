@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "made_up"]
 
 PIECE_BYTES = 64 << 20
 _SPAN = 4096
@@ -96,3 +97,29 @@ class Columns:
         first = int(columns[0])
         block = self.table[low:high, first : int(columns[-1]) + 1]
         return np.asarray(block[:, columns - first])
+
+
+def made_up(table: Any) -> str:
+    """Say why HDF5 may give numbers for a dataset that nobody wrote; an empty text if it can't.
+
+    It reads the fill value, as a rule 0, where nothing was written and where another file is not there. A fill
+    value of NaN says what it is.
+
+    Parameters
+    ----------
+    table
+        The dataset.
+    """
+    if table.is_virtual or table.external:
+        return "a dataset whose numbers lie in other files"
+    if not table.size or (table.dtype.kind == "f" and np.isnan(table.fillvalue)):
+        return ""
+    if table.chunks is None:
+        return "" if table.id.get_storage_size() else "a dataset that was never written"
+    chunks = prod(ceil(length / part) for length, part in zip(table.shape, table.chunks, strict=True))
+    written = table.id.get_num_chunks()
+    return (
+        ""
+        if written >= chunks
+        else f"a dataset of which {chunks - written} of {chunks} chunks were never written"
+    )

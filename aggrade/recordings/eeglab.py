@@ -28,7 +28,8 @@ from aggrade.recordings import (
     unique_names,
     unit_name,
 )
-from aggrade.recordings.mat_files import MatSamples, holds_eeglab, opened_mat, starts_eeglab
+from aggrade.recordings.mat_files import MatSamples, holds_eeglab, opened_mat
+from aggrade.recordings.mat_tags import starts_eeglab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

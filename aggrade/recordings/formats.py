@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aggrade.recordings import Format, eeglab, hdf5, mne_formats, npz, snirf, xdf
+from aggrade.recordings import Format, eeglab, hdf5, mne_formats, npz, reader_errors, snirf, xdf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,21 +23,20 @@ _WITHIN_HDF5 = (hdf5.FORMAT, snirf.FORMAT, eeglab.FORMAT)
 @contextmanager
 def _open_hdf5(path: Path, name: str, *, said: Format) -> Iterator[Recording]:
     """Open an HDF5 file as the format whose groups it holds; as the one that its name says where it holds none."""
-    with (_held(path) or said).open(path, name) as recording:
+    with reader_errors(name, said.name):
+        held = _held(path)
+    with (held or said).open(path, name) as recording:
         yield recording
 
 
 def _held(path: Path) -> Format | None:
-    """Return the format of an HDF5 file by what lies in it; None for any other file, and for a broken one."""
+    """Return the format of an HDF5 file by what lies in it; None for any other file."""
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            return next(
-                (known for known in _WITHIN_HDF5 if known.holds is not None and known.holds(file)), None
-            )
-    except OSError:
+    if not h5py.is_hdf5(path):
         return None
+    with h5py.File(path, "r") as file:
+        return next((known for known in _WITHIN_HDF5 if known.holds is not None and known.holds(file)), None)
 
 
 def _by_content(known: Format) -> Format:

@@ -7,7 +7,6 @@ dataset that could do so is refused.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from aggrade.recordings.arrays import (
     named_array,
     unusable,
 )
-from aggrade.recordings.columns import Columns
+from aggrade.recordings.columns import Columns, made_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,24 +76,7 @@ def _dataset(item: Any, name: str) -> NamedArray:
         np.dtype(str) if text else item.dtype,
         lambda: np.asarray(item.asstr("utf-8")[()] if text else item[()], str if text else None),
         lambda picks: Columns(item, picks, f"{name}, {item.name[1:]}"),
-        _flaw(item),
-    )
-
-
-def _flaw(item: Any) -> str:
-    """Say why HDF5 may make numbers up that nobody wrote, if it may."""
-    if item.is_virtual or item.external:
-        return "a dataset whose numbers lie in other files"
-    if not item.size or (item.dtype.kind == "f" and np.isnan(item.fillvalue)):
-        return ""
-    if item.chunks is None:
-        return "" if item.id.get_storage_size() else "a dataset that was never written"
-    chunks = prod(ceil(length / part) for length, part in zip(item.shape, item.chunks, strict=True))
-    written = item.id.get_num_chunks()
-    return (
-        ""
-        if written >= chunks
-        else f"a dataset of which {chunks - written} of {chunks} chunks were never written"
+        made_up(item),
     )
 
 

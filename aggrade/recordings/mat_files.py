@@ -1,24 +1,22 @@
 """What a MATLAB file says of an EEGLAB dataset, without its samples: v5 as v7.3, fields alone or in ``EEG``.
 
 pymatreader turns either kind of file into plain values; here it is asked for the few fields that describe a
-recording, and the samples stay in the file. Of a v5 file every element is walked first: it has no end mark, and
-one that was cut short between two variables would lack a list of events and nothing else.
+recording, and the samples stay in the file. Of a v5 file every element is walked first (``mat_tags.py``).
 """
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aggrade.errors import BadInput, Problem
 from aggrade.recordings import reader_errors
-from aggrade.recordings.columns import Columns
+from aggrade.recordings.columns import Columns, made_up
+from aggrade.recordings.mat_tags import MAGIC, check_elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,15 +24,11 @@ if TYPE_CHECKING:
 
     from aggrade.recordings import Samples
 
-__all__ = ["MatFile", "MatSamples", "holds_eeglab", "opened_mat", "starts_eeglab"]
+__all__ = ["MatFile", "MatSamples", "holds_eeglab", "opened_mat"]
 
 FIELDS = ("nbchan", "pnts", "trials", "srate", "chanlocs", "event")
 _WITHIN = ("labels", "type", "unit", "latency", "duration")
-_MAGIC = b"MATLAB 5.0"
-_HEADER, _TAG, _NAME, _ENOUGH = 128, 8, 40, 256
-_COMPRESSED = 15
 _WHAT = "EEGLAB"
-_CUT_SHORT = "copy the file again from where it was made"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,38 +66,6 @@ class MatFile:
     notes: tuple[str, ...]
 
 
-def starts_eeglab(head: bytes) -> bool:
-    """Tell an EEGLAB dataset by the first variable of a MATLAB file of version 5.
-
-    Parameters
-    ----------
-    head
-        The file's first bytes, some hundred.
-    """
-    if not head.startswith(_MAGIC) or len(head) < _HEADER + _TAG:
-        return False
-    order, element = _order(head), head[_HEADER:]
-    if struct.unpack_from(order + "I", element)[0] == _COMPRESSED:
-        try:
-            element = zlib.decompressobj().decompress(element[_TAG:], _ENOUGH)
-        except zlib.error:
-            return False
-    return _first_name(element, order) in (b"EEG", b"setname")
-
-
-def _order(head: bytes) -> str:
-    return ">" if head[126:128] == b"MI" else "<"
-
-
-def _first_name(element: bytes, order: str) -> bytes:
-    """Return the name of a variable of two dimensions: up to four letters are packed into their tag."""
-    if len(element) < _NAME + _TAG:
-        return b""
-    kind, size = struct.unpack_from(order + "II", element, _NAME)
-    packed = kind >> 16
-    return element[_NAME + 4 :][:packed] if packed else element[_NAME + _TAG :][:size]
-
-
 def holds_eeglab(file: Any) -> bool:
     """Tell an EEGLAB dataset by the variables of an opened HDF5 file."""
     return "EEG" in file or {"nbchan", "pnts", "srate"} <= set(file)
@@ -128,7 +90,7 @@ def opened_mat(path: Path, name: str) -> Iterator[MatFile]:
     import h5py
 
     with path.open("rb") as opened:
-        old = opened.read(len(_MAGIC)) == _MAGIC
+        old = opened.read(len(MAGIC)) == MAGIC
     if old:
         with reader_errors(name, _WHAT):
             mat = _version5(path, name)
@@ -145,8 +107,7 @@ def opened_mat(path: Path, name: str) -> Iterator[MatFile]:
 def _version5(path: Path, name: str) -> MatFile:
     from scipy.io import whosmat
 
-    with path.open("rb") as file:
-        _check_whole(file, path.stat().st_size, name)
+    check_elements(path, name, {*FIELDS, "data", "EEG"})
     variables = {label: (shape, kind) for label, shape, kind in whosmat(path, appendmat=False)}
     _check_dataset(variables, name)
     if "EEG" in variables:
@@ -170,6 +131,9 @@ def _version73(file: Any, path: Path, name: str) -> MatFile:
     fields = values.get("EEG", values)
     if not stored:
         return MatFile(_known(fields), _loaded(fields.get("data")), notes)
+    if flaw := made_up(node):
+        fix = "copy the file again, or export the recording anew"
+        raise BadInput(Problem(f"{name}, EEG.data", flaw, "samples that were written", fix, "unwritten"))
     shape = tuple(reversed(node.shape))
     samples = MatSamples(shape, lambda picks: Columns(node, picks, name, what=_WHAT))
     return MatFile(_known(fields), samples, notes)
@@ -183,19 +147,6 @@ def _check_dataset(variables: Any, name: str) -> None:
         found = ", ".join(sorted(variables)[:8]) or "no variable"
         fix = "save the dataset with EEGLAB's pop_saveset"
         raise BadInput(Problem(name, found, "the fields of an EEGLAB dataset, or EEG", fix, "no-dataset"))
-
-
-def _check_whole(file: IO[bytes], size: int, name: str) -> None:
-    """Walk the elements of a file of version 5; the last one has to end where the file does."""
-    order = _order(file.read(_HEADER))
-    place = _HEADER
-    while place < size:
-        file.seek(place)
-        tag = file.read(_TAG)
-        place += _TAG + (struct.unpack(order + "II", tag)[1] if len(tag) == _TAG else 0)
-        if len(tag) < _TAG or place > size:
-            found, expected = "a file that ends inside a variable", "the rest of it: the file was cut short"
-            raise BadInput(Problem(name, found, expected, _CUT_SHORT, "truncated"))
 
 
 def _read(path: Path, **options: Any) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -27,7 +27,7 @@ from aggrade.recordings import (
     unique_names,
     unit_name,
 )
-from aggrade.recordings.columns import Columns
+from aggrade.recordings.columns import Columns, made_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -247,6 +247,9 @@ class SnirfRecording:
         values = node.get("dataTimeSeries")
         if values is None or "time" not in node or not values.size:
             return None
+        if flaw := made_up(values):
+            where, fix = f"{self._name}, /{path}", "copy the file again, or export the recording anew"
+            raise BadInput(Problem(where, flaw, "samples that were written", fix, "unwritten"))
         shape = (values.shape[0], 1 if values.ndim == 1 else values.shape[1])
         scale = group.scale
         t = _stamps(node, shape[0], scale, f"{self._name}, /{path}")

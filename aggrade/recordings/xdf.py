@@ -270,7 +270,8 @@ def _text(row: Sequence[Any] | NDArray[Any]) -> str:
     """Return what a marker says; whole numbers without a decimal point."""
     values = [row] if isinstance(row, str) else list(row)
     return ",".join(
-        f"{value:g}" if isinstance(value, (float, np.floating)) else str(value) for value in values
+        np.format_float_positional(value, trim="-") if isinstance(value, (float, np.floating)) else str(value)
+        for value in values
     )
 
 
