@@ -81,7 +81,8 @@ def test_the_price_is_what_the_server_counts(store, s3_proxy, kinds, kind):
     assert plan.price.bytes_read == pytest.approx(cost.received, rel=0.05)
 
 
-@pytest.mark.parametrize("kind", ["small", pytest.param("windows", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["small", "windows"])
 def test_with_a_catalogue(store, plain_store, s3_prefix, s3_proxy, kinds, kind):
     """In a dataset root, whose catalogue is kept, it costs two requests more and no round trip, and is priced so."""
     plain, bare, root = plain_store(kind), store(kind), f"{s3_prefix.url}/data"
