@@ -142,9 +142,10 @@ class TestAttributes:
             "c": {"d": [1, None, True]},
         }
 
-    def test_of_a_store_that_has_its_own(self, store):
+    def test_of_a_store_that_has_its_own(self, store, world):
         """Attributes of later layers aren't kept, and don't matter."""
-        store(new().assign_attrs(a={1, 2}))
+        assert store(new().assign_attrs(a={1, 2})).layers == {"s2": 1}
+        assert "a" not in json.loads(world.objects["data/windows.zarr/zarr.json"][0])["attributes"]
 
 
 class TestLabels:
@@ -272,8 +273,8 @@ class TestShape:
 
     def test_ragged_where_it_may_be(self, store):
         """More windows and fewer windows are fine, and the store remembers that they may differ."""
-        store(make_session("s2", 9, 2))
-        store(make_session("s3", 1, 3), grow=())
+        assert store(make_session("s2", 9, 2)).layers == {"s2": 1}
+        assert store(make_session("s3", 1, 3), grow=()).layers == {"s3": 2}
 
     def test_windows_that_were_not_declared(self, append, world):
         """Without `grow` nothing but the layers grows."""
@@ -438,11 +439,11 @@ class TestLayout:
         """The arguments of the first append may be given each time, also those that were rounded."""
         how = {"chunks": {"session": 1, "window": 2}, "shards": {"window": 5}}
         for number in range(3):
-            append(make_session(f"s{number}", 3, number), **how)
+            assert append(make_session(f"s{number}", 3, number), **how).layers == {f"s{number}": number}
 
     def test_nothing_said(self, store):
         """What isn't named keeps the store's."""
-        store(new(), chunks=None)
+        assert store(new(), chunks=None).layers == {"s2": 1}
 
     def test_sizes_that_are_none(self, append, world):
         """A size of 0 is a wrong parameter."""
