@@ -55,7 +55,7 @@ test: check ## check, then run every test (TESTS=tests/test_packaging.py for som
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m 'not long' $(TESTS)
 
 prove: install ## run the long proofs: ten kills of the demo and the like
-	$(BIN)/python -m pytest -n $(WORKERS) --dist load -m long --timeout 3600 --hypothesis-profile=prove $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long --timeout 3600 --hypothesis-profile=prove $(TESTS)
 
 mutants: install ## break the guarded commit on purpose, and see that the tests notice (NAMES=no-fence for some)
 	$(BIN)/python tests/mutants.py $(NAMES)
