@@ -23,6 +23,7 @@ from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
+from aggrade.later_variables import without_later_variables
 from aggrade.layout import STORE_SUFFIX, store_for
 from aggrade.modalities import with_absent_modalities
 from aggrade.session_rows import load, table_of
@@ -99,7 +100,8 @@ def append(
     dataset
         What to add. `dim` is added where it is missing; its label is taken from the coordinate, else from the
         attribute ``{dim}_id``, else it is refused. Lazy (Dask) data are streamed. A session that lacks a modality
-        of the store (all variables of ``eeg`` or of ``fnirs``) is taken; what it lacks is fill.
+        of the store (all variables of ``eeg`` or of ``fnirs``) is taken; what it lacks is fill. Quality variables
+        that aggrade 0.1 did not know are left out where the store was made without them.
     store
         A dataset root, whose ``windows.zarr`` or ``lightcurves.zarr`` is meant, or one Zarr store: a local path
         or ``s3://…``. It is created where it is missing.
@@ -272,6 +274,7 @@ class _Append:
         """Check everything, then plan."""
         stored = self._read_ahead()
         if stored is not None and self.dim == "session":
+            self.dataset = without_later_variables(self.dataset, stored)
             self.dataset = with_absent_modalities(self.dataset, stored, dim=self.dim)
         if self.place is not None:
             load(self.dataset.variables)

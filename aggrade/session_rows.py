@@ -39,7 +39,8 @@ _SUMMARIES: dict[str, tuple[str, Callable[[NDArray[np.float64]], Any], Any]] = {
     "eeg_flat": ("eeg_flat", np.mean, pa.float64()),
     "eeg_peak_to_peak": ("eeg_peak_to_peak", np.median, pa.float64()),
 }
-_PLAIN = {variable for variable, _, _ in _SUMMARIES.values()} | {"window_start", LABEL}
+_NO_QUALITY = {"window_start", "i_trial", "i_window_in_trial", LABEL}
+_PLAIN = {variable for variable, _, _ in _SUMMARIES.values()} | _NO_QUALITY
 
 SCHEMA = pa.schema(
     [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aggrade.stamps import Timing
     from aggrade.window_spec import WindowSpec
 
-__all__ = ["Placed", "Track", "believed_rate", "window_starts"]
+__all__ = ["Placed", "Track", "believed_rate", "bounds", "window_starts"]
 
 BELIEVED_WITHIN = 0.01
 SNAP = 1e-6
@@ -148,10 +148,8 @@ class Track:
         return np.where(stop > begin, np.minimum(np.maximum(since, 0).astype(np.int64), lost), 0)
 
 
-def window_starts(
-    tracks: Sequence[Track], spec: WindowSpec, stride: float, where: str
-) -> NDArray[np.float64]:
-    """Return the starts of all windows of a session, (window,) float64 s on the session's clock.
+def bounds(tracks: Sequence[Track], spec: WindowSpec, where: str) -> tuple[float, float]:
+    """Return the first and the last moment at which a window of a session may begin, s.
 
     Parameters
     ----------
@@ -159,8 +157,6 @@ def window_starts(
         One per modality.
     spec
         What to cut.
-    stride
-        From one start to the next, s.
     where
         The session, as the user knows it.
 
@@ -182,6 +178,27 @@ def window_starts(
         longest = max(track.length for track in tracks)
         expected, fix = f"at least one window of {longest:g} s", "make the window shorter"
         raise BadInput(Problem(where, found, expected, fix, "window-too-long"))
+    return low, high
+
+
+def window_starts(
+    tracks: Sequence[Track], spec: WindowSpec, stride: float, where: str
+) -> NDArray[np.float64]:
+    """Return the starts of all windows of a session, (window,) float64 s on the session's clock.
+
+    Parameters
+    ----------
+    tracks, spec, where
+        As for `bounds`.
+    stride
+        From one start to the next, s.
+
+    Raises
+    ------
+    BadInput
+        As `bounds`.
+    """
+    low, high = bounds(tracks, spec, where)
     count = int((high - low) / stride + _COUNT_TOLERANCE) + 1
     starts: NDArray[np.float64] = low + np.arange(count, dtype=np.float64) * stride
     return starts if spec.drop_last_window else _with_last(starts, tracks, spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,46 +13,67 @@ if TYPE_CHECKING:
 
     from aggrade.recordings import Markers
 
-__all__ = ["NO_LABEL", "bad_fractions", "labels_of"]
+__all__ = ["NO_LABEL", "Events", "bad_fractions", "events_of", "labels_of"]
 
 NO_LABEL = -1
 _TOUCH_S = 1e-9
 _BAD = "bad"
 
 
+class Events(NamedTuple):
+    """The markers that mean a label, in the order of their onsets.
+
+    Parameters
+    ----------
+    onset, span
+        (event,) s; a span of 0 is an instant, an infinite one lasts until the end.
+    label
+        Of each event.
+    """
+
+    onset: NDArray[np.float64]
+    span: NDArray[np.float64]
+    label: list[int]
+
+
+def events_of(markers: Iterable[Markers], mapping: Mapping[str, int], *, hold: bool = False) -> Events:
+    """Return the markers that mean a label.
+
+    Parameters
+    ----------
+    markers
+        The streams that labels come from.
+    mapping
+        Text → label; other texts are left out.
+    hold
+        Whether a marker without a duration holds until the next one of the mapping.
+    """
+    events = sorted(_events(markers, mapping), key=lambda event: event[0])
+    onsets = np.array([event[0] for event in events], np.float64)
+    spans = np.array([event[1] for event in events], np.float64)
+    if hold and events:
+        spans = np.where(spans > 0, spans, np.append(np.diff(onsets), np.inf))
+    return Events(onsets, spans, [event[2] for event in events])
+
+
 def labels_of(
-    starts: NDArray[np.float64],
-    length: float,
-    markers: Sequence[Markers],
-    mapping: Mapping[str, int],
-    *,
-    rule: str = "majority",
-    hold: bool = False,
+    starts: NDArray[np.float64], length: float, events: Events, *, rule: str = "majority"
 ) -> NDArray[np.int16]:
     """Return the label of each window, (window,) int16; -1 where there is none.
 
-    A marker with a duration touches the windows that it overlaps; one without, the window that it falls in.
+    An event with a span touches the windows that it overlaps; an instant, the window that it falls in.
 
     Parameters
     ----------
     starts, length
         Windows ``[start, start + length)``, s.
-    markers
-        The streams that labels come from.
-    mapping
-        Text → label; other texts are left out.
+    events
+        What labels come from.
     rule
         ``"majority"``: the label that covers most of the window, then the one with most markers, then the
         earliest. ``"first"``, ``"last"``: that of the marker that begins first or last.
-    hold
-        Whether a marker without a duration holds until the next one of the mapping.
     """
-    events = sorted(_events(markers, mapping), key=lambda event: event[0])
-    onsets = np.array([event[0] for event in events])
-    spans = np.array([event[1] for event in events])
-    if hold and events:
-        spans = np.where(spans > 0, spans, np.append(np.diff(onsets), np.inf))
-    return _chosen(starts, length, onsets, spans, [event[2] for event in events], rule)
+    return _chosen(starts, length, events.onset, events.span, events.label, rule)
 
 
 def _events(markers: Iterable[Markers], mapping: Mapping[str, int]) -> Iterable[tuple[float, float, int]]:

@@ -26,7 +26,8 @@ class WindowSpec(BaseModel):
     window_size_s: float | None = Field(
         default=None,
         gt=0,
-        description="Length of a window in seconds, e.g. 2.0. Or give window_size_samples.",
+        description="Length of a window in seconds, e.g. 2.0. Or give window_size_samples. With a trial offset it "
+        "may be left out: a window is then a whole trial.",
     )
     window_size_samples: int | None = Field(
         default=None,
@@ -45,7 +46,7 @@ class WindowSpec(BaseModel):
     drop_last_window: bool = Field(
         default=True,
         description="On: what is left at the end and is shorter than a window is left out. Off: one more "
-        "window is cut that ends with the recording and overlaps the one before.",
+        "window is cut that ends with the recording, or the trial, and overlaps the one before.",
     )
     fnirs_window_s: float | None = Field(
         default=None,
@@ -91,10 +92,35 @@ class WindowSpec(BaseModel):
         description="Off: a marker without a duration labels the window that it falls in. On: it holds until "
         "the next marker of the mapping, as in block designs.",
     )
+    trial_start_offset_s: float | None = Field(
+        default=None,
+        description="Seconds from a marker of the mapping to the start of its trial, e.g. -0.5. Any trial offset, "
+        "0 included, has windows cut around markers instead of side by side.",
+    )
+    trial_start_offset_samples: int | None = Field(
+        default=None, description="The same in EEG samples (fNIRS samples where there is no EEG)."
+    )
+    trial_stop_offset_s: float | None = Field(
+        default=None,
+        description="Seconds from the end of a marker (its onset where it has no duration) to the end of its "
+        "trial. Left out: the trial ends with the marker, or is one window long if that is longer.",
+    )
+    trial_stop_offset_samples: int | None = Field(default=None, description="The same in EEG samples.")
+    on_missing: Literal["error", "warn", "ignore"] = Field(
+        default="warn",
+        description="What to do if a text of the mapping is on no marker of a recording: refuse it, say so, or "
+        "nothing.",
+    )
     start: Literal["overlap", "first"] = Field(
         default="overlap",
         description="overlap: windows lie where both EEG and fNIRS were recorded. first: they lie where at "
         "least one was, from its beginning to its end; what the other lacks is NaN, with its coverage.",
+    )
+    line_hz: float | None = Field(
+        default=None,
+        gt=0,
+        description="Frequency of the mains in Hz, for the line noise of the EEG. Left out: 50 or 60, whichever "
+        "shows more.",
     )
 
     @field_validator("mapping")
@@ -106,11 +132,28 @@ class WindowSpec(BaseModel):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        if (self.window_size_s is None) == (self.window_size_samples is None):
+        if self.window_size_s is self.window_size_samples is None and not self.cuts_trials:
             raise ValueError("give either window_size_s or window_size_samples")
-        if self.window_stride_s is not None and self.window_stride_samples is not None:
-            raise ValueError("give window_stride_s or window_stride_samples, not both")
+        for name in ("window_size", "window_stride", "trial_start_offset", "trial_stop_offset"):
+            if getattr(self, f"{name}_s") is not None and getattr(self, f"{name}_samples") is not None:
+                raise ValueError(f"give {name}_s or {name}_samples, not both")
+        if self.cuts_trials and not self.mapping:
+            raise ValueError('say by a mapping which markers begin a trial, e.g. {"LEFT": 0, "RIGHT": 1}')
         return self
+
+    @property
+    def cuts_trials(self) -> bool:
+        """Whether windows are cut around markers."""
+        return any(
+            getattr(self, f"trial_{edge}_offset_{unit}") is not None
+            for edge in ("start", "stop")
+            for unit in ("s", "samples")
+        )
+
+    @property
+    def is_whole_trial(self) -> bool:
+        """Whether a window is as long as its trial."""
+        return self.window_size_s is self.window_size_samples is None
 
     @classmethod
     def of(cls, spec: WindowSpec | Mapping[str, Any]) -> WindowSpec:
@@ -133,17 +176,22 @@ class WindowSpec(BaseModel):
         except ValidationError as error:
             raise BadInput(*(_problem(dict(item)) for item in error.errors())) from error
 
-    def length_s(self, rate: float) -> float:
-        """Return the length of a window in s; `rate` in Hz is that of the samples it is counted in."""
-        if self.window_size_s is not None:
-            return self.window_size_s
-        return float(self.window_size_samples or 0) / rate
+    def length_s(self, rate: float) -> float | None:
+        """Return the length of a window in s, None where it is its trial's; `rate` in Hz is that of the samples."""
+        return _seconds(self.window_size_s, self.window_size_samples, rate)
 
-    def stride_s(self, rate: float) -> float:
-        """Return the stride in s; `rate` as in `length_s`."""
-        if self.window_stride_samples is not None:
-            return self.window_stride_samples / rate
-        return self.length_s(rate) if self.window_stride_s is None else self.window_stride_s
+    def stride_s(self, rate: float) -> float | None:
+        """Return the stride in s, None where it is the length; `rate` as in `length_s`."""
+        return _seconds(self.window_stride_s, self.window_stride_samples, rate)
+
+    def trial_offsets_s(self, rate: float) -> tuple[float, float | None]:
+        """Return what begin and end of a trial are off those of its marker, s; None: the end is not said."""
+        start = _seconds(self.trial_start_offset_s, self.trial_start_offset_samples, rate)
+        return start or 0.0, _seconds(self.trial_stop_offset_s, self.trial_stop_offset_samples, rate)
+
+
+def _seconds(seconds: float | None, samples: int | None, rate: float) -> float | None:
+    return seconds if samples is None else samples / rate
 
 
 def _problem(item: dict[str, Any]) -> Problem:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,31 +17,28 @@ from aggrade.recordings import EEG, FNIRS
 from aggrade.recordings.choosing import Wanted, choose_markers
 from aggrade.recordings.discover import digest_of, local_session
 from aggrade.recordings.session import opened_session
+from aggrade.window_filling import fill_windows
 from aggrade.window_grid import Track, believed_rate, window_starts
-from aggrade.window_labels import NO_LABEL, bad_fractions, labels_of
+from aggrade.window_labels import NO_LABEL, bad_fractions, events_of, labels_of
 from aggrade.window_spec import WindowSpec
+from aggrade.window_trials import Cuts, trial_length, trial_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from aggrade.recordings import Session, Stream
+    from aggrade.window_filling import Filled
+    from aggrade.window_labels import Events
 
 __all__ = ["cut_windows"]
 
 logger = logging.getLogger(__name__)
 
-PIECE_BYTES = 16 << 20
 _ROUNDED_DIGITS = 3
-
-
-class _Cut(NamedTuple):
-    """What one modality gives."""
-
-    variables: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
-    gaps: NDArray[np.float32]
+_LISTED = 12
 
 
 def cut_windows(
@@ -69,10 +66,12 @@ def cut_windows(
     xarray.Dataset
         Dimension ``session`` of length 1. For each modality ``m`` of ``eeg`` and ``fnirs`` that the session
         has: ``m`` (session, window, m_channel, m_sample) float32 in ``m_channel_unit``, ``m_coverage`` and
-        ``m_surplus`` (session, window), and per session ``m_start``, ``m_start_resolution_s``,
-        ``m_rate_measured``, ``m_jitter_s``, ``m_gaps``, ``m_lost``. Of the EEG ``eeg_peak_to_peak`` and
-        ``eeg_flat`` (session, window, eeg_channel). Then ``window_start`` s, ``label``, ``bad_fraction``,
-        ``max_gap`` s (session, window), and the session's own variables.
+        ``m_surplus`` (session, window), ``m_peak_to_peak``, ``m_flat``, ``m_nan_count``, ``m_rail`` (session,
+        window, m_channel), and per session ``m_start``, ``m_start_resolution_s``, ``m_rate_measured``,
+        ``m_jitter_s``, ``m_gaps``, ``m_lost``; ``eeg_line_noise`` and ``fnirs_scalp_coupling`` (session, window,
+        channel). Then ``window_start`` s, ``label``, ``bad_fraction``, ``max_gap`` s (session, window), and the
+        session's own variables; around markers also ``i_trial``, ``i_window_in_trial`` (session, window) and
+        ``n_windows_left_out`` (session).
 
     Raises
     ------
@@ -96,20 +95,78 @@ def _wanted(spec: WindowSpec) -> Wanted:
 
 
 def _dataset(session: Session, spec: WindowSpec, digest: str) -> xr.Dataset:
-    markers = choose_markers(session.markers, spec.markers, spec.mapping, session.id) if spec.mapping else []
-    tracks, size, stride = _tracks(session, spec)
-    starts = window_starts(list(tracks.values()), spec, stride, session.id)
-    cuts = {name: _cut(session.streams[name], track, starts) for name, track in tracks.items()}
-    labels = labels_of(starts, size, markers, spec.mapping, rule=spec.label, hold=spec.hold_markers)
+    events = _events(session, spec)
+    rates = {
+        name: believed_rate(stream.header.nominal_rate, session.timings[name].rate)
+        for name, stream in session.streams.items()
+    }
+    size, stride = _extent(spec, events, next(iter(rates.values())), session.id)
+    tracks = _tracks(session, spec, rates, size)
+    cuts = _cuts(tracks, spec, (size, stride), events, next(iter(rates.values())), session.id)
+    filled = {
+        name: fill_windows(session.streams[name], track, cuts.starts, spec.line_hz)
+        for name, track in tracks.items()
+    }
+    bad = bad_fractions(cuts.starts, size, session.markers)
     variables = {
-        **_per_window(starts, labels, bad_fractions(starts, size, session.markers), list(cuts.values())),
-        **{name: variable for cut in cuts.values() for name, variable in cut.variables.items()},
-        **_per_session(session, tracks, len(starts), digest),
+        **_per_window(cuts, bad, list(filled.values())),
+        **{name: variable for each in filled.values() for name, variable in each.variables.items()},
+        **_per_session(session, tracks, len(cuts.starts), digest),
+        **(_of_trials(cuts) if spec.cuts_trials else {}),
     }
     variables["label"][2]["mapping"] = dict(spec.mapping)
-    if spec.mapping and not (labels >= 0).any():
-        logger.warning("session %r: no marker of the mapping falls into a window", session.id)
     return xr.Dataset(variables, _coordinates(session), _attributes(session, tracks, spec, size, stride))
+
+
+def _events(session: Session, spec: WindowSpec) -> Events:
+    """Return the markers that mean a label; do as told where a text of the mapping is on none."""
+    if not spec.mapping:
+        return events_of([], {})
+    markers = choose_markers(session.markers, spec.markers, spec.mapping, session.id)
+    missing = sorted(set(spec.mapping).difference(*(item.text for item in markers)))
+    if missing and spec.on_missing != "ignore":
+        texts = sorted({text for item in markers or session.markers for text in item.text})
+        found = f"no marker of the mapping says {_listed(missing)}"
+        if spec.on_missing == "error":
+            expected = f"one at least; the markers say {_listed(texts)}"
+            fix = "correct the mapping, or set on_missing to warn or ignore"
+            raise BadInput(Problem(session.id, found, expected, fix, "missing-marker"))
+        logger.warning("session %r: %s; the markers say %s", session.id, found, _listed(texts))
+    return events_of(markers, spec.mapping, hold=spec.hold_markers)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(map(repr, texts[:_LISTED])) + (" …" if len(texts) > _LISTED else "") or "nothing"
+
+
+def _extent(spec: WindowSpec, events: Events, rate: float, where: str) -> tuple[float, float]:
+    """Return size and stride of the windows, s; `rate` is that of the samples they are counted in, Hz."""
+    size = spec.length_s(rate)
+    size = trial_length(events, spec, rate, where) if size is None else size
+    stride = spec.stride_s(rate)
+    return size, size if stride is None else stride
+
+
+def _cuts(
+    tracks: Mapping[str, Track],
+    spec: WindowSpec,
+    extent: tuple[float, float],
+    events: Events,
+    rate: float,
+    where: str,
+) -> Cuts:
+    """Return where windows lie and what their labels are: around markers, or side by side."""
+    if not spec.cuts_trials:
+        starts = window_starts(list(tracks.values()), spec, extent[1], where)
+        labels = labels_of(starts, extent[0], events, rule=spec.label)
+        if len(events.label) and not (labels >= 0).any():
+            logger.warning("session %r: no marker of the mapping falls into a window", where)
+        nothing = np.zeros(len(starts), np.int32)
+        return Cuts(starts, labels, nothing, nothing, 0)
+    cuts = trial_windows(list(tracks.values()), spec, extent, events, rate, where)
+    if cuts.left_out:
+        logger.warning("session %r: %d windows around markers have no room; left out", where, cuts.left_out)
+    return cuts
 
 
 def _nominal(stream: Stream, measured: float) -> float:
@@ -117,14 +174,8 @@ def _nominal(stream: Stream, measured: float) -> float:
     return stream.header.nominal_rate or float(f"{measured:.{_ROUNDED_DIGITS}g}")
 
 
-def _tracks(session: Session, spec: WindowSpec) -> tuple[dict[str, Track], float, float]:
-    """Return the modalities as the windows see them, and the size and the stride of the windows in s."""
-    rates = {
-        name: believed_rate(stream.header.nominal_rate, session.timings[name].rate)
-        for name, stream in session.streams.items()
-    }
-    counted = next(iter(rates.values()))
-    size, stride = spec.length_s(counted), spec.stride_s(counted)
+def _tracks(session: Session, spec: WindowSpec, rates: Mapping[str, float], size: float) -> dict[str, Track]:
+    """Return the modalities as the windows see them."""
     tracks = {}
     for name, rate in rates.items():
         length = size if name == EEG or spec.fnirs_window_s is None else spec.fnirs_window_s
@@ -132,7 +183,7 @@ def _tracks(session: Session, spec: WindowSpec) -> tuple[dict[str, Track], float
         samples = _samples(length * rate, f"{session.id}, {name}", length)
         tracks[name] = Track(name, session.timings[name], length, offset, samples)
         _report_rate(session, name)
-    return tracks, size, stride
+    return tracks
 
 
 def _samples(exact: float, where: str, length: float) -> int:
@@ -155,73 +206,25 @@ def _report_rate(session: Session, name: str) -> None:
         )
 
 
-def _cut(stream: Stream, track: Track, starts: NDArray[np.float64]) -> _Cut:
-    """Fill the windows of one modality, piece by piece, and look at their quality."""
-    name, channels = track.modality, len(stream.header.channels)
-    shape = (len(starts), channels, track.samples)
-    values = np.full((1, *shape), np.nan, np.float32)
-    coverage = np.empty((1, len(starts)), np.float32)
-    gaps = np.empty(len(starts), np.float32)
-    peaks = np.empty((1, len(starts), channels), np.float32)
-    for part in _pieces(len(starts), channels * track.samples):
-        _fill(values[0, part], stream, track, starts[part])
-        empty = np.isnan(values[0, part]).all(axis=1)
-        coverage[0, part] = 1 - empty.mean(axis=1)
-        gaps[part] = _longest(empty) * (track.length / track.samples)
-        peaks[0, part] = _peak_to_peak(values[0, part])
-    begin, stop = track.members(starts)
-    surplus = np.maximum(stop - begin - track.samples, 0).astype(np.int16)[None]
-    window, dims = ("session", "window"), ("session", "window", f"{name}_channel")
-    variables = {
-        name: ((*dims, f"{name}_sample"), values, {"long_name": f"{name} samples"}),
-        f"{name}_coverage": (window, coverage, {"long_name": "real samples / expected samples"}),
-        f"{name}_surplus": (window, surplus, {"long_name": "samples in the span beyond its slots"}),
-    }
-    if name == EEG:
-        flat = np.asarray(peaks == 0)
-        variables[f"{name}_peak_to_peak"] = (dims, peaks, {"long_name": "largest - smallest sample"})
-        variables[f"{name}_flat"] = (dims, flat, {"long_name": "all real samples are equal"})
-    return _Cut(variables, gaps)
-
-
-def _pieces(windows: int, samples: int) -> Iterator[slice]:
-    whole = max(1, PIECE_BYTES // (samples * 8))
-    return (slice(low, min(low + whole, windows)) for low in range(0, windows, whole))
-
-
-def _fill(out: NDArray[np.float32], stream: Stream, track: Track, starts: NDArray[np.float64]) -> None:
-    """Put the samples of some windows into ``out`` (window, channel, slot)."""
-    placed = track.place(starts)
-    if len(placed.row):
-        low = int(placed.row.min())
-        rows = stream.x[low : int(placed.row.max()) + 1]
-        out[placed.window, :, placed.slot] = rows[placed.row - low]
-
-
-def _longest(empty: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the longest run of empty slots of each window; ``empty`` is (window, slot)."""
-    count = np.cumsum(empty, axis=1)
-    before = np.maximum.accumulate(np.where(empty, 0, count), axis=1)
-    return np.asarray((count - before).max(axis=1))
-
-
-def _peak_to_peak(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return largest - smallest of each (window, channel); NaN where there is no sample."""
-    high, low = np.fmax.reduce(values, axis=2), np.fmin.reduce(values, axis=2)
-    return np.asarray(high - low)
-
-
-def _per_window(
-    starts: NDArray[np.float64], labels: NDArray[np.int16], bad: NDArray[np.float32], cuts: list[_Cut]
-) -> dict[str, Any]:
+def _per_window(cuts: Cuts, bad: NDArray[np.float32], filled: list[Filled]) -> dict[str, Any]:
     dims = ("session", "window")
-    longest = np.max([cut.gaps for cut in cuts], axis=0)
+    longest = np.max([each.gaps for each in filled], axis=0)
     start = {"long_name": "start of the window since the session's start", "units": "s"}
     return {
-        "window_start": (dims, starts[None], start),
-        "label": (dims, labels[None], {"long_name": "label; -1: none"}, {"fill_value": NO_LABEL}),
+        "window_start": (dims, cuts.starts[None], start),
+        "label": (dims, cuts.labels[None], {"long_name": "label; -1: none"}, {"fill_value": NO_LABEL}),
         "bad_fraction": (dims, bad[None], {"long_name": "part of the window that is annotated as bad"}),
         "max_gap": (dims, longest[None], {"long_name": "longest time without a sample", "units": "s"}),
+    }
+
+
+def _of_trials(cuts: Cuts) -> dict[str, Any]:
+    dims = ("session", "window")
+    left_out = np.array([cuts.left_out], np.int32)
+    return {
+        "i_trial": (dims, cuts.trial[None], {"long_name": "marker that the window lies around, from 0"}),
+        "i_window_in_trial": (dims, cuts.place[None], {"long_name": "window of its trial, from 0"}),
+        "n_windows_left_out": (("session",), left_out, {"long_name": "windows that had no room"}),
     }
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggrade.recordings import Markers, Origin
-from aggrade.window_labels import bad_fractions, labels_of
+from aggrade.window_labels import bad_fractions, events_of, labels_of
 
 STARTS = np.arange(5) * 2.0
 
@@ -18,8 +18,9 @@ def _markers(*rows, name="markers"):
     return Markers(name, np.array(t, float), tuple(text), np.array(duration, float), Origin("c"), "a.xdf")
 
 
-def _labels(*rows, starts=STARTS, mapping=None, **options):
-    found = labels_of(starts, 2.0, [_markers(*rows)], mapping or {"a": 0, "b": 1, "c": 7}, **options)
+def _labels(*rows, starts=STARTS, hold=False, **options):
+    events = events_of([_markers(*rows)], {"a": 0, "b": 1, "c": 7}, hold=hold)
+    found = labels_of(starts, 2.0, events, **options)
     assert found.dtype == np.int16
     return list(found)
 
@@ -66,13 +67,13 @@ def test_markers_of_several_streams_are_taken_in_the_order_of_time():
     """The streams' order plays no part."""
     one, two = _markers((1.0, "b", 0)), _markers((0.5, "a", 0))
     for streams in ([one, two], [two, one]):
-        assert labels_of(STARTS, 2.0, streams, {"a": 0, "b": 1}, rule="first")[0] == 0
+        assert labels_of(STARTS, 2.0, events_of(streams, {"a": 0, "b": 1}), rule="first")[0] == 0
 
 
 def test_no_markers_no_labels():
     """Without any marker every label is -1."""
     assert _labels() == [-1] * 5
-    assert list(labels_of(STARTS, 2.0, [], {"a": 0}, hold=True)) == [-1] * 5
+    assert list(labels_of(STARTS, 2.0, events_of([], {"a": 0}, hold=True))) == [-1] * 5
 
 
 rows = st.lists(

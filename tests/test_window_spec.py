@@ -50,6 +50,14 @@ def test_every_field_says_what_to_do():
         ({}, "windows", "window_size_s or window_size_samples"),
         ({"window_size_s": 2, "window_size_samples": 512}, "windows", "window_size_s or"),
         ({"window_size_s": 2, "window_stride_s": 1, "window_stride_samples": 9}, "windows", "not both"),
+        (
+            {"mapping": {"a": 1}, "trial_stop_offset_s": 1, "trial_stop_offset_samples": 9},
+            "windows",
+            "not both",
+        ),
+        ({"window_size_s": 2, "trial_start_offset_s": 0}, "windows", "mapping"),
+        ({"window_size_s": 2, "on_missing": "shout"}, "windows.on_missing", "ignore"),
+        ({"window_size_s": 2, "line_hz": 0}, "windows.line_hz", "greater than 0"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(given, where, hint):
@@ -72,6 +80,18 @@ def test_all_wrong_settings_are_reported_together():
 def test_sizes_in_samples_follow_the_rate():
     """512 samples at 256 Hz are 2 s; the stride is the size unless it is given."""
     spec = WindowSpec(window_size_samples=512)
-    assert (spec.length_s(256.0), spec.stride_s(256.0)) == (2.0, 2.0)
+    assert (spec.length_s(256.0), spec.stride_s(256.0)) == (2.0, None)
     assert WindowSpec(window_size_s=2, window_stride_samples=64).stride_s(256.0) == 0.25
     assert WindowSpec(window_size_samples=512, window_stride_s=0.5).stride_s(256.0) == 0.5
+
+
+def test_trial_offsets_in_seconds_or_samples():
+    """An offset, 0 included, has trials cut; 64 samples at 256 Hz are 0.25 s; an end that is not said is None."""
+    whole = {"mapping": {"a": 1}}
+    for name in ("trial_start_offset_s", "trial_stop_offset_s", "trial_start_offset_samples"):
+        assert WindowSpec.of({**whole, name: 0}).cuts_trials
+    assert not WindowSpec(window_size_s=2, mapping={"a": 1}).cuts_trials
+    spec = WindowSpec.of({**whole, "trial_start_offset_samples": -64})
+    assert spec.trial_offsets_s(256.0) == (-0.25, None)
+    assert spec.length_s(256.0) is None
+    assert WindowSpec.of({**whole, "trial_stop_offset_s": 2}).trial_offsets_s(256.0) == (0.0, 2.0)

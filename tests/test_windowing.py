@@ -26,6 +26,7 @@ from make_recordings import (
 
 from aggrade.errors import BadInput
 from aggrade.windowing import cut_windows
+from flows.recording_writers import write_snirf as write_optodes
 from flows.xdf_writer import XdfStream, xdf_bytes
 
 TWO = {"window_size_s": 2.0}
@@ -68,8 +69,8 @@ def test_the_layout_is_the_documented_one(both):
     expected = {
         "eeg": ((*channels, "eeg_sample"), "float32"),
         "fnirs": (("session", "window", "fnirs_channel", "fnirs_sample"), "float32"),
-        "eeg_peak_to_peak": (channels, "float32"),
-        "eeg_flat": (channels, "bool"),
+        "eeg_line_noise": (channels, "float32"),
+        "fnirs_scalp_coupling": ((*window, "fnirs_channel"), "float32"),
         "window_start": (window, "float64"),
         "label": (window, "int16"),
         "bad_fraction": (window, "float32"),
@@ -78,6 +79,8 @@ def test_the_layout_is_the_documented_one(both):
     }
     for name in ("eeg", "fnirs"):
         expected |= {f"{name}_coverage": (window, "float32"), f"{name}_surplus": (window, "int16")}
+        kinds = {"peak_to_peak": "float32", "flat": "bool", "nan_count": "int32", "rail": "float32"}
+        expected |= {f"{name}_{text}": ((*window, f"{name}_channel"), kind) for text, kind in kinds.items()}
         expected |= {f"{name}_gaps": (("session",), "int32"), f"{name}_lost": (("session",), "int64")}
         for text in ("start", "start_resolution_s", "rate_measured", "jitter_s"):
             expected[f"{name}_{text}"] = (("session",), "float64")
@@ -147,6 +150,83 @@ def test_quality_is_stored_and_not_applied(tmp_path):
     assert windows["eeg_flat"].values[0].tolist() == [[False, True], [False, True]]
     assert windows["max_gap"].values[0] == pytest.approx([20 / 256, 0.0])
     assert windows["eeg_coverage"].values[0] == pytest.approx([1 - 20 / 512, 1.0])
+
+
+def test_samples_without_a_number_are_counted_by_channel(tmp_path):
+    """The count per window and channel is that of the NaN in it, lost samples included."""
+    x = counted(200, 3)
+    x[25:28, 1] = np.nan
+    kept = np.r_[0:100, 105:200]
+    windows = cut_windows(write_snirf(tmp_path / "a.snirf", kept / 10, x[kept]), TWO)
+    expected = np.zeros((10, 3), int)
+    expected[1, 1], expected[5] = 3, 5
+    assert np.array_equal(windows["fnirs_nan_count"].values[0], expected)
+    assert np.array_equal(windows["fnirs_nan_count"], np.isnan(windows["fnirs"]).sum("fnirs_sample"))
+
+
+def test_a_clipped_channel_is_seen_across_windows(tmp_path):
+    """What clips in one window is on the rail there; a window that stays below is not."""
+    t = np.arange(2048) / 256
+    x = np.stack([np.sin(t), np.clip(3 * np.sin(t), -2, 2)], axis=1)
+    write_xdf(tmp_path / "a.xdf", [eeg_stream(t, x)])
+    windows = cut_windows(tmp_path, TWO)
+    expected = [[0, np.mean(np.abs(part) >= 2)] for part in np.split(x[:, 1], 4)]
+    assert windows["eeg_rail"].values[0] == pytest.approx(np.array(expected))
+    assert sum(part == 0 for _, part in expected) < 4
+
+
+def _pulse(seconds, rate=10.0):
+    """Return two wavelengths that see one heartbeat in the first half and each its own noise in the second."""
+    rng, t = np.random.default_rng(3), np.arange(round(seconds * rate)) / rate
+    noise = rng.normal(size=(len(t), 2))
+    return t, np.where(t[:, None] < seconds / 2, np.sin(7 * t)[:, None] + 0.05 * noise, noise)
+
+
+def _write_pairs(path, t, x):
+    """Write a SNIRF of one place with two wavelengths."""
+    channels, start = [(1, 1, 1), (1, 1, 2)], START
+    write_optodes(path, start, t, x, channels=channels, wavelengths=[760, 850], stimuli={})
+    return path
+
+
+def test_short_windows_have_the_coupling_of_ten_seconds_around(tmp_path):
+    """Windows of 2 s have the index of the 10 s about their middle, as windows of 10 s there have it."""
+    t, x = _pulse(80.0)
+    path = _write_pairs(tmp_path / "a.snirf", t, x)
+    short = cut_windows(path, TWO)["fnirs_scalp_coupling"].values[0]
+    long = cut_windows(path, {"window_size_s": 10.0, "window_stride_s": 2.0})["fnirs_scalp_coupling"].values[
+        0
+    ]
+    assert short.shape == (40, 2)
+    assert np.array_equal(short[2:38], long)
+    assert np.array_equal(short[:2], long[[0, 0]])
+    assert np.array_equal(short[38:], long[[-1, -1]])
+    assert short[:15].min() > 0.9
+    assert short[25:].max() < 0.7
+
+
+def test_a_hole_takes_the_coupling_away(tmp_path):
+    """Windows whose 10 s miss a sample have no index, and the others keep theirs."""
+    t, x = _pulse(80.0)
+    kept = np.r_[0:300, 340:800]
+    whole = cut_windows(_write_pairs(tmp_path / "a.snirf", t, x), TWO)["fnirs_scalp_coupling"].values[0]
+    path = _write_pairs(tmp_path / "b.snirf", t[kept], x[kept])
+    holed = cut_windows(path, TWO)["fnirs_scalp_coupling"].values[0]
+    middles = 1 + 2 * np.arange(40)
+    near = (middles + 5 > 30) & (middles - 5 < 34)
+    assert np.isnan(holed[near]).all()
+    assert holed[~near] == pytest.approx(whole[~near], abs=1e-6)
+
+
+def test_windows_far_apart_are_cut_without_what_lies_between(tmp_path, monkeypatch):
+    """However small the pieces that are read, and whatever the stride, the dataset is the same."""
+    t, x = _pulse(80.0)
+    path = _write_pairs(tmp_path / "a.snirf", t, x)
+    for spec in (TWO, {**TWO, "window_stride_s": 0.7}, {**TWO, "window_stride_s": 9.0}):
+        whole = cut_windows(path, spec)
+        with monkeypatch.context() as patch:
+            patch.setattr("aggrade.window_filling.PIECE_BYTES", 700)
+            assert cut_windows(path, spec).identical(whole)
 
 
 def test_windows_in_a_hole_are_empty_and_none_moves(tmp_path):
@@ -246,7 +326,20 @@ def test_markers_label_windows(both):
 def test_a_mapping_that_fits_nothing_is_said(both, caplog):
     """Labels that never occur leave -1 and a warning."""
     assert (cut_windows(both[0], {**TWO, "mapping": {"GO": 1}})["label"] == -1).all()
-    assert "no marker of the mapping" in caplog.text
+    assert "no marker of the mapping says 'GO'; the markers say 'go', 'stop'" in caplog.text
+
+
+def test_a_text_that_is_on_no_marker_can_be_refused_or_passed_over(both, caplog):
+    """What is missing is named and refused, or not even said."""
+    spec = {**TWO, "mapping": {"go": 0, "GO": 1, "halt": 2}}
+    with pytest.raises(BadInput, match=r"says 'GO', 'halt'.*the markers say 'go', 'stop'") as caught:
+        cut_windows(both[0], {**spec, "on_missing": "error"})
+    assert caught.value.code == "missing-marker"
+    assert not caplog.records
+    windows = cut_windows(both[0], {**spec, "on_missing": "ignore"})
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert windows["label"].values[0].tolist().count(0) == 1
+    cut_windows(both[0], {**TWO, "mapping": {"go": 0}, "on_missing": "error"})
 
 
 def test_channels_are_chosen_and_ordered(both):
