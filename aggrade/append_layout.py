@@ -25,7 +25,11 @@ GROWING_LABELS = 1024
 INNER_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
 LONGEST_INNER = 8
-LONGEST_SHARD = 64
+LONGEST_SHARD = 512
+SHORTEST_SHARD = 32
+MATRIX_BYTES = 16 << 20
+INDEX_SHARE = 8
+INDEX_ENTRY = 16
 
 
 def checked_sizes(what: str, wanted: Mapping[str, Any] | None, dataset: xr.Dataset) -> dict[str, Any]:
@@ -79,9 +83,11 @@ def default_layout(
     """Return chunks and shards of every variable of a store that is to be created.
 
     A variable of which a row holds more than 64 kB gets one row per object, so that an append never touches
-    another layer's: inner chunks of at most 1 MB, 1 to 8 long along a dimension that may grow, in shards of at
-    most 64 MB. Smaller ones share objects of up to 4,096 rows and 1 MB, so that opening a store of many layers
-    stays cheap. A row of a dimension that may grow is judged as if that were 256 long: the first layer may be
+    another layer's, in shards of at most 64 MB. If each step of a dimension that may grow is a matrix (a window of
+    channels and samples), it is an inner chunk of its own, up to 16 MB, so that reading it alone reads little else:
+    a shard has so few of them (32 to 512) that its index is at most an eighth of one, where they are larger than
+    4 kB. Else inner chunks hold at most 1 MB and are 1 to 8 long along a dimension that may grow. Smaller variables
+    share objects of up to 4,096 rows and 1 MB, so that opening a store of many layers stays cheap. A row of a dimension that may grow is judged as if that were 256 long: the first layer may be
     a short one.
 
     Parameters
@@ -130,7 +136,11 @@ def _row_unit(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Cut one row into inner chunks and shards: along the dimension that may grow, then along the others in order."""
     axes = sorted((d for d in sizes if d != dim), key=lambda d: d != growing)
-    lengths = [LONGEST_SHARD * LONGEST_INNER if d == growing else sizes[d] for d in axes]
+    matrix = itemsize * math.prod(sizes[d] for d in axes[1:])
+    if growing and len(axes) > 2 and matrix <= MATRIX_BYTES:
+        chunk = {**sizes, dim: 1, growing: 1}
+        return tuple(chunk.values()), tuple({**chunk, growing: _matrices(matrix)}.values())
+    lengths = [LONGEST_SHARD if d == growing else sizes[d] for d in axes]
     longest = [LONGEST_INNER if d == growing else sizes[d] for d in axes]
     each = [itemsize * math.prod(sizes[d] for d in axes[place + 1 :]) for place in range(len(axes))]
     chunk = _fitting(axes, longest, [sizes[d] for d in axes], each, INNER_BYTES)
@@ -138,6 +148,12 @@ def _row_unit(
     whole = {d: max(chunk[d], size // chunk[d] * chunk[d]) for d, size in shard.items()}
     whole |= {d: -(-sizes[d] // chunk[d]) * chunk[d] for d in axes if d != growing and shard[d] == sizes[d]}
     return tuple({**sizes, **chunk, dim: 1}.values()), tuple({**sizes, **whole, dim: 1}.values())
+
+
+def _matrices(size: int) -> int:
+    """Return how many matrices of so many bytes a shard has: a power of 2, so that shards of several arrays nest."""
+    most = min(LONGEST_SHARD, SHARD_BYTES // size, max(SHORTEST_SHARD, size // (INDEX_SHARE * INDEX_ENTRY)))
+    return 1 << (max(1, most).bit_length() - 1)
 
 
 def _fitting(

@@ -8,7 +8,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aggrade.append_layout import checked_sizes, default_layout
@@ -34,9 +34,27 @@ class TestDefault:
     """Without a wish."""
 
     def test_windows_of_a_usual_session(self):
-        """Rows apart, inner chunks of 8 windows, shards of at most 64 MB."""
+        """Rows apart, each window a chunk of its own, shards of at most 64 MB."""
         one = variable(("session", "window", "channel", "sample"), (1, 700, 32, 500))
-        assert layout_of(one, grow=("window",)) == ((1, 8, 32, 500), (1, 512, 32, 500))
+        assert layout_of(one, grow=("window",)) == ((1, 1, 32, 500), (1, 256, 32, 500))
+
+    @quick
+    @given(st.integers(4, 256), st.integers(16, 20_000))
+    def test_a_window_is_read_with_little_else(self, channels, samples):
+        """A chunk is one window; the index of its shard is at most an eighth of it, or 32 entries long."""
+        one = variable(("session", "window", "channel", "sample"), (1, 40, channels, samples))
+        size = 4 * channels * samples
+        assume(256 < size <= 16 * MB)
+        chunk, shard = layout_of(one, grow=("window",))
+        assert chunk == (1, 1, channels, samples)
+        assert 16 * shard[1] <= max(size / 8, 16 * 32)
+        assert shard[1] * size <= 64 * MB
+        assert shard[1] in {2**power for power in range(10)}
+
+    def test_a_vector_for_each_window_is_read_in_bulk(self):
+        """What has one number for each channel of a window is chosen by, whole: 8 windows are one chunk."""
+        one = variable(("session", "window", "channel"), (1, 700, 128))
+        assert layout_of(one, grow=("window",)) == ((1, 8, 128), (1, 512, 128))
 
     def test_small_values_share_objects(self):
         """A number per session shares its object with 4,095 others."""
@@ -61,14 +79,14 @@ class TestDefault:
     def test_a_short_first_session_decides_nothing(self, windows):
         """Windows of 40 kB get rows of their own whether the first session has many or none."""
         one = variable(("session", "window", "channel", "sample"), (1, windows, 20, 500))
-        assert layout_of(one, grow=("window",)) == ((1, 8, 20, 500), (1, 512, 20, 500))
+        assert layout_of(one, grow=("window",)) == ((1, 1, 20, 500), (1, 256, 20, 500))
 
     def test_windows_larger_than_a_chunk(self):
-        """Where one window is more than 1 MB, chunks are cut along the next dimension."""
-        one = variable(("session", "window", "channel", "sample"), (1, 50, 64, 8000))
+        """Where one window is more than 16 MB, chunks are cut along the next dimension."""
+        one = variable(("session", "window", "channel", "sample"), (1, 50, 64, 80_000))
         chunk, shard = layout_of(one, grow=("window",))
-        assert chunk == (1, 1, 32, 8000)
-        assert shard == (1, 32, 64, 8000)
+        assert chunk == (1, 1, 3, 80_000)
+        assert shard == (1, 3, 64 + 2, 80_000)
 
     def test_a_row_that_does_not_grow_is_cut_too(self):
         """A picture of 400 MB isn't one chunk."""
@@ -80,7 +98,7 @@ class TestDefault:
     @quick
     @given(st.data())
     def test_objects_are_bounded_whatever_the_shape(self, data):
-        """Inner chunks and shared objects hold 1 MB at most, shards 64 MB and rounding; large rows share no object."""
+        """Shared objects hold 1 MB at most, so do inner chunks that are no whole window, shards 64 MB and rounding."""
         dims = ["session", "window", "a", "b"][: data.draw(st.integers(1, 4))]
         sizes = [1, *(data.draw(st.sampled_from([0, 1, 2, 7, 64, 500, 20_000])) for _ in dims[1:])]
         dtype = data.draw(st.sampled_from(["u1", "f4", "f8", "c16"]))
@@ -90,7 +108,8 @@ class TestDefault:
         itemsize = np.dtype(dtype).itemsize
         assert all(size >= 1 for size in chunk)
         assert all(outer % inner == 0 for inner, outer in zip(chunk, shard, strict=True))
-        assert math.prod(chunk) * itemsize <= MB
+        window = len(dims) == 4 and grow and chunk[1:] == (1, *(max(1, size) for size in sizes[2:]))
+        assert math.prod(chunk) * itemsize <= (16 * MB if window else MB)
         assert math.prod(shard) * itemsize <= 2 * 64 * MB
         if math.prod(sizes[1:]) * itemsize > 64 << 10:
             assert shard[0] == 1
@@ -114,7 +133,7 @@ class TestAsked:
 
     def test_chunks_by_dimension(self):
         """What is named is as asked, the rest by default; the default's shards don't fit it and are left out."""
-        assert layout_of(self.one(), grow=("window",), chunks={"window": 4}) == ((1, 4, 32, 500),) * 2
+        assert layout_of(self.one(), grow=("window",), chunks={"window": 3}) == ((1, 3, 32, 500),) * 2
 
     def test_chunks_by_variable(self):
         """A tuple decides all dimensions."""
@@ -123,7 +142,7 @@ class TestAsked:
     def test_shards_by_dimension(self):
         """Shards that are asked for are made of the chunks that are there."""
         chunk, shard = layout_of(self.one(), grow=("window",), shards={"window": 64})
-        assert (chunk, shard) == ((1, 8, 32, 500), (1, 64, 32, 500))
+        assert (chunk, shard) == ((1, 1, 32, 500), (1, 64, 32, 500))
 
     def test_shards_by_variable(self):
         """A variable's own shard is taken."""
@@ -132,7 +151,7 @@ class TestAsked:
 
     def test_asking_for_the_default_keeps_its_shards(self):
         """A chunk that is what it would be anyway changes nothing."""
-        assert layout_of(self.one(), grow=("window",), chunks={"window": 8})[1] == (1, 512, 32, 500)
+        assert layout_of(self.one(), grow=("window",), chunks={"window": 1})[1] == (1, 256, 32, 500)
 
 
 class TestChecked:
