@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aggrade.restoring import restore
     from aggrade.session_catalogue import read_catalogue, rebuild_catalogue
     from aggrade.verifying import Report, verify
+    from aggrade.window_reader import WindowReader
     from aggrade.window_spec import WindowSpec
     from aggrade.windowing import cut_windows
 
@@ -60,6 +61,7 @@ _HOMES = {
     "aggrade.restoring": ("restore",),
     "aggrade.session_catalogue": ("read_catalogue", "rebuild_catalogue"),
     "aggrade.verifying": ("Report", "verify"),
+    "aggrade.window_reader": ("WindowReader",),
     "aggrade.window_spec": ("WindowSpec",),
     "aggrade.windowing": ("cut_windows",),
 }
@@ -84,6 +86,7 @@ __all__ = [
     "Report",
     "RestorePlan",
     "Unavailable",
+    "WindowReader",
     "WindowSpec",
     "append",
     "cut_windows",

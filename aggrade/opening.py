@@ -23,19 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aggrade.storage import Storage
+    from aggrade.storage.zarr_store import ReadStore
 
-__all__ = ["live_rows", "open_dataset", "open_windows", "without_superseded"]
+__all__ = ["live_rows", "no_windows", "open_dataset", "open_windows", "without_superseded"]
 
 logger = logging.getLogger(__name__)
 
 
-def open_dataset(storage: Storage) -> xr.Dataset | None:
+def open_dataset(storage: Storage, store: ReadStore | None = None) -> xr.Dataset | None:
     """Open one Zarr store through its consolidated metadata, with one read of its root.
 
     Parameters
     ----------
     storage
         The store, of Zarr format 3 or 2.
+    store
+        How zarr is to read it; left out: request by request.
 
     Returns
     -------
@@ -50,7 +53,8 @@ def open_dataset(storage: Storage) -> xr.Dataset | None:
     from aggrade.storage.zarr_store import ReadStore
 
     try:
-        opened: xr.Dataset = xr.open_zarr(ReadStore(storage), consolidated=True, chunks=None)
+        source = ReadStore(storage) if store is None else store
+        opened: xr.Dataset = xr.open_zarr(source, consolidated=True, chunks=None)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -84,7 +88,8 @@ def without_superseded(dataset: xr.Dataset, dim: str) -> xr.Dataset:
     return dataset if rows is None else dataset.isel({dim: rows})
 
 
-def _no_windows(storage: Storage) -> Problem:
+def no_windows(storage: Storage) -> Problem:
+    """Return what to say of a place without windows."""
     there = stores_in(storage)
     found = (
         ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
@@ -135,7 +140,7 @@ def open_windows(store: str, *, storage_options: Mapping[str, Any] | None = None
     storage = open_storage(store, storage_options)
     opened = _open_below(storage, window_stores_in(storage))
     if not opened or any("session" not in dataset.dims for dataset in opened.values()):
-        raise BadInput(_no_windows(storage))
+        raise BadInput(no_windows(storage))
     parts = {path or storage.url: without_superseded(part, "session") for path, part in opened.items()}
     united = unite(parts, dim="session", ragged=("window",))
     logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)

@@ -1,0 +1,72 @@
+"""Windows are selected by labels, quality and sessions; what can't be asked is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_windows import numbered
+
+from aggrade.errors import BadInput
+from aggrade.window_selection import check_conditions, selected
+
+
+@pytest.fixture
+def windows():
+    """Return two sessions of four and two windows, with a peak per channel."""
+    dataset = numbered(["a", "b"], [4, 2], fnirs=False)
+    peaks = np.array([[[1, 2, 3], [1, 9, 1], [0, 0, 0], [np.nan, 1, 1]], np.full((4, 3), 2.0)])
+    return dataset.assign(eeg_peak_to_peak=(("session", "window", "eeg_channel"), peaks))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({}, [[1, 1, 1, 1], [1, 1, 1, 1]]),
+        ({"label": 0}, [[1, 0, 0, 1], [1, 0, 0, 0]]),
+        ({"label": "left"}, [[0, 1, 0, 0], [0, 1, 0, 0]]),
+        ({"label": ["rest", 2]}, [[1, 0, 1, 1], [1, 0, 0, 0]]),
+        ({"label": {"left"}, "session": "b"}, [[0, 0, 0, 0], [0, 1, 0, 0]]),
+        ({"session": ["a"]}, [[1, 1, 1, 1], [0, 0, 0, 0]]),
+        ({"eeg_coverage": (0.99, 1)}, [[1, 1, 0, 0], [1, 1, 0, 0]]),
+        ({"eeg_coverage": (None, 0.99)}, [[0, 1, 1, 1], [0, 1, 0, 0]]),
+        ({"eeg_coverage": (None, None)}, [[1, 1, 1, 1], [1, 1, 0, 0]]),
+        ({"eeg_peak_to_peak": (1, 3)}, [[1, 0, 0, 0], [1, 1, 1, 1]]),
+        ({"n_windows": (3, None)}, [[1, 1, 1, 1], [0, 0, 0, 0]]),
+    ],
+)
+def test_each_condition_has_to_be_fulfilled(windows, where, expected):
+    """Values, lists, ranges with both ends, names of labels; by every channel; NaN fulfils nothing."""
+    check_conditions(windows, where)
+    np.testing.assert_array_equal(selected(windows, where), np.array(expected, bool))
+
+
+def test_a_store_without_the_variable_has_no_such_window(windows):
+    """Of a store that lacks what is asked for, nothing is taken."""
+    assert not selected(windows, {"fnirs_coverage": (0, None)}).any()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"eeg": 1}, r"where\['eeg'\]: found no such variable, expected one of .*eeg_coverage"),
+        ({"eeg_channel": "Fp1"}, "no such variable"),
+        ({"eeg_coverage": (0.9,)}, r"found \(0.9,\), expected \(low, high\)"),
+        ({"eeg_coverage": (1, 0)}, "low at most high"),
+        ({"label": ("left", "right")}, "a list for several values"),
+        ({"label": ["left", "up"]}, r"found 'up', expected numbers, or rest, left, right"),
+        ({"n_windows": "many"}, "no names: it has no mapping"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(windows, where, said):
+    """The condition is named, with what would do."""
+    with pytest.raises(BadInput, match=said):
+        check_conditions(windows, where)
+
+
+def test_every_reason_is_told_at_once():
+    """Two wrong conditions are two problems."""
+    dataset = xr.Dataset({"label": (("session", "window"), [[1]])})
+    with pytest.raises(BadInput) as caught:
+        check_conditions(dataset, {"x": 1, "label": (2, 1)})
+    assert [problem.code for problem in caught.value.problems] == ["where-variable", "where-range"]
