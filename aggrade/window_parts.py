@@ -15,6 +15,7 @@ from aggrade.opening import live_rows, no_windows, open_dataset
 from aggrade.settings import settings
 from aggrade.storage import open_storage
 from aggrade.storage.shard_indexes import IndexedStore
+from aggrade.window_shards import WindowShards, shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Part", "open_parts"]
 
 _FEW = 2
-"""Of a span of windows, one in so many or more is wanted: then the span is read as a whole."""
+"""Where one in so many windows of a span is wanted, the span is read as a whole."""
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Part:
     dataset: xr.Dataset
     rows: NDArray[np.intp]
     _seen: str = field(default="", repr=False)
+    _known: dict[str, WindowShards | None] = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -105,6 +107,8 @@ class Part:
         if first != int(rows.max()):
             box = variable[first : int(rows.max()) + 1, low:high].values
             out[...] = box[rows - first, windows - low]
+        elif len(windows) > max(1, (high - low) // _FEW) and (shards := self._shards(name)) is not None:
+            shards.read(self.store.storage, first, windows, out)
         elif len(windows) == high - low:
             out[...] = variable[first, low:high].values
         elif len(windows) * _FEW >= high - low:
@@ -112,6 +116,12 @@ class Part:
         else:
             out[...] = variable[first, windows].values
         return out
+
+    def _shards(self, name: str) -> WindowShards | None:
+        if name not in self._known:
+            document = _documents(self.store).get(name)
+            self._known[name] = shards_of(name, document, self.dataset.variables[name].encoding)
+        return self._known[name]
 
     def check(self) -> None:
         """See that what was read is what was there when the store was opened.
@@ -165,10 +175,14 @@ def _moved_ground(before: IndexedStore, now: IndexedStore) -> bool:
 
 
 def _ground(store: IndexedStore) -> tuple[dict[str, Any], Any]:
+    keys = {name: document.get("chunk_key_encoding") for name, document in _documents(store).items()}
+    return keys, json.loads(store.root[1].data).get("attributes", {}).get("aggrade", {}).get("undone")
+
+
+def _documents(store: IndexedStore) -> dict[str, Any]:
+    """Return the array documents of a store of Zarr v3; of v2, what has none of their fields."""
     root = json.loads(store.root[1].data)
-    documents = root.get("consolidated_metadata", {}).get("metadata", {})
-    keys = {name: document.get("chunk_key_encoding") for name, document in documents.items()}
-    return keys, root.get("attributes", {}).get("aggrade", {}).get("undone")
+    return dict(root.get("consolidated_metadata", {}).get("metadata", {}))
 
 
 def _moved(name: str, changed: Sequence[str]) -> Problem:
