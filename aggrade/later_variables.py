@@ -1,7 +1,7 @@
 """Quality variables that aggrade learnt of after its first version: older stores grow without them.
 
 A store has its variables for life. A session cut by a newer aggrade still fits into an older store, since these
-variables can be worked out again from the samples; any other variable that a store lacks is refused.
+variables can be worked out again from samples or sources; any other variable that a store lacks is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["LATER", "without_later_variables"]
 
 LATER = frozenset(
     {
-        *(f"{m}_{name}" for m in ("eeg", "fnirs") for name in ("nan_count", "rail")),
+        *(f"{m}_{name}" for m in ("eeg", "fnirs") for name in ("channel_bad", "nan_count", "rail")),
         *(f"fnirs_{name}" for name in ("peak_to_peak", "flat", "scalp_coupling")),
         "eeg_line_noise",
     }

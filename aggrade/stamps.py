@@ -58,9 +58,10 @@ class Timing:
         """Seconds per sample."""
         return 1.0 / self.rate
 
-    def earlier(self, seconds: float) -> Timing:
-        """Return the same timing on a clock that is behind by `seconds`."""
-        return replace(self, regular=self.regular - seconds)
+    def on(self, shift: float, rate: float = 1.0) -> Timing:
+        """Return the same timing on the clock that shows ``shift + rate * t`` when this one shows ``t``."""
+        regular = self.regular * rate + shift
+        return replace(self, rate=self.rate / rate, jitter=self.jitter * rate, regular=regular)
 
     @property
     def gaps(self) -> int:

@@ -74,6 +74,18 @@ class WindowSpec(BaseModel):
         description="Which stream is the EEG or the fNIRS where a recording has several, by name, e.g. "
         '{"fnirs": "Photon_Cap_RAW"}. Put the file name and a colon before it where two files use one name.',
     )
+    clock: Literal["auto", "stamps", "markers", "starts"] = Field(
+        default="auto",
+        description="How the files of a session come on one clock. auto: by stamps of one device, else by markers "
+        "that both files have, else by the start times that they state. Any other demands one of these. Files "
+        "that hold both modalities need none.",
+    )
+    clock_markers: dict[Literal["eeg", "fnirs"], str] = Field(
+        default_factory=dict,
+        description="Names of the marker streams that hold the same events, by which files come on one clock, e.g. "
+        '{"eeg": "events", "fnirs": "nirs/stim"}. With both named, what the markers say need not agree. '
+        "Left out: all markers that say the same.",
+    )
     markers: str | None = Field(
         default=None, description="Name of the marker stream that labels come from, where there are several."
     )

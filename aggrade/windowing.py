@@ -91,6 +91,8 @@ def _wanted(spec: WindowSpec) -> Wanted:
     return Wanted(
         {str(name): stream for name, stream in spec.streams.items()},
         {EEG: spec.eeg_channels, FNIRS: spec.fnirs_channels},
+        spec.clock,
+        {str(name): markers for name, markers in spec.clock_markers.items()},
     )
 
 
@@ -247,7 +249,15 @@ def _per_session(session: Session, tracks: Mapping[str, Track], count: int, dige
         found[f"{name}_jitter_s"] = track.timing.jitter
         found[f"{name}_gaps"] = np.int32(track.timing.gaps)
         found[f"{name}_lost"] = np.int64(track.timing.lost.sum())
-    return {name: (("session",), _one(value), _session_attributes(name)) for name, value in found.items()}
+    one = {name: (("session",), _one(value), _session_attributes(name)) for name, value in found.items()}
+    return one | {f"{name}_channel_bad": _marked_bad(session, name) for name in tracks}
+
+
+def _marked_bad(session: Session, name: str) -> tuple[tuple[str, ...], NDArray[np.bool_], dict[str, str]]:
+    """Return which channels the file or its tables mark as bad; their samples are what they are."""
+    header = session.streams[name].header
+    bad = np.array([[channel in header.bad for channel in header.channels]], bool)
+    return ("session", f"{name}_channel"), bad, {"long_name": "the channel is marked as bad"}
 
 
 def _one(value: Any) -> NDArray[Any]:

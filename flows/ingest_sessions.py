@@ -56,7 +56,8 @@ def ingest_sessions(
     Parameters
     ----------
     source
-        Folder or prefix with recordings; each child, a file or a folder, is one session.
+        Folder or prefix with recordings; each child, a file or a folder, is one session. Of a BIDS dataset each
+        subject, session, task and run is one.
     store
         Dataset root: a folder or s3://bucket/prefix. It is made where it is missing.
     windows

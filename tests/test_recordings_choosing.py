@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,12 +58,24 @@ def test_a_stream_of_another_kind_can_be_named():
 
 
 def test_streams_of_one_name_in_two_files():
-    """One name in two files is asked for; the file's name before it settles it."""
-    one, other = _header("eeg", "eeg", source="a.edf"), _header("eeg", "eeg", source="b.edf")
+    """One name with other channels in two files is asked for; the file's name before it settles it."""
+    one, other = _header("eeg", "eeg", source="a.edf"), _header("eeg", "eeg", channels=("A",), source="b.edf")
     with pytest.raises(BadInput, match="file name") as caught:
         _choose(one, other, streams={"eeg": "eeg"})
     assert caught.value.code == "ambiguous-streams"
     assert _choose(one, other, streams={"eeg": "b.edf:eeg"})["eeg"].header is other
+
+
+def test_the_same_channels_on_several_clocks_are_parts():
+    """Files, or groups of one file, with the same channels are parts; streams on one clock are not."""
+    one, other = _header("eeg", "eeg", source="a.edf"), _header("eeg", "eeg", source="b.edf")
+    assert _choose(one, other)["eeg"].parts == (one, other)
+    assert _choose(one, other, streams={"eeg": "eeg"})["eeg"].parts == (one, other)
+    assert _choose(one, other, streams={"eeg": "b.edf:eeg"})["eeg"].parts == (other,)
+    first, second = replace(NIRS, clock="nirs1"), replace(NIRS, name="Optics2", clock="nirs2")
+    assert _choose(first, second)["fnirs"].parts == (first, second)
+    with pytest.raises(BadInput, match="2 fnirs streams"):
+        _choose(first, replace(second, clock="nirs1"))
 
 
 def test_an_unknown_stream_gets_its_near_miss():

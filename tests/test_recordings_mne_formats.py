@@ -267,6 +267,30 @@ def test_brainvision_is_read_in_its_own_units(tmp_path):
     assert markers.t[markers.text.index("Stimulus/S  1")] == pytest.approx(0.2)
 
 
+def test_a_paused_brainvision_goes_on_when_it_says(tmp_path):
+    """Samples and markers behind a pause are later by it; MNE closes the pause. Without a date that is said."""
+    path, numbers = _brainvision(tmp_path)
+    later = "Mk3=New Segment,,201,1,0,20260301100010500000\nMk4=Stimulus,S  2,226,1,0\n"
+    undated = "Mk5=New Segment,,401,1,0\n"
+    (tmp_path / "a.vmrk").write_text(VMRK + later + undated, encoding="utf-8")
+    stream, x, [markers] = _load(path)
+    count = np.arange(500) / 250
+    assert stream.t == pytest.approx(np.where(count < 0.8, count, count - 0.8 + 10.25))
+    assert np.array_equal(x[:, 1], numbers[:, 1])
+    assert markers.t[list(markers.text).index("Stimulus/S  2")] == pytest.approx(10.25 + 0.1)
+    with _open(path) as recording:
+        [warning] = [text for text in recording.warnings if "segments" in text]
+    assert "1 segments do not say" in warning
+
+
+def test_a_brainvision_clock_that_lags_loses_no_samples(tmp_path):
+    """A segment that is said to begin before the one before has ended follows at once."""
+    path, _ = _brainvision(tmp_path)
+    early = "Mk3=New Segment,,251,1,0,20260301100001150000\n"
+    (tmp_path / "a.vmrk").write_text(VMRK + early, encoding="utf-8")
+    assert _load(path)[0].t == pytest.approx(np.arange(500) / 250)
+
+
 @pytest.mark.parametrize("missing", ["a.eeg", "a.vmrk"])
 def test_brainvision_without_its_other_files_is_refused(tmp_path, missing):
     """A header whose samples or markers are not there is refused."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from make_eeglab import events_of, write_set
 from make_recordings import (
     START,
     EdfSignal,
@@ -24,10 +25,12 @@ from aggrade.errors import BadInput
 from aggrade.recordings.choosing import Wanted
 from aggrade.recordings.discover import local_session
 from aggrade.recordings.session import opened_session
+from aggrade.windowing import cut_windows
 
 
-def _session(folder, **channels):
-    with local_session(folder) as files, opened_session(files, Wanted({}, channels)) as session:
+def _session(folder, clock="auto", clock_markers=None, **channels):
+    wanted = Wanted({}, channels, clock, clock_markers or {})
+    with local_session(folder) as files, opened_session(files, wanted) as session:
         return session
 
 
@@ -124,3 +127,142 @@ def test_stamps_without_sense_refuse_the_session(tmp_path):
     with pytest.raises(BadInput, match="'EEG'") as caught:
         _session(tmp_path)
     assert caught.value.code == "clock-back"
+
+
+EVENTS = np.array([2.0, 5.5, 11.25, 13.0, 21.5, 24.0, 36.75, 45.0])
+TEXTS = ("left", "left", "right", "left", "right", "right", "left", "right")
+BEGAN, FAST = 3.7, 1 + 80e-6
+
+
+def _set_and_snirf(folder, *, tags=None, texts=TEXTS, kept=slice(1, None), rename=str):
+    """Write 60 s of EEG at 100 Hz and of optics that began 3.7 s later, on a clock that is fast by 80 ppm."""
+    events = events_of(*((text, 1 + 100 * t, 0.0) for t, text in zip(EVENTS, texts, strict=True)))
+    write_set(folder / "a.set", counted(6000, 2), events=events)
+    seen = [(t, 0.5, 1.0, text) for t, text in zip((EVENTS - BEGAN) * FAST, texts, strict=True) if t > 0][
+        kept
+    ]
+    stimuli = {rename(name): [row[:3] for row in seen if row[3] == name] for name in dict.fromkeys(texts)}
+    time = np.arange(500) / 10
+    write_snirf(folder / "b.snirf", time, counted(500, 2), tags=tags or {"TimeUnit": "s"}, stimuli=stimuli)
+
+
+def test_a_pair_without_starts_is_placed_by_markers(tmp_path, caplog):
+    """EEGLAB states no start; markers that both files have give offset and drift, and all stamps follow them."""
+    _set_and_snirf(tmp_path)
+    session = _session(tmp_path)
+    assert session.clock == "markers"
+    expected = BEGAN + np.arange(500) / 10 / FAST
+    assert session.streams["fnirs"].t == pytest.approx(expected, abs=1e-9)
+    assert session.timings["fnirs"].regular == pytest.approx(expected, abs=1e-9)
+    assert session.timings["fnirs"].rate == pytest.approx(10 * FAST)
+    assert 0 <= session.offset_resolution_s < 1e-6
+    markers = {item.source: item for item in session.markers}
+    assert markers["b.snirf"].t == pytest.approx(EVENTS[2:], abs=1e-9)
+    assert "b.snirf/nirs placed against a.set by 6 markers of 8 and 6 that have the same text" in caplog.text
+    assert "drift -80.0 ppm" in caplog.text
+
+
+def test_markers_cut_the_same_windows(tmp_path):
+    """Windows lie where both were recorded, and hold the optics of their own seconds by the fitted clock."""
+    _set_and_snirf(tmp_path)
+    spec = {"window_size_s": 5.0, "mapping": {"left": 0, "right": 1}, "markers": "a.set:events"}
+    windows = cut_windows(tmp_path, spec)
+    starts = windows["window_start"].values[0]
+    assert starts[0] == pytest.approx(BEGAN, abs=1e-9)
+    last = windows["fnirs"].values[0, -1, 0]
+    assert abs(last[0] / 10 / FAST + BEGAN - starts[-1]) <= 0.1
+    assert windows["clock"].item() == "markers"
+
+
+def test_markers_count_more_than_start_times(tmp_path, caplog):
+    """Where files state starts and markers, the markers place them, and the difference is said."""
+    write_edf_signals(
+        tmp_path / "a.edf",
+        [
+            EdfSignal("Fz", np.arange(6000), 100),
+            EdfSignal.texts(
+                [
+                    f"+{second}\x14\x14\0".encode()
+                    + b"".join(
+                        f"+{t}\x14{text}\x14\0".encode()
+                        for t, text in zip(EVENTS, TEXTS, strict=True)
+                        if second == int(t)
+                    )
+                    for second in range(60)
+                ]
+            ),
+        ],
+        60,
+        kind="EDF+C",
+    )
+    rows = {
+        text: [[t - 7.0, 1.0, 1.0] for t, name in zip(EVENTS, TEXTS, strict=True) if name == text]
+        for text in TEXTS
+    }
+    rows = {text: [row for row in found if row[0] >= 0] for text, found in rows.items()}
+    write_snirf(
+        tmp_path / "b.snirf", np.arange(500) / 10, counted(500, 1), tags=_tags("10:00:04Z"), stimuli=rows
+    )
+    session = _session(tmp_path)
+    assert session.clock == "markers"
+    assert session.streams["fnirs"].t[0] == pytest.approx(7.0)
+    assert "start times of a.edf and b.snirf/nirs differ from the markers by 3.000 s" in caplog.text
+    by_starts = _session(tmp_path, "starts")
+    assert by_starts.clock == "start times"
+    assert by_starts.streams["fnirs"].t[0] == pytest.approx(4.0)
+
+
+def test_other_texts_need_names(tmp_path):
+    """Markers that are called otherwise in each file are refused with both lists, and used when they are named."""
+    names = {"left": "tap", "right": "rest"}
+    _set_and_snirf(tmp_path, rename=names.__getitem__)
+    with pytest.raises(BadInput) as caught:
+        _session(tmp_path)
+    assert caught.value.code == "no-common-clock"
+    message = str(caught.value)
+    for part in ("a.set and b.snirf", "'left' at 2.000 s", "'tap' at 9.301 s", "clock_markers"):
+        assert part in message
+    named = {"eeg": "events", "fnirs": "nirs/stim"}
+    session = _session(tmp_path, clock_markers=named)
+    assert session.streams["fnirs"].t[0] == pytest.approx(BEGAN, abs=1e-6)
+    with pytest.raises(BadInput) as caught:
+        _session(tmp_path, clock_markers=named | {"fnirs": "stim"})
+    assert caught.value.code == "unknown-markers"
+
+
+def test_a_rhythm_alone_is_refused(tmp_path):
+    """Equal markers at equal intervals would fit in many ways."""
+    events = events_of(*(("tap", 1 + 500 * k, 0.0) for k in range(1, 11)))
+    write_set(tmp_path / "a.set", counted(6000, 1), events=events)
+    rows = {"tap": [[5.0 * k, 1.0, 1.0] for k in range(1, 9)]}
+    write_snirf(
+        tmp_path / "b.snirf", np.arange(500) / 10, counted(500, 1), tags={"TimeUnit": "s"}, stimuli=rows
+    )
+    with pytest.raises(BadInput, match="ways"):
+        _session(tmp_path)
+
+
+def test_a_way_that_is_demanded_is_the_only_one(tmp_path):
+    """Markers and stamps that are demanded and not there are refused, although start times would do."""
+    write_edf_signals(tmp_path / "a.edf", [EdfSignal("Fz", np.arange(1000), 100)], 10)
+    write_snirf(tmp_path / "b.snirf", np.arange(80) / 10, counted(80, 1), tags=_tags("10:00:00Z"))
+    for clock, code in (("markers", "clock-markers"), ("stamps", "clock-stamps")):
+        with pytest.raises(BadInput) as caught:
+            _session(tmp_path, clock)
+        assert caught.value.code == code
+    assert _session(tmp_path).clock == "start times"
+
+
+def test_shared_stamps_count_more_than_markers(tmp_path):
+    """Two XDF files of one computer keep their stamps, whatever their markers say."""
+    texts, t = ("a", "b", "c", "d"), np.array([101.0, 102.5, 104.0, 107.0])
+    header = {"datetime": START.isoformat()}
+    eeg = eeg_stream(100 + np.arange(2560) / 256)
+    write_xdf(tmp_path / "a.xdf", [eeg, marker_stream(t, texts)], header=header)
+    nirs = nirs_stream(100.5 + np.arange(90) / 10)
+    write_xdf(tmp_path / "b.xdf", [nirs, marker_stream(t + 0.4, texts)], header=header)
+    session = _session(tmp_path)
+    assert (session.clock, session.streams["fnirs"].t[0]) == ("stamps", 0.5)
+    by_markers = _session(tmp_path, "markers")
+    assert by_markers.clock == "markers"
+    assert by_markers.streams["fnirs"].t[0] == pytest.approx(0.1)

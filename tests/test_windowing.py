@@ -82,6 +82,7 @@ def test_the_layout_is_the_documented_one(both):
         kinds = {"peak_to_peak": "float32", "flat": "bool", "nan_count": "int32", "rail": "float32"}
         expected |= {f"{name}_{text}": ((*window, f"{name}_channel"), kind) for text, kind in kinds.items()}
         expected |= {f"{name}_gaps": (("session",), "int32"), f"{name}_lost": (("session",), "int64")}
+        expected[f"{name}_channel_bad"] = (("session", f"{name}_channel"), "bool")
         for text in ("start", "start_resolution_s", "rate_measured", "jitter_s"):
             expected[f"{name}_{text}"] = (("session",), "float64")
     for name in ("session_start_resolution_s", "offset_resolution_s"):

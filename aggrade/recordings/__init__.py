@@ -113,6 +113,10 @@ class StreamHeader:
         File name.
     key
         How the reader finds the stream again.
+    clock
+        Name of the clock of its stamps, where the file has several; empty: the file's one clock.
+    bad
+        Names of the channels that are marked as bad.
     """
 
     name: str
@@ -124,6 +128,8 @@ class StreamHeader:
     samples: int
     source: str
     key: Any = None
+    clock: str = ""
+    bad: frozenset[str] = frozenset()
 
     def chosen(self, picks: Sequence[int]) -> StreamHeader:
         """Return the header of the channels whose indices are given, in that order."""
@@ -277,10 +283,10 @@ class Session:
     stream_resolution_s
         Modality → how well the stream's own wall-clock start is known, s.
     clock
-        How the streams came on one clock: ``"stamps"`` (one clock, or none to compare with) or
-        ``"start times"``.
+        How the streams came on one clock: ``"stamps"`` (one clock, or none to compare with),
+        ``"markers"`` or ``"start times"``.
     offset_resolution_s
-        How well the streams are placed against each other, s: 0 on one clock.
+        How well the streams, and parts of a recording, are placed against each other, s: 0 on one clock.
     sources
         File names, without the path of any host.
     warnings

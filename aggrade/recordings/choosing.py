@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aggrade.recordings import Markers, StreamHeader
+    from aggrade.recordings.clocks import How
 
-__all__ = ["Choice", "Wanted", "choose_channels", "choose_markers", "choose_streams"]
+__all__ = ["Choice", "Wanted", "choose_channels", "choose_markers", "choose_streams", "named_markers"]
 
 MODALITIES = (EEG, FNIRS)
 
@@ -33,18 +34,40 @@ class Wanted:
         Modality → name of a stream, as ``name`` or ``file:name``.
     channels
         Modality → names or patterns; None: all that are of the modality; empty: none of it at all.
+    clock
+        How files come on one clock, as `aggrade.recordings.clocks.align` takes it.
+    clock_markers
+        Modality → name of the markers on its clock that place it, as ``name`` or ``file:name``.
     """
 
     streams: Mapping[str, str] = field(default_factory=dict)
     channels: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    clock: How = "auto"
+    clock_markers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A stream, and the indices of its channels in the order in which they are used."""
+    """A stream, and the indices of its channels in the order in which they are used.
+
+    Parameters
+    ----------
+    header
+        The stream.
+    picks
+        The channels.
+    others
+        Streams of other files, or other parts of a file, that have the same channels: parts of one recording.
+    """
 
     header: StreamHeader
     picks: tuple[int, ...]
+    others: tuple[StreamHeader, ...] = ()
+
+    @property
+    def parts(self) -> tuple[StreamHeader, ...]:
+        """The stream and its other parts."""
+        return (self.header, *self.others)
 
 
 def choose_streams(headers: Sequence[StreamHeader], wanted: Wanted, where: str) -> dict[str, Choice]:
@@ -72,9 +95,9 @@ def choose_streams(headers: Sequence[StreamHeader], wanted: Wanted, where: str) 
         if names is not None and not names:
             continue
         try:
-            header = _stream(headers, modality, wanted.streams.get(modality), where)
-            if header is not None:
-                choices[modality] = Choice(header, choose_channels(header, modality, names))
+            found = _streams(headers, modality, wanted.streams.get(modality), where)
+            if found:
+                choices[modality] = Choice(found[0], choose_channels(found[0], modality, names), found[1:])
             elif names is not None:
                 problems.append(_absent(headers, modality, where))
         except BadInput as error:
@@ -85,39 +108,48 @@ def choose_streams(headers: Sequence[StreamHeader], wanted: Wanted, where: str) 
     return choices
 
 
-def _stream(
+def _streams(
     headers: Sequence[StreamHeader], modality: str, name: str | None, where: str
-) -> StreamHeader | None:
+) -> tuple[StreamHeader, ...]:
+    """Return the stream of a modality; several, if they are parts of one recording; none, if there is none."""
     if name is not None:
         return _named(headers, modality, name, where)
-    found = [header for header in headers if header.modality == modality and header.samples > 1]
-    if len(found) > 1:
+    found = tuple(header for header in headers if header.modality == modality and header.samples > 1)
+    if len(found) > 1 and not _are_parts(found):
         fix = f'choose one: streams = {{"{modality}": "…"}}'
         raise BadInput(
             Problem(
                 where, f"{len(found)} {modality} streams: {_list(found)}", "one", fix, "ambiguous-streams"
             )
         )
-    return found[0] if found else None
+    return found
 
 
-def _named(headers: Sequence[StreamHeader], modality: str, name: str, where: str) -> StreamHeader:
-    found = [header for header in headers if name in (header.name, f"{header.source}:{header.name}")]
+def _are_parts(headers: Sequence[StreamHeader]) -> bool:
+    """Tell whether streams can be parts of one recording: the same channels, each on a clock of its own."""
+    clocks = {header.clock or header.source for header in headers}
+    kinds = {(header.channels, header.units, header.nominal_rate) for header in headers}
+    return len(clocks) == len(headers) and len(kinds) == 1
+
+
+def _named(headers: Sequence[StreamHeader], modality: str, name: str, where: str) -> tuple[StreamHeader, ...]:
+    found = tuple(header for header in headers if name in (header.name, f"{header.source}:{header.name}"))
     setting = f"{where}, streams.{modality}"
     if not found:
         near = get_close_matches(name, [header.name for header in headers], 1)
         fix = f"did you mean {near[0]!r}" if near else "correct the name"
         raise BadInput(Problem(setting, repr(name), f"one of {_list(headers)}", fix, "unknown-stream"))
-    if len(found) > 1:
-        fix = "put the file name and a colon before it"
-        raise BadInput(Problem(setting, f"{name!r} {len(found)} times", "one", fix, "ambiguous-streams"))
-    if found[0].samples < 2:
+    filled = tuple(header for header in found if header.samples > 1)
+    if not filled:
         fix = "choose another stream, or leave the recording out"
         problem = Problem(
             setting, f"{found[0].samples} samples in {name!r}", "two or more", fix, "empty-stream"
         )
         raise BadInput(problem)
-    return found[0]
+    if len(filled) > 1 and not _are_parts(filled):
+        fix = "put the file name and a colon before it"
+        raise BadInput(Problem(setting, f"{name!r} {len(filled)} times", "one", fix, "ambiguous-streams"))
+    return filled
 
 
 def choose_channels(header: StreamHeader, modality: str, names: Sequence[str] | None) -> tuple[int, ...]:
@@ -144,16 +176,17 @@ def choose_channels(header: StreamHeader, modality: str, names: Sequence[str] | 
     if names is None:
         typed = [index for index in everything if header.types[index] == EEG]
         return tuple(typed if modality == EEG and typed else everything)
-    fitting = {name: _fitting(header.channels, name) for name in names}
+    places = {channel: index for index, channel in enumerate(header.channels)}
+    fitting = {name: _fitting(places, name) for name in names}
     problems = [_unknown(header, modality, name) for name, found in fitting.items() if not found]
     raise_all(problems, BadInput)
     return tuple(dict.fromkeys(index for found in fitting.values() for index in found))
 
 
-def _fitting(channels: Sequence[str], name: str) -> list[int]:
-    if name in channels:
-        return [channels.index(name)]
-    return [index for index, channel in enumerate(channels) if fnmatchcase(channel, name)]
+def _fitting(places: Mapping[str, int], name: str) -> list[int]:
+    if name in places:
+        return [places[name]]
+    return [index for channel, index in places.items() if fnmatchcase(channel, name)]
 
 
 def choose_markers(
@@ -179,18 +212,39 @@ def choose_markers(
     """
     markers, known = list(markers), set(texts)
     if name is not None:
-        found = [item for item in markers if name in (item.name, f"{item.source}:{item.name}")]
-        if not found:
-            expected = f"one of {_list(markers)}" if markers else "a stream of markers: there is none"
-            near = get_close_matches(name, [item.name for item in markers], 1)
-            fix = f"did you mean {near[0]!r}" if near else "correct the name, or leave it out"
-            raise BadInput(Problem(f"{where}, markers", repr(name), expected, fix, "unknown-markers"))
+        found = named_markers(markers, name, f"{where}, markers")
     else:
         found = [item for item in markers if known & set(item.text)]
     if len(found) > 1:
         fix = 'choose one: markers = "…"'
         problem = f"{len(found)} streams with markers of the mapping: {_list(found)}"
         raise BadInput(Problem(where, problem, "one", fix, "ambiguous-markers"))
+    return found
+
+
+def named_markers(markers: Sequence[Markers], name: str, where: str) -> list[Markers]:
+    """Return the streams of markers that bear a name.
+
+    Parameters
+    ----------
+    markers
+        All streams of markers that may be meant.
+    name
+        As ``name`` or ``file:name``.
+    where
+        The setting, as the user knows it.
+
+    Raises
+    ------
+    BadInput
+        If there is none.
+    """
+    found = [item for item in markers if name in (item.name, f"{item.source}:{item.name}")]
+    if not found:
+        expected = f"one of {_list(markers)}" if markers else "a stream of markers: there is none"
+        near = get_close_matches(name, [item.name for item in markers], 1)
+        fix = f"did you mean {near[0]!r}" if near else "correct the name, or leave it out"
+        raise BadInput(Problem(where, repr(name), expected, fix, "unknown-markers"))
     return found
 
 

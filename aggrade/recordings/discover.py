@@ -1,7 +1,7 @@
 """Where recordings lie: from a source to its sessions, and from a session to files on this machine.
 
 A source is a folder, a file or a prefix in a bucket; each child of it is one session. A session is a folder
-with one or more recordings, or one recording. What is hidden (its name begins with a dot or two underscores) is
+with one or more recordings, or one recording; ``bids.py`` says what one of a BIDS dataset is. What is hidden (its name begins with a dot or two underscores) is
 left alone.
 """
 
@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import re
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import BadInput, Problem
-from aggrade.recordings.formats import FORMATS, format_of
-from aggrade.storage import open_storage
+from aggrade.recordings.bids import DESCRIPTION, SUBJECTS, is_recording, place_of, places_in
+from aggrade.recordings.bids_tables import Sidecars, Table, acquired
+from aggrade.recordings.formats import FORMATS
+from aggrade.recordings.listing import exists, holds, listed, main_of, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from aggrade.recordings import Format
+    from aggrade.recordings.bids import BidsPlace
+    from aggrade.recordings.listing import Listing
 
 __all__ = ["LocalSession", "SessionSource", "SourceFile", "local_session", "sessions_in", "source_digest"]
 
 logger = logging.getLogger(__name__)
-
-HEAD_BYTES = 1024
-PIECE_BYTES = 32 << 20
-_SLASHES_OF_BUCKET = 2
-_CONTINUED = re.compile(r"(.+)-\d+(\.fif(\.gz)?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +52,21 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class LocalSession:
-    """A session's files on this machine, in the order of their names."""
+    """A session's files on this machine, in the order of their names.
+
+    Parameters
+    ----------
+    id
+        The session's name.
+    files
+        Recordings, and what belongs to them.
+    sidecars
+        Name of a recording → the tables that describe it.
+    """
 
     id: str
     files: tuple[SourceFile, ...]
+    sidecars: Mapping[str, Sidecars] = field(default_factory=dict)
 
     @property
     def recordings(self) -> tuple[SourceFile, ...]:
@@ -73,7 +80,8 @@ def sessions_in(
     """Return the sessions of a source, sorted by id.
 
     Every folder directly below the source is one session, and so is every recording that lies there; other
-    files are passed over. A source that is itself a recording is one session.
+    files are passed over. A source that is itself a recording is one session. Of a BIDS dataset, which has a
+    ``dataset_description.json``, what was recorded under the same entities is one session.
 
     Parameters
     ----------
@@ -88,13 +96,15 @@ def sessions_in(
         If there is no such source, if it holds no session, or if two children have the same id.
     """
     url = source.rstrip("/")
-    with _listing(url, storage_options) as listing:
+    if holds(url, DESCRIPTION, storage_options):
+        return tuple(sorted(_dataset(url, storage_options), key=lambda child: child.id))
+    with listed(url, storage_options) as listing:
         if listing.is_file:
-            return (SessionSource(_stem(_last(url)), url),)
+            return (SessionSource(stem_of(_last(url)), url),)
         children = _children(listing.names)
         folders = [SessionSource(child, f"{url}/{child}") for child in children.folders]
         known = [name for name in children.files if listing.format(name) is not None]
-        files = [SessionSource(_stem(name), f"{url}/{name}") for name in _mains(known)]
+        files = [SessionSource(stem_of(name), f"{url}/{name}") for name in _mains(known)]
     found = sorted([*folders, *files], key=lambda child: child.id)
     if not found:
         fix = f"give a folder that holds recordings ({_known_formats()}) or folders with recordings"
@@ -113,7 +123,8 @@ def local_session(
     Parameters
     ----------
     source
-        A folder or file, or a prefix or object, which is copied to a temporary folder.
+        A folder or file, or a prefix or object, which is copied to a temporary folder; of a BIDS dataset
+        ``root/sub-01/sub-01_task-x`` as `sessions_in` names it.
     storage_options
         As for `aggrade.storage.open_storage`.
 
@@ -123,7 +134,11 @@ def local_session(
         If there is no such source, or no recording in it.
     """
     url = str(source).rstrip("/")
-    with _listing(url, storage_options) as listing:
+    if (place := _place(url, storage_options)) is not None:
+        with listed(place.root, storage_options, place.prefixes) as listing:
+            yield _of_dataset(place, listing)
+        return
+    with listed(url, storage_options) as listing:
         formats = {name: listing.format(name) for name in listing.names}
         mains = _mains([name for name, known in formats.items() if known is not None])
         if not mains:
@@ -133,7 +148,7 @@ def local_session(
         files = tuple(
             SourceFile(listing.path(name), name, formats[name] if name in mains else None) for name in wanted
         )
-        label = _stem(_last(url)) if listing.is_file else _last(url)
+        label = stem_of(_last(url)) if listing.is_file else _last(url)
         yield LocalSession(label, files)
 
 
@@ -141,7 +156,8 @@ def source_digest(source: str | Path, *, storage_options: Mapping[str, Any] | No
     """Return the SHA-256 of a session's files, names and contents, in hexadecimal digits.
 
     Recordings count, and the files that belong to them; notes that lie beside them do not. The same files
-    elsewhere have the same digest.
+    elsewhere have the same digest. Of a BIDS dataset the tables count that hold for the recordings; of the table
+    of scans, what it says of them.
 
     Parameters
     ----------
@@ -164,7 +180,62 @@ def digest_of(session: LocalSession) -> str:
         with file.path.open("rb") as opened:
             content = hashlib.file_digest(opened, "sha256").digest()
         total.update(file.name.encode() + b"\0" + content)
+    for name, sidecars in sorted(session.sidecars.items()):
+        if sidecars.start:
+            total.update(f"{name}\0{sidecars.start}".encode())
     return total.hexdigest()
+
+
+def _place(url: str, storage_options: Mapping[str, Any] | None) -> BidsPlace | None:
+    """Return the place of a session in a BIDS dataset; None where the source is anything else."""
+    if holds(url, DESCRIPTION, storage_options):
+        found = _dataset(url, storage_options)
+        if len(found) > 1:
+            expected, fix = "one session", f"give one of them, e.g. {found[0].url}"
+            raise BadInput(Problem(url, f"a dataset of {len(found)} sessions", expected, fix, "dataset"))
+        return place_of(found[0].url)
+    place = None if exists(url) else place_of(url)
+    return place if place is not None and holds(place.root, DESCRIPTION, storage_options) else None
+
+
+def _dataset(url: str, storage_options: Mapping[str, Any] | None) -> list[SessionSource]:
+    """Return the sessions of a BIDS dataset."""
+    with listed(url, storage_options, (SUBJECTS,)) as listing:
+        known = [name for name in listing.names if is_recording(name) and listing.format(name) is not None]
+    found = [SessionSource(place.label, place.url) for place in places_in(url, known)]
+    if not found:
+        expected = "sub-…/eeg/sub-…_eeg.… or sub-…/nirs/sub-…_nirs.…"
+        fix = f"put recordings there ({_known_formats()}), or give the folder that holds them"
+        raise BadInput(Problem(url, "a BIDS dataset without EEG and NIRS", expected, fix, "no-sessions"))
+    _check_ids(url, found)
+    logger.info("%s is a BIDS dataset of %d sessions", _last(url), len(found))
+    return found
+
+
+def _of_dataset(place: BidsPlace, listing: Listing) -> LocalSession:
+    """Return a session's recordings, and the tables that hold for them."""
+    own = place.own(listing.names)
+    formats = {name: listing.format(name) for name in own}
+    mains = _mains([name for name, known in formats.items() if known is not None])
+    if not mains:
+        fix = "give a session as the dataset names it: root/sub-01[/ses-a]/sub-01[_ses-a]_task-x"
+        raise BadInput(Problem(place.url, "no recording", "at least one", fix, "no-recording"))
+    names = sorted({*mains, *_companions(mains, formats, own)})
+    files = [SourceFile(listing.path(name), name, formats[name] if name in mains else None) for name in names]
+    sidecars = {name: _sidecars(place, listing, name) for name in mains}
+    tables = {table.name: table.path for found in sidecars.values() for table in found.tables}
+    files += [SourceFile(path, name, None) for name, path in tables.items()]
+    return LocalSession(place.label, tuple(sorted(files, key=lambda file: file.name)), sidecars)
+
+
+def _sidecars(place: BidsPlace, listing: Listing, recording: str) -> Sidecars:
+    found = {suffix: place.table(listing.names, recording, suffix) for suffix in ("events", "channels")}
+    tables = {suffix: Table(listing.path(name), name) for suffix, name in found.items() if name}
+    start = ""
+    if place.scans in listing.names:
+        start = acquired(Table(listing.path(place.scans), place.scans), place.scan(recording))
+    kind = stem_of(recording).rpartition("_")[2]
+    return Sidecars(kind, tables.get("events"), tables.get("channels"), start, place.scans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,119 +244,8 @@ class _Children:
     files: list[str]
 
 
-class _Local:
-    """Names of files below a local folder, or of one file and those beside it that share its stem."""
-
-    def __init__(self, url: str) -> None:
-        root = Path(re.sub(r"^file://(localhost(?=/))?", "", url)).expanduser()
-        self.is_file = root.is_file()
-        self._root = root.parent if self.is_file else root
-        if self.is_file:
-            self.names = _beside(root.name, (path.name for path in root.parent.iterdir()))
-            return
-        if not root.is_dir():
-            raise _missing(url)
-        below = (path for path in _walk(root) if path.is_file() or _is_empty_folder(path))
-        names = (path.relative_to(root).as_posix() + "/" * path.is_dir() for path in below)
-        self.names = sorted(filter(_visible, names))
-
-    def format(self, name: str) -> Format | None:
-        """Return a file's format by its first bytes and its name."""
-        if name.endswith("/"):
-            return None
-        with (self._root / name).open("rb") as file:
-            return format_of(name, file.read(HEAD_BYTES))
-
-    def path(self, name: str) -> Path:
-        """Return where a file lies."""
-        return self._root / name
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield everything below a folder, what links lead to too; a link back to a folder above ends there."""
-    for folder, folders, files in os.walk(root, followlinks=True):
-        here = Path(folder)
-        above = {parent.resolve() for parent in (here, *here.parents)}
-        folders[:] = [name for name in folders if (here / name).resolve() not in above]
-        yield from (here / name for name in (*folders, *files))
-
-
-class _Remote:
-    """Names of objects below a prefix, or of one object and those beside it that share its stem."""
-
-    def __init__(self, url: str, storage_options: Mapping[str, Any] | None, folder: Path) -> None:
-        self._folder, self._storage = folder, open_storage(url, storage_options)
-        self.is_file = False
-        if url.count("/") > _SLASHES_OF_BUCKET:
-            above, last = self._storage.above()
-            self.is_file = above.stat(last) is not None
-        if self.is_file:
-            self._storage = above
-            self.names = _beside(last, (info.key for info in above.list(_stem(last))))
-        else:
-            self.names = [info.key for info in self._storage.list() if _visible(info.key)]
-        if not self.names:
-            raise _missing(url)
-
-    def format(self, name: str) -> Format | None:
-        """Return an object's format by its first bytes and its name."""
-        if name.endswith("/"):
-            return None
-        head = self._storage.read(name, start=0, stop=HEAD_BYTES)
-        return format_of(name, head.data if head else b"")
-
-    def path(self, name: str) -> Path:
-        """Copy an object to a file, piece by piece."""
-        target = self._folder / name
-        if ".." in Path(name).parts:
-            raise BadInput(Problem(name, "a key with '..'", "a plain key", "rename the object", "key"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        info = self._storage.stat(name)
-        with target.open("wb") as file:
-            for start in range(0, info.size if info else 0, PIECE_BYTES):
-                piece = self._storage.read(name, start=start, stop=start + PIECE_BYTES)
-                file.write(piece.data if piece else b"")
-        return target
-
-
-@contextmanager
-def _listing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[_Local | _Remote]:
-    if "://" not in url or url.startswith("file://"):
-        yield _Local(url)
-        return
-    with TemporaryDirectory(prefix="aggrade-") as folder:
-        yield _Remote(url, storage_options, Path(folder))
-
-
-def _missing(url: str) -> BadInput:
-    fix = "check the spelling, and that the folder is reachable from here"
-    return BadInput(Problem(url, "nothing", "a folder, a file or a prefix", fix, "source-missing"))
-
-
 def _last(url: str) -> str:
     return url.rpartition("/")[2]
-
-
-def _visible(name: str) -> bool:
-    return not any(part.startswith((".", "__")) for part in name.split("/"))
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without the suffix of its format."""
-    suffixes = sorted((s for known in FORMATS for s in known.suffixes), key=len, reverse=True)
-    found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
-    return name[: len(name) - len(found)] or name
-
-
-def _beside(name: str, siblings: Iterable[str]) -> list[str]:
-    """Return a file and those beside it that may belong to it: the same stem, a companion's suffix."""
-    stem = _stem(name)
-    kept = {f"{stem}{suffix}".lower() for known in FORMATS for suffix in known.companions}
-    return sorted({name, *(other for other in siblings if other.lower() in kept or _main_of(other) == name)})
 
 
 def _children(names: Iterable[str]) -> _Children:
@@ -293,15 +253,9 @@ def _children(names: Iterable[str]) -> _Children:
     return _Children(folders, sorted(name for name in names if "/" not in name))
 
 
-def _main_of(name: str) -> str | None:
-    """Return the file that this one would continue, as large FIF files are continued."""
-    match = _CONTINUED.match(name)
-    return f"{match[1]}{match[2]}" if match else None
-
-
 def _mains(names: list[str]) -> list[str]:
     """Leave out the files that continue another one."""
-    return [name for name in names if _main_of(name) not in names]
+    return [name for name in names if main_of(name) not in names]
 
 
 def _companions(mains: list[str], formats: Mapping[str, Format | None], names: list[str]) -> Iterator[str]:
@@ -311,7 +265,7 @@ def _companions(mains: list[str], formats: Mapping[str, Format | None], names: l
         for name in names:
             if name not in mains and name.rpartition("/")[0] == folder:
                 kept_apart = known is not None and name.lower().endswith(known.companions or ("\0",))
-                if kept_apart or _main_of(name) == main:
+                if kept_apart or main_of(name) == main:
                     yield name
 
 

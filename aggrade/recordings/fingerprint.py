@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import BadInput, Problem
+from aggrade.recordings.bids import DESCRIPTION, place_of
+from aggrade.recordings.listing import exists, holds
 from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ _SUFFIXES = re.compile(r"(\.[A-Za-z0-9]+)+$")
 
 
 def source_fingerprint(url: str, *, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Return a digest of the names, sizes and marks of a session's files, with one listing.
+    """Return a digest of the names, sizes and marks of a session's files, from listings.
 
     It changes whenever a file of the session is written, added or removed, and may change when nothing but a
     file's time did; `aggrade.recordings.discover.source_digest` reads the files and says whether the content did.
@@ -51,6 +53,11 @@ def source_fingerprint(url: str, *, storage_options: Mapping[str, Any] | None = 
 
 
 def _files(url: str, storage_options: Mapping[str, Any] | None) -> Iterable[ObjectInfo]:
+    place = None if exists(url) else place_of(url)
+    if place is not None and holds(place.root, DESCRIPTION, storage_options):
+        storage = open_storage(place.root, storage_options)
+        found = {info.key: info for prefix in place.prefixes for info in storage.list(prefix)}
+        return [found[name] for name in place.files(sorted(found))]
     inside = list(open_storage(url, storage_options).list())
     if inside:
         return inside

@@ -32,12 +32,15 @@ from aggrade.recordings import (
     unit_name,
 )
 from aggrade.recordings.edf_header import EdfHeader, read_edf_header
+from aggrade.recordings.vision_segments import read_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
+
+    from aggrade.recordings.vision_segments import Segments
 
 __all__ = ["FORMATS", "MneRecording"]
 
@@ -104,6 +107,8 @@ class MneRecording:
         The header of an EDF or BDF file.
     notes
         What MNE warned of.
+    segments
+        When the segments of a BrainVision recording began.
     """
 
     def __init__(
@@ -113,8 +118,10 @@ class MneRecording:
         origin: Origin,
         edf: EdfHeader | None = None,
         notes: Sequence[str] = (),
+        segments: Segments | None = None,
     ) -> None:
         self._groups, self._name, self._edf, self._origin = groups, name, edf, origin
+        self._segments = segments
         self.warnings = tuple(f"{name}: {note}" for note in notes)
         parts = [(group, part) for group in groups for part in _modalities(group)]
         modalities = [modality for _, (modality, _) in parts]
@@ -155,7 +162,8 @@ class MneRecording:
 
     def _stamps(self, group: _Group) -> NDArray[np.float64]:
         if self._edf is None or self._edf.contiguous:
-            return np.asarray((group.raw.first_samp + np.arange(group.raw.n_times)) / group.rate)
+            number = group.raw.first_samp + np.arange(group.raw.n_times)
+            return np.asarray(number / group.rate + self._later(number))
         onsets = self._edf.onsets - self._edf.onsets[0]
         within = np.arange(round(group.rate * self._edf.record_s)) / group.rate
         return np.asarray((onsets[:, None] + within).ravel())
@@ -164,7 +172,11 @@ class MneRecording:
         """Return the annotations' onsets on the clock of the stamps, s."""
         raw = self._groups[0].raw
         onsets = np.asarray(raw.annotations.onset, np.float64)
-        return onsets if raw.annotations.orig_time is not None else onsets + raw.first_time
+        onsets = onsets if raw.annotations.orig_time is not None else onsets + raw.first_time
+        return onsets + self._later(np.rint(onsets * self._groups[0].rate).astype(np.int64))
+
+    def _later(self, samples: NDArray[np.int64]) -> NDArray[np.float64] | float:
+        return 0.0 if self._segments is None else self._segments.shift(samples)
 
     def _skipped(self, group: _Group, t: NDArray[np.float64]) -> NDArray[np.bool_]:
         skipped = np.zeros(len(t), bool)
@@ -322,8 +334,20 @@ def _open_brainvision(path: Path, name: str) -> Iterator[MneRecording]:
             date = raw.info["meas_date"]
             start = None if date is None else date.replace(tzinfo=None)
             known = 1e-6 if date is not None and date.microsecond else 1.0
-            recording = MneRecording([_plain_group(raw)], name, _clock(name, start, known), notes=notes)
+            segments = _vision_segments(path, float(raw.info["sfreq"]), notes)
+            group, clock = _plain_group(raw), _clock(name, start, known)
+            recording = MneRecording([group], name, clock, notes=notes, segments=segments)
         yield recording
+
+
+def _vision_segments(path: Path, rate: float, notes: list[str]) -> Segments | None:
+    named = re.search(r"^MarkerFile=(.*?)\s*$", path.read_text("utf-8", errors="replace"), re.MULTILINE)
+    if not named or not named[1]:
+        return None
+    segments = read_segments(path.parent / named[1].replace("$b", path.stem), rate)
+    if segments.undated:
+        notes.append(f"{segments.undated} segments do not say when they began; taken to follow at once")
+    return segments
 
 
 @contextmanager

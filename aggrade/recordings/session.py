@@ -10,8 +10,11 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from aggrade.recordings import Session
-from aggrade.recordings.choosing import choose_streams
+from aggrade.recordings.bids_tables import with_sidecars
+from aggrade.recordings.choosing import choose_streams, named_markers
 from aggrade.recordings.clocks import align
+from aggrade.recordings.marker_fit import Marked
+from aggrade.recordings.parts import join, join_markers, place_parts
 from aggrade.stamps import check_stamps, timing_of
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from aggrade.recordings.choosing import Choice, Wanted
     from aggrade.recordings.clocks import Alignment
     from aggrade.recordings.discover import LocalSession
+    from aggrade.recordings.parts import Placed
+    from aggrade.stamps import Timing
 
 __all__ = ["opened_session"]
 
@@ -29,11 +34,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """Streams and markers, each on the clock of its file."""
+    """Streams and markers, each on the clock of its file, or of the first part of it."""
 
     streams: dict[str, Stream]
     markers: list[Markers]
+    sources: set[str]
+    placed: Placed
     warnings: list[str]
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The clock of each stream."""
+        return [stream.origin for stream in self.streams.values()]
 
 
 @contextmanager
@@ -54,57 +66,93 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
     """
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(file.format.open(file.path, file.name))
+            with_sidecars(
+                stack.enter_context(file.format.open(file.path, file.name)), files.sidecars.get(file.name)
+            )
             for file in files.recordings
             if file.format is not None
         ]
         headers = [header for recording in opened for header in recording.streams]
         choices = choose_streams(headers, wanted, files.id)
-        yield _joined(files.id, _load(opened, choices))
+        loaded = _load(opened, choices, files.id)
+        tables = [
+            table.name
+            for name in loaded.sources
+            if name in files.sidecars
+            for table in files.sidecars[name].tables
+        ]
+        yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables}), wanted)
 
 
-def _load(opened: list[Recording], choices: Mapping[str, Choice]) -> _Loaded:
-    streams: dict[str, Stream] = {}
-    markers: list[Markers] = []
-    warnings = [text for recording in opened for text in recording.warnings]
+def _load(opened: list[Recording], choices: Mapping[str, Choice], label: str) -> _Loaded:
+    parts = {modality: list(_parts(opened, choice)) for modality, choice in choices.items()}
+    placed = place_parts(list(parts.values()), label)
+    markers = [item for recording in opened for item in recording.markers()]
+    return _Loaded(
+        {modality: join(streams, placed) for modality, streams in parts.items()},
+        join_markers(markers, placed),
+        {stream.header.source for streams in parts.values() for stream in streams},
+        placed,
+        [text for recording in opened for text in recording.warnings],
+    )
+
+
+def _parts(opened: list[Recording], choice: Choice) -> Iterator[Stream]:
     for recording in opened:
-        for modality, choice in choices.items():
-            if choice.header in recording.streams:
-                stream = recording.load(choice.header, choice.picks)
-                check_stamps(stream.t, f"{choice.header.source}, stream {choice.header.name!r}")
-                streams[modality] = stream
-        markers += recording.markers()
-    ordered = {modality: streams[modality] for modality in choices}
-    return _Loaded(ordered, markers, warnings)
+        for header in choice.parts:
+            if header in recording.streams:
+                stream = recording.load(header, choice.picks)
+                check_stamps(stream.t, f"{header.source}, stream {header.name!r}")
+                yield stream
 
 
-def _joined(label: str, loaded: _Loaded) -> Session:
+def _joined(label: str, loaded: _Loaded, wanted: Wanted) -> Session:
     """Put everything on the clock of the first stream, counted from the first sample of the earliest."""
-    alignment = align([stream.origin for stream in loaded.streams.values()], label)
-    shifts = {name: alignment.shifts[stream.origin.clock] for name, stream in loaded.streams.items()}
     timings = {name: timing_of(stream.t) for name, stream in loaded.streams.items()}
-    firsts = {name: float(timing.regular[0]) + shifts[name] for name, timing in timings.items()}
-    zero = min(firsts.values())
-    earliest = loaded.streams[min(firsts, key=lambda name: firsts[name])]
-    start, resolution = _start(earliest, loaded, zero - alignment.shifts[earliest.origin.clock])
+    alignment = align(loaded.origins, label, wanted.clock, _marked(loaded, timings, wanted, label))
+    clocks = {name: stream.origin.clock for name, stream in loaded.streams.items()}
+    firsts = {name: alignment.of(clocks[name], float(timing.regular[0])) for name, timing in timings.items()}
+    earliest = min(firsts, key=lambda name: firsts[name])
+    alignment = alignment.since(firsts[earliest])
+    start, resolution = _start(loaded.streams[earliest], loaded, float(timings[earliest].regular[0]))
+    placed = loaded.placed
     session = Session(
         id=label,
         streams={
-            name: replace(stream, t=stream.t - (zero - shifts[name]))
+            name: replace(stream, t=alignment.of(clocks[name], stream.t))
             for name, stream in loaded.streams.items()
         },
-        timings={name: timing.earlier(zero - shifts[name]) for name, timing in timings.items()},
-        markers=tuple(_placed(loaded.markers, alignment, zero)),
+        timings={
+            name: timing.on(alignment.shifts[clocks[name]], alignment.rate(clocks[name]))
+            for name, timing in timings.items()
+        },
+        markers=tuple(_placed(loaded.markers, alignment)),
         start="" if start is None else start.isoformat(),
         start_resolution_s=resolution,
         stream_resolution_s={name: stream.origin.resolution_s for name, stream in loaded.streams.items()},
         clock=alignment.method,
-        offset_resolution_s=alignment.resolution_s,
-        sources=tuple(sorted({stream.header.source for stream in loaded.streams.values()})),
-        warnings=(*loaded.warnings, *alignment.notes),
+        offset_resolution_s=max(alignment.resolution_s, placed.resolution_s),
+        sources=tuple(sorted(loaded.sources)),
+        warnings=(*loaded.warnings, *placed.notes, *alignment.notes),
     )
     _log(session)
     return session
+
+
+def _marked(loaded: _Loaded, timings: Mapping[str, Timing], wanted: Wanted, label: str) -> dict[str, Marked]:
+    """Return the markers of each clock that may place it: those that the user named, or all."""
+    if len({origin.clock for origin in loaded.origins}) == 1:
+        return {}
+    marked = {}
+    for modality, stream in loaded.streams.items():
+        own = [item for item in loaded.markers if item.origin.clock == stream.origin.clock]
+        name = wanted.clock_markers.get(modality)
+        if name is not None:
+            own = named_markers(own, name, f"{label}, clock_markers.{modality}")
+        rows = [(float(t), text) for item in own for t, text in zip(item.t, item.text, strict=True)]
+        span = (float(stream.t[0]), float(stream.t[-1]))
+        marked[stream.origin.clock] = Marked.of(rows, timings[modality].period, span, named=name is not None)
+    return marked
 
 
 def _start(earliest: Stream, loaded: _Loaded, stamp: float) -> tuple[datetime | None, float]:
@@ -120,11 +168,13 @@ def _start(earliest: Stream, loaded: _Loaded, stamp: float) -> tuple[datetime | 
     return start + timedelta(seconds=round(stamp - origin.zero, 6)), origin.resolution_s
 
 
-def _placed(markers: list[Markers], alignment: Alignment, zero: float) -> Iterator[Markers]:
+def _placed(markers: list[Markers], alignment: Alignment) -> Iterator[Markers]:
     """Yield the markers of the clocks that are known, on the session's clock."""
     for item in markers:
-        if item.origin.clock in alignment.shifts:
-            yield replace(item, t=item.t - (zero - alignment.shifts[item.origin.clock]))
+        clock = item.origin.clock
+        if clock in alignment.shifts:
+            duration = item.duration * alignment.rate(clock)
+            yield replace(item, t=alignment.of(clock, item.t), duration=duration)
 
 
 def _log(session: Session) -> None:

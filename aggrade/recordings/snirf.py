@@ -263,7 +263,16 @@ class SnirfRecording:
         path = f"{group.path}/{name}"
         names, units, types = zip(*channels, strict=True)
         return StreamHeader(
-            path, modality, unique_names(names), tuple(units), tuple(types), 0.0, samples, self._name, path
+            path,
+            modality,
+            unique_names(names),
+            tuple(units),
+            tuple(types),
+            0.0,
+            samples,
+            self._name,
+            path,
+            group.origin.clock,
         )
 
     def _stimuli(self, group: _Group) -> Markers:
