@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import hypothesis
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from make_arrays import random_values
 
 from aggrade.commit import Writer
@@ -63,13 +67,48 @@ def test_requests_are_the_plans(tmp_path):
     assert np.array_equal(copied, values)
 
 
-def test_a_sharded_source_is_read_with_no_more_requests_than_the_price(tmp_path):
-    """Shards are read by their parts; the price is an upper bound of the requests."""
-    values = np.random.default_rng(0).random((64, 48))
+@pytest.mark.parametrize("bound", [8_000, 60_000], ids=["by chunks", "whole"])
+def test_a_sharded_source_is_read_with_the_requests_of_the_price(tmp_path, bound):
+    """Shards that fit are read whole by one request each, larger ones by their index and their chunks."""
+    values = np.random.default_rng(0).random((64, 48)).astype("f4")
     source = _source(tmp_path / "s.zarr", values, (4, 4), (32, 24))
-    plan, _, (reads, _), copied = _copied(source, tmp_path, 20_000, chunks={"d0": 64, "d1": 3})
-    assert 0 < reads <= plan.price.requests["GET"]
+    plan, _, (reads, _), copied = _copied(source, tmp_path, bound, chunks={"d0": 32, "d1": 3})
+    assert reads == plan.price.requests["GET"]
+    assert (reads <= 4 * len(plan.pieces)) == (bound == 60_000)
     assert np.array_equal(copied, values)
+
+
+GRID = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 23), st.integers(1, 23), st.integers(1, 23)),
+    grids=st.tuples(GRID, GRID),
+    shards=st.tuples(*[st.none() | st.tuples(*[st.integers(1, 3)] * 3)] * 2),
+    bound=st.integers(0, 3),
+    missing=st.integers(0, 3),
+)
+@hypothesis.settings(max_examples=40)
+def test_any_grid_becomes_any_grid(tmp_path_factory, shape, grids, shards, bound, missing):
+    """Whatever the chunks and shards of both sides, the copy has the source's values, at the price's requests."""
+    folder = tmp_path_factory.mktemp("grids")
+    values = np.random.default_rng(sum(shape)).integers(1, 99, shape).astype("i4")
+    (before, after), (packs, wanted) = grids, shards
+    whole = packs and tuple(chunk * count for chunk, count in zip(before, packs, strict=True))
+    source = _source(folder / "s.zarr", values, before, whole)
+    for path in sorted((folder / "s.zarr/x/c").rglob("*"))[:missing]:
+        if path.is_file():
+            path.unlink()
+    expected = zarr.open_array(folder / "s.zarr/x", mode="r")[...]
+    asked = {"chunks": {"x": after}}
+    if wanted:
+        asked["shards"] = {"x": tuple(chunk * count for chunk, count in zip(after, wanted, strict=True))}
+    unit = math.prod(asked["shards"]["x"] if wanted else after) * 4
+    least = max(unit, math.prod(before) * 4)
+    plan, _, (reads, writes), copied = _copied(source, folder, (4 << bound) * least + 64, **asked)
+    assert np.array_equal(copied, expected)
+    assert writes == plan.price.requests["PUT"]
+    assert reads == plan.price.requests["GET"] or (missing and reads < plan.price.requests["GET"])
 
 
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u8", "f2", "f8", "c16", "M8[ns]", "m8[s]", "U5", "S4", str])
@@ -142,9 +181,10 @@ def test_a_chunk_that_cannot_be_decoded_is_damage(tmp_path, codecs, left):
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[: len(whole) // 2] if left is None else left)
     source = read_source(open_storage(str(tmp_path / "s.zarr")))
-    assert np.array_equal(read_box(source, "x", ((0, 4), (0, 8)), (4, 8)), values[:4])
+    plan = plan_rechunk(STATE, source.documents, "t", max_memory=1 << 20, chunks={"a": 8}).arrays["x"]
+    assert np.array_equal(read_box(source, "x", ((0, 4), (0, 8)), plan), values[:4])
     with pytest.raises(Damaged, match=r"x\[4:8, 0:8\]") as caught:
-        read_box(source, "x", ((0, 8), (0, 8)), (4, 8))
+        read_box(source, "x", ((0, 8), (0, 8)), plan)
     assert caught.value.code == "chunk-undecodable"
     assert caught.value.__cause__ is not None
 

@@ -178,6 +178,31 @@ class Writer:
         dtype = _open(MemoryStore(), name, document).dtype
         return self._store(name, box, self._published_and_fill(name, box, dtype))
 
+    def put(self, name: str, key: str, data: bytes) -> WrittenObject:
+        """Write one whole object of an array on its condition.
+
+        Parameters
+        ----------
+        name
+            The array.
+        key, data
+            Where, relative to the Zarr store, and what: an encoded chunk or shard.
+
+        Raises
+        ------
+        Conflict
+            If somebody else wrote it.
+        """
+        etag = self.etags.get(key)
+        if etag is None:
+            return write_object(self.storage, key, data, None)
+        if key in self.twins:
+            stored = self.storage.read(key)
+            if stored is not None and stored.data == data:
+                return WrittenObject(key, len(data), stored.etag, hashlib.sha256(data).hexdigest())
+        done = write_object(self.storage, key, salted(self.documents[name], data, self.generation), etag)
+        return replace(done, sha256=hashlib.sha256(data).hexdigest())
+
     def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
         store = _ConditionalStore(self, name)
         array = _open(store, name, self.documents[name]).with_config({"write_empty_chunks": True})
@@ -238,7 +263,7 @@ class _ConditionalStore(MemoryStore):
     def __init__(self, writer: Writer, name: str) -> None:
         super().__init__()
         self._writer = writer
-        self._document = writer.documents[name]
+        self._name = name
         self._guard = threading.Lock()
         self.written: list[WrittenObject] = []
 
@@ -246,18 +271,6 @@ class _ConditionalStore(MemoryStore):
         """Write one chunk conditionally."""
         if byte_range is not None or key.endswith("zarr.json"):
             raise NotImplementedError(key)
-        done = await in_thread(self._put, key, value.to_bytes())
+        done = await in_thread(self._writer.put, self._name, key, value.to_bytes())
         with self._guard:
             self.written.append(done)
-
-    def _put(self, key: str, data: bytes) -> WrittenObject:
-        writer = self._writer
-        etag = writer.etags.get(key)
-        if etag is None:
-            return write_object(writer.storage, key, data, None)
-        if key in writer.twins:
-            stored = writer.storage.read(key)
-            if stored is not None and stored.data == data:
-                return WrittenObject(key, len(data), stored.etag, hashlib.sha256(data).hexdigest())
-        done = write_object(writer.storage, key, salted(self._document, data, writer.generation), etag)
-        return replace(done, sha256=hashlib.sha256(data).hexdigest())

@@ -7,15 +7,17 @@ under any ``map``: in a loop, in threads, in processes, on a cluster.
 from __future__ import annotations
 
 import logging
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aggrade.commit import PieceReceipt
-from aggrade.errors import Damaged, Problem
+from aggrade.rechunking.box_reading import BoxReader, undecodable_chunks
+from aggrade.rechunking.box_writing import BoxWriter
+from aggrade.rechunking.boxes import Box
 from aggrade.rechunking.grids import blocks, native_dtype
 from aggrade.rechunking.memory import return_freed_memory
+from aggrade.rechunking.object_codec import object_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["copy_piece", "read_box"]
 
 _log = logging.getLogger(__name__)
-_UNDECODABLE = (ValueError, RuntimeError, OSError, EOFError, zlib.error)
 
 
 def copy_piece(
@@ -58,14 +59,14 @@ def copy_piece(
     """
     return_freed_memory()
     plan = arrays[piece.variable]
-    values = read_box(source, piece.variable, piece.bounds, plan.read_block)
-    written = _write_box(writer, piece, values, plan.write_block)
+    values = read_box(source, piece.variable, piece.bounds, plan)
+    written = _write_box(writer, piece, values, plan)
     _log.info("copied %s %s: %d objects", piece.variable, piece.bounds, len(written))
     return PieceReceipt(digest=piece.digest, written=tuple(written), details={"bytes": int(values.nbytes)})
 
 
-def read_box(source: Source, name: str, bounds: Bounds, block: Shape) -> np.ndarray[Any, Any]:
-    """Read a box of one array, one block of source chunks after the other.
+def read_box(source: Source, name: str, bounds: Bounds, plan: ArrayPlan) -> np.ndarray[Any, Any]:
+    """Read a box of one array: straight with the codecs where they are known, else through zarr in blocks.
 
     Returns
     -------
@@ -77,23 +78,35 @@ def read_box(source: Source, name: str, bounds: Bounds, block: Shape) -> np.ndar
     Damaged
         If a chunk can't be decoded.
     """
-    array = source.open(name)
+    document = source.documents[name]
     shape = tuple(stop - start for start, stop in bounds)
-    values = np.empty(shape, dtype=native_dtype(source.documents[name]))
-    for part in blocks(bounds, block):
+    box = Box(name, bounds, np.empty(shape, dtype=native_dtype(document)))
+    codec = source.codec(name)
+    if codec is None:
+        _read_blocks(source, box, plan.read_block)
+    else:
+        BoxReader(document, codec, box, plan.spare, source.storage).read()
+    return box.values
+
+
+def _read_blocks(source: Source, box: Box, block: Shape) -> None:
+    array = source.open(box.name)
+    for part in blocks(box.bounds, block):
         region = tuple(slice(*pair) for pair in part)
-        try:
-            values[_within(part, bounds)] = array[region]
-        except _UNDECODABLE as error:
-            raise Damaged(_undecodable(source.storage.url, name, part, error)) from error
-    return values
+        with undecodable_chunks(source.storage.url, box.name, part):
+            box.values[_within(part, box.bounds)] = array[region]
 
 
 def _write_box(
-    writer: Writer, piece: Piece, values: np.ndarray[Any, Any], block: Shape
+    writer: Writer, piece: Piece, values: np.ndarray[Any, Any], plan: ArrayPlan
 ) -> list[WrittenObject]:
+    document = writer.documents[piece.variable]
+    codec = object_codec(document)
+    if codec is not None:
+        box = Box(piece.variable, piece.bounds, values)
+        return BoxWriter(document, codec, box, plan.spare, writer).write()
     written: list[WrittenObject] = []
-    for part in blocks(piece.bounds, block):
+    for part in blocks(piece.bounds, plan.write_block):
         region = tuple(slice(*pair) for pair in part)
         written.extend(writer.write(piece.variable, region, values[_within(part, piece.bounds)]))
     return written
@@ -102,15 +115,4 @@ def _write_box(
 def _within(part: Bounds, bounds: Bounds) -> tuple[slice, ...]:
     return tuple(
         slice(start - origin, stop - origin) for (start, stop), (origin, _) in zip(part, bounds, strict=True)
-    )
-
-
-def _undecodable(url: str, name: str, part: Bounds, error: Exception) -> Problem:
-    box = ", ".join(f"{start}:{stop}" for start, stop in part)
-    return Problem(
-        f"{url}/{name}[{box}]",
-        f"chunks that can't be decoded ({error})",
-        "chunks as they were written",
-        "verify the source and restore its backup, then run it again",
-        "chunk-undecodable",
     )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.commit.documents import Document, grid_of, shape_of, unit_of
 from aggrade.errors import Problem
 from aggrade.price import human_bytes
+from aggrade.rechunking.boxes import fits_whole
 from aggrade.rechunking.covering import choose_piece, parts
 from aggrade.rechunking.grids import (
     Shape,
@@ -23,6 +24,7 @@ from aggrade.rechunking.grids import (
     largest_block,
     raw_bytes,
 )
+from aggrade.rechunking.object_codec import object_codec
 
 __all__ = ["ArrayPlan", "memory_problems", "plan_array"]
 
@@ -46,6 +48,7 @@ class ArrayPlan(BaseModel):
     writes: int = Field(description="Objects of the target, each written once.")
     bytes_read: int = Field(description="Bytes of the chunks that are read, decoded.")
     bytes_written: int = Field(description="Bytes of the array, decoded.")
+    spare: int = Field(description="Bytes that reading and writing may take beside the piece.")
     peak_memory: int = Field(description="Bytes in memory while one piece is carried out.")
 
 
@@ -70,31 +73,45 @@ def plan_array(before: Document, after: Document, max_memory: int) -> ArrayPlan:
         piece=piece,
         read_block=reading,
         write_block=writing,
+        spare=_spare(before, reading, writing),
         peak_memory=_peak(before, piece, reading, writing),
-        **_price(before, after, piece, reading),
+        **_price(before, after, piece, reading, _spare(before, reading, writing)),
     )
 
 
-def _price(before: Document, after: Document, piece: Shape, reading: Shape) -> dict[str, int]:
+def _price(before: Document, after: Document, piece: Shape, reading: Shape, spare: int) -> dict[str, int]:
     """Count chunks, reads, requests, objects and bytes, in closed form."""
     shape, chunk = shape_of(before), inner_of(before)
     reads = math.prod(map(parts, shape, piece, chunk))
-    indexes = math.prod(map(parts, shape, piece, reading, unit_of(before))) if is_sharded(before) else 0
     return {
         "chunks": math.prod(map(parts, shape, chunk)),
         "reads": reads,
-        "gets": reads + indexes,
+        "gets": _gets(before, piece, reading, spare, reads),
         "writes": math.prod(grid_of(after)),
         "bytes_read": reads * raw_bytes(before, chunk),
         "bytes_written": raw_bytes(before),
     }
 
 
+def _gets(before: Document, piece: Shape, reading: Shape, spare: int, reads: int) -> int:
+    """Count read requests: a shard is read whole where it fits, else its index and then chunk by chunk."""
+    shape, unit = shape_of(before), unit_of(before)
+    if not is_sharded(before):
+        return reads
+    if object_codec(before) is None:
+        return reads + math.prod(map(parts, shape, piece, reading, unit))
+    shards = math.prod(map(parts, shape, piece, unit))
+    return shards if fits_whole(raw_bytes(before, unit), spare) else shards + reads
+
+
 def _peak(before: Document, piece: Shape, reading: Shape, writing: Shape) -> int:
     if 0 in shape_of(before):
         return 0
-    block = max(raw_bytes(before, reading), raw_bytes(before, writing))
-    return raw_bytes(before, _clipped(piece, before)) + _COPIES * block
+    return raw_bytes(before, _clipped(piece, before)) + _spare(before, reading, writing)
+
+
+def _spare(before: Document, reading: Shape, writing: Shape) -> int:
+    return _COPIES * max(raw_bytes(before, reading), raw_bytes(before, writing))
 
 
 def _clipped(unit: Shape, document: Document) -> Shape:

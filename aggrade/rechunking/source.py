@@ -21,6 +21,7 @@ from aggrade.commit.snapshot import ROOT
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
 from aggrade.layout import stores_in
 from aggrade.rechunking.grids import native_dtype
+from aggrade.rechunking.object_codec import object_codec
 from aggrade.rechunking.plan import SourceState
 from aggrade.rechunking.version2 import as_version3
 from aggrade.storage.zarr_store import ReadStore
@@ -28,6 +29,7 @@ from aggrade.storage.zarr_store import ReadStore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from aggrade.rechunking.object_codec import ObjectCodec
     from aggrade.storage import Storage
 
 __all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
@@ -70,6 +72,10 @@ class Source:
         """Return the state as a plan and the root of `target` keep it."""
         store = relative_url(self.storage.url, target.url)
         return SourceState(store=store, generation=self.generation, write_id=self.write_id)
+
+    def codec(self, name: str) -> ObjectCodec | None:
+        """Return how an array's objects are put together, None where only zarr can read them."""
+        return object_codec(self.documents[name]) if self.stored[name] is self.documents[name] else None
 
     def open(self, name: str) -> zarr.Array[Any]:
         """Open one array for reading as it was when the state was read."""

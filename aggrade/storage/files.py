@@ -115,7 +115,7 @@ def _compare(descriptor: int, temporary: Path, data: bytes) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     view, position = memoryview(data), 0
     for piece in pieces(descriptor, 0, len(view) + 1):
-        if view[position : position + len(piece)] != piece:
+        if view[position : position + len(piece)].tobytes() != piece:  # a view compares item by item
             break
         position += len(piece)
     if position != len(view) or os.fstat(descriptor).st_size != len(view):

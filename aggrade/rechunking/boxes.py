@@ -1,0 +1,208 @@
+"""A box of one array in memory, the chunks that it holds, and what may be done with it at once.
+
+The threads that read or write a box share it; what one of them touches is nobody else's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from aggrade.commit.documents import key_of
+from aggrade.rechunking.blocking import fastest_axis, group_length
+from aggrade.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+
+    from aggrade.commit.documents import Bounds, Document
+    from aggrade.rechunking.blocking import Region
+    from aggrade.rechunking.grids import Shape
+    from aggrade.rechunking.object_codec import ObjectCodec
+
+__all__ = ["Box", "BoxWork", "Grid", "Meeting", "Position", "bounds_of", "fits_whole", "in_threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Position: TypeAlias = tuple[int, ...]
+
+
+class Meeting(NamedTuple):
+    """Where a box and a chunk meet, along one dimension: as the box, the chunk and the array count."""
+
+    inside: slice
+    within: slice
+    shared: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The chunks that a box holds a part of.
+
+    Parameters
+    ----------
+    axes
+        For each dimension, index of a chunk → where they meet.
+    """
+
+    axes: list[dict[int, Meeting]]
+
+    def inside(self, position: Position) -> Region:
+        """Return where a chunk lies in the box."""
+        return tuple([axis[index].inside for axis, index in zip(self.axes, position, strict=True)])
+
+    def within(self, position: Position) -> Region:
+        """Return where the box lies in a chunk."""
+        return tuple([axis[index].within for axis, index in zip(self.axes, position, strict=True)])
+
+    def shared(self, position: Position) -> Bounds:
+        """Return where both lie in the array."""
+        return tuple([axis[index].shared for axis, index in zip(self.axes, position, strict=True)])
+
+
+def _meetings(bounds: tuple[int, int], size: int) -> dict[int, Meeting]:
+    start, stop = bounds
+    found = {}
+    for index in range(start // size, -(-stop // size)):
+        first = index * size
+        low, high = max(first, start), min(first + size, stop)
+        found[index] = Meeting(
+            slice(low - start, high - start), slice(low - first, high - first), (low, high)
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of one array in memory.
+
+    Parameters
+    ----------
+    name
+        The array.
+    bounds
+        Where it lies in the array.
+    values
+        What it holds, or is to hold.
+    """
+
+    name: str
+    bounds: Bounds
+    values: np.ndarray[Any, Any]
+
+    def grid(self, chunk: Shape) -> Grid:
+        """Return where chunks of that shape lie in the box and in the array."""
+        return Grid([_meetings(bounds, size) for bounds, size in zip(self.bounds, chunk, strict=True)])
+
+    def positions(self, chunk: Shape, within: Bounds | None = None) -> list[range]:
+        """Return the positions of the chunks that it holds a part of, by dimension; only those in `within`."""
+        limits = within or self.bounds
+        return [
+            range(max(start, low) // size, -(-min(stop, high) // size))
+            for (start, stop), (low, high), size in zip(self.bounds, limits, chunk, strict=True)
+        ]
+
+    def groups(self, chunk: Shape, most: int, within: Bounds | None = None) -> Iterator[list[Position]]:
+        """Yield the chunks, neighbours along the box's fastest dimension together, at most `most` of them."""
+        ranges = self.positions(chunk, within)
+        shape = self.values.shape
+        axis, length = fastest_axis(shape), min(most, group_length(chunk, shape, self.values.itemsize))
+        cuts: list[list[range]] = [[range(index, index + 1) for index in each] for each in ranges]
+        cuts[axis] = [ranges[axis][start : start + length] for start in range(0, len(ranges[axis]), length)]
+        return (list(itertools.product(*chosen)) for chosen in itertools.product(*cuts))
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
+    """Return the results in order; what one of them raises ends the others before they begin."""
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def bounds_of(position: Position, unit: Shape) -> Bounds:
+    """Return where in its array the object of that position lies, its padding included."""
+    return tuple((index * size, (index + 1) * size) for index, size in zip(position, unit, strict=True))
+
+
+def fits_whole(unit_bytes: int, spare: int) -> bool:
+    """Tell whether an object may be in memory encoded, beside those of its chunks that are decoded at once.
+
+    Parameters
+    ----------
+    unit_bytes
+        What it holds, decoded.
+    spare
+        Bytes that may be taken beside the box.
+    """
+    return 2 * unit_bytes <= spare
+
+
+@dataclass(frozen=True)
+class BoxWork:
+    """What reading and writing have in common.
+
+    Parameters
+    ----------
+    document, codec
+        The array's document, and how its objects are put together.
+    box
+        What is read or written.
+    spare
+        Bytes that may be taken beside the box.
+    """
+
+    document: Document
+    codec: ObjectCodec
+    box: Box
+    spare: int
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where the box's chunks lie."""
+        return self.box.grid(self.codec.chunk.shape)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an item in memory."""
+        return self.box.values.itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk in memory."""
+        return max(1, math.prod(self.codec.chunk.shape) * self.item_bytes)
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of what one object holds in memory."""
+        return math.prod(self.codec.unit) * self.item_bytes
+
+    @property
+    def most(self) -> int:
+        """How many chunks a group may have: decoded, with one more that is encoded, half of what is spare."""
+        return max(1, self.spare // (2 * self.chunk_bytes) - 1)
+
+    @property
+    def group_bytes(self) -> int:
+        """What a group takes."""
+        shape = self.box.values.shape
+        length = group_length(self.codec.chunk.shape, shape, self.item_bytes)
+        return (min(self.most, length) + 1) * self.chunk_bytes
+
+    def threads(self, taken: int) -> int:
+        """Return how many threads may work where each takes so many bytes."""
+        return max(1, min(settings().parallel_objects, self.spare // max(1, taken)))
+
+    def key(self, position: Position) -> str:
+        """Return an object's key."""
+        return key_of(self.box.name, self.document, position)
