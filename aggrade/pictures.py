@@ -1,4 +1,4 @@
-"""Pictures of what lies in a store: one window, one light curve. PNG, drawn without a display.
+"""Pictures of what lies in a store: quality, one window, one light curve. PNG, drawn without a display.
 
 Each picture carries a mark of what it shows, so whoever keeps it can tell whether it is still current.
 """
@@ -8,13 +8,23 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from aggrade.figures import draw_lightcurve, draw_window
+from aggrade.figures import draw_lightcurve, draw_session, draw_store, draw_window
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["draw_lightcurve", "draw_window", "light_curve_picture", "picture_mark", "window_picture"]
+__all__ = [
+    "draw_lightcurve",
+    "draw_session",
+    "draw_store",
+    "draw_window",
+    "light_curve_picture",
+    "picture_mark",
+    "session_picture",
+    "store_picture",
+    "window_picture",
+]
 
 _MARK = "Source"
 
@@ -67,6 +77,52 @@ def window_picture(
         If there is more than one window, or neither EEG nor fNIRS.
     """
     return _png(draw_window(dataset, session, window), mark)
+
+
+def store_picture(dataset: xr.Dataset, *, mark: str = "") -> bytes:
+    """Draw the quality of every window of every session.
+
+    Parameters
+    ----------
+    dataset
+        As `draw_store` takes it.
+    mark
+        What the picture shall say it was drawn from; see `picture_mark`.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    BadInput
+        If there is no number to draw.
+    """
+    return _png(draw_store(dataset), mark)
+
+
+def session_picture(dataset: xr.Dataset, session: str | int | None = None, *, mark: str = "") -> bytes:
+    """Draw the quality of every window of one session.
+
+    Parameters
+    ----------
+    dataset, session
+        As `draw_session` takes them.
+    mark
+        What the picture shall say it was drawn from; see `picture_mark`.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    BadInput
+        If the session is not there, or there is no number to draw.
+    """
+    return _png(draw_session(dataset, session), mark)
 
 
 def light_curve_picture(curve: xr.Dataset, *, period: float | None = None, mark: str = "") -> bytes:

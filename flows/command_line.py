@@ -37,7 +37,7 @@ DIRECT = {
     "restore": ("flows.undoing:restore", "Bring a store back to the state of a backup."),
     "remove": ("flows.undoing:remove", "Remove a session, so that nothing of it is left."),
     "catalogue": ("flows.inspecting:catalogue", "List the sessions of a dataset, or make that list anew."),
-    "plot": ("flows.inspecting:plot", "Draw one window of a session."),
+    "plot": ("flows.inspecting:plot", "Draw the quality of a store or a session, or one window."),
     "inspect": ("flows.drafting:inspect", "Guess the specification of a catalogue from one file."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),

@@ -21,6 +21,7 @@ from flows.reporting import begin, raise_failures
 from tasks.appending import append_session
 from tasks.artifacts import show_plans, show_receipts
 from tasks.clusters import cores
+from tasks.pictures import show_quality
 from tasks.progress import progress
 from tasks.windowing import find_sessions, fingerprint_of, plan_session, window_session
 
@@ -96,6 +97,7 @@ def ingest_sessions(
         return plans
     receipts, failures = each_of(sessions, ingest.cut, ingest.land, "ingest")
     show_receipts(receipts)
+    show_quality(store, receipts, credentials)
     raise_failures(failures, len(sessions), "sessions")
     return receipts
 

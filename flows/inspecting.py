@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from aggrade.commit import Manifest
 
 __all__ = ["backups", "catalogue", "drill", "lightcurve", "plot", "recover", "status", "verify"]
@@ -194,13 +196,16 @@ def lightcurve(
 
 def plot(
     store: str,
-    session: str,
-    window: int = 0,
+    session: str | None = None,
+    window: int | None = None,
     *,
-    to: Path = Path("window.png"),
+    to: Path | None = None,
     credentials: str | None = None,
 ) -> str:
-    """Draw one window of a session: both modalities with their gaps, and the coverage of the session's windows.
+    """Draw the quality of a store or of one of its sessions, or one window with its traces.
+
+    Without a session: every window of every session. With one: every window of it, channel by channel. With a window,
+    too: both modalities with their gaps, and the coverage of the session's windows.
 
     Parameters
     ----------
@@ -211,21 +216,36 @@ def plot(
     window
         Which of its windows, counted from 0.
     to
-        PNG file to draw it to.
+        PNG file to draw it to. Left out: store.png, session.png or window.png.
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     from aggrade.opening import open_windows
-    from aggrade.pictures import window_picture
+    from aggrade.pictures import session_picture, store_picture, window_picture
 
     opened = open_windows(store, storage_options=_options(credentials))
+    if session is None:
+        path = to or Path("store.png")
+        path.write_bytes(store_picture(opened))
+        return f"{opened.sizes['session']} sessions: {path}"
+    row, count = _row_of(opened, store, session)
+    if window is None:
+        path = to or Path("session.png")
+        path.write_bytes(session_picture(opened, row))
+        return f"the {count} windows of session {session!r}: {path}"
+    if not 0 <= window < count:
+        expected = f"0 to {count - 1}"
+        raise BadInput(Problem(f"session {session!r}", f"window {window}", expected, "choose one", "window"))
+    path = to or Path("window.png")
+    path.write_bytes(window_picture(opened, row, window))
+    return f"window {window} of the {count} of session {session!r}: {path}"
+
+
+def _row_of(opened: xr.Dataset, store: str, session: str) -> tuple[int, int]:
+    """Return where a session lies and how many windows it has."""
     found = (opened["session"] == session).values.nonzero()[0]
     if not len(found):
         expected = f"one of {textwrap.shorten(', '.join(opened['session'].values), 200, placeholder=' …')}"
         raise BadInput(Problem(store, f"no session {session!r}", expected, "name one of them", "no-session"))
-    count = int(opened["n_windows"][found[0]]) if "n_windows" in opened.variables else opened.sizes["window"]
-    if not 0 <= window < count:
-        expected = f"0 to {count - 1}"
-        raise BadInput(Problem(f"session {session!r}", f"window {window}", expected, "choose one", "window"))
-    to.write_bytes(window_picture(opened, int(found[0]), window))
-    return f"window {window} of the {count} of session {session!r}: {to}"
+    has_count = "n_windows" in opened.variables
+    return int(found[0]), int(opened["n_windows"][found[0]]) if has_count else opened.sizes["window"]

@@ -157,6 +157,24 @@ def test_a_window_is_drawn(dataset, capsys):
 
 
 @pytest.mark.parametrize(
+    ("asked", "told"),
+    [([], "2 sessions"), (["sub-02"], "the 3 windows of session 'sub-02'")],
+)
+def test_quality_is_drawn(tmp_path, capsys, asked, told):
+    """From the shell: a PNG of the quality of all sessions, or of one, which the last line names."""
+    picture = tmp_path / "quality.png"
+    for number in (1, 2):
+        session = make_session(f"sub-{number:02}", windows=number + 1, seed=number)
+        covered = session.assign(eeg_coverage=session["window_start"].astype("f4") / 9)
+        append(covered, f"{tmp_path}/windows.zarr", grow=("window",), chunks=CHUNKS)
+    with pytest.raises(SystemExit) as caught:
+        main(["plot", str(tmp_path), *asked, "--to", str(picture)])
+    assert caught.value.code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out == f"{told}: {picture}\n"
+
+
+@pytest.mark.parametrize(
     ("session", "window", "told"),
     [
         ("sub-9", 0, "expected one of sub-01, sub-02"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["draw_window"]
+__all__ = ["choose", "draw_window"]
 
 _MOST_CHANNELS = 16
 _FEW_SAMPLES = 60
@@ -163,7 +163,23 @@ def _label_of(window: xr.Dataset) -> str:
     return f"label {int(window['label'])}" + (f" ({', '.join(names)})" if names else "")
 
 
-def _choose(dataset: xr.Dataset, dim: str, wanted: Any) -> xr.Dataset:
+def choose(dataset: xr.Dataset, dim: str, wanted: str | int | None) -> xr.Dataset:
+    """Return the part of a dataset at one label or index along a dimension, which it may lack.
+
+    Parameters
+    ----------
+    dataset
+        Any.
+    dim
+        The dimension.
+    wanted
+        Label or index; None where there is only one.
+
+    Raises
+    ------
+    BadInput
+        If there are several and none is named, or none such.
+    """
     if dim not in dataset.dims:
         return dataset
     size = dataset.sizes[dim]
@@ -206,8 +222,8 @@ def draw_window(dataset: xr.Dataset, session: str | int | None = None, window: i
     BadInput
         If the session or window is not said or not there, or has neither EEG nor fNIRS.
     """
-    whole = _choose(dataset, "session", session)
-    one = _choose(whole, "window", window).load()
+    whole = choose(dataset, "session", session)
+    one = choose(whole, "window", window).load()
     modalities = [name for name in _MODALITIES if name in one.variables]
     if not modalities:
         raise BadInput(Problem("window", "no samples", "eeg or fnirs", "choose a window", "no-samples"))
