@@ -32,6 +32,7 @@ from aggrade.recordings import (
     unit_name,
 )
 from aggrade.recordings.edf_header import EdfHeader, read_edf_header
+from aggrade.recordings.vision_header import check_vision
 from aggrade.recordings.vision_segments import read_segments
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ __all__ = ["FORMATS", "MneRecording"]
 _VOLTS = {"V": 1.0, "mV": 1e-3, "µV": 1e-6, "nV": 1e-9}
 _EDF_FACTORS = {"mV": 1e-3, "µV": 1e-6}
 _VISION_FACTORS = {**_VOLTS, "µS": 1e-6, "uS": 1e-6}
-_VISION_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 _SI_UNITS = {"eeg": "V", "eog": "V", "ecg": "V", "emg": "V", "ref_eeg": "V", "seeg": "V", "ecog": "V"}
 _SI_UNITS |= {"hbo": "M", "hbr": "M", "fnirs_cw_amplitude": "V"}
 _PREFIXES = ("eeg", "eog", "ecg", "emg", "ekg", "erg", "meg", "mcg", "ep", "temp", "resp", "sao2", "light")
@@ -301,26 +301,6 @@ def _check_samples(raw: Any, name: str) -> None:
     raw.get_data([0], raw.n_times - 1, raw.n_times, verbose=False)
 
 
-def _check_vision(path: Path, name: str) -> None:
-    """Demand the files that a BrainVision header names, and as many bytes as make whole samples."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    fields = dict(re.findall(r"^(\w+)=(.*?)\s*$", text, re.MULTILINE))
-    for field in ("DataFile", "MarkerFile"):
-        named = fields.get(field, "").replace("$b", path.stem)
-        if named and not (path.parent / named).is_file():
-            fix = "put it beside the header, under the name that the header gives"
-            raise BadInput(
-                Problem(name, f"no file {named!r}", f"the {field} of the header", fix, "companion")
-            )
-    sample = int(fields["NumberOfChannels"]) * _VISION_BYTES.get(fields.get("BinaryFormat", ""), 1)
-    size = (path.parent / fields["DataFile"].replace("$b", path.stem)).stat().st_size
-    points = int(fields.get("DataPoints", "0")) * sample
-    if fields.get("DataFormat") == "BINARY" and (size % sample or size < points):
-        expected = f"{points or 'whole samples'} bytes of {sample} a sample: the file was cut short"
-        fix = "copy the file again from where it was made"
-        raise BadInput(Problem(name, f"{size} bytes of samples", expected, fix, "truncated"))
-
-
 @contextmanager
 def _open_brainvision(path: Path, name: str) -> Iterator[MneRecording]:
     import mne.io
@@ -328,7 +308,7 @@ def _open_brainvision(path: Path, name: str) -> Iterator[MneRecording]:
     notes = list[str]()
     with _named(path, ".vhdr") as file:
         with reader_errors(name, "BrainVision"):
-            _check_vision(path, name)
+            check_vision(path, name)
             raw = _quietly(mne.io.read_raw_brainvision, file, notes)
             _check_samples(raw, name)
             date = raw.info["meas_date"]
