@@ -14,10 +14,12 @@ import numpy as np
 import xarray as xr
 
 from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.keeping import keep_windows
 from aggrade.layout import SESSIONS, stores_in, window_stores_in
 from aggrade.settings import settings
 from aggrade.storage import open_storage
 from aggrade.uniting import unite
+from aggrade.window_selection import check_conditions, selected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +113,9 @@ def _open_below(storage: Storage, paths: Sequence[str]) -> dict[str, xr.Dataset]
         return {path: dataset for path, dataset in zip(paths, opened, strict=True) if dataset is not None}
 
 
-def open_windows(store: str, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+def open_windows(
+    store: str, *, where: Mapping[str, Any] | None = None, storage_options: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """Open the windows of all sessions.
 
     Parameters
@@ -119,6 +123,10 @@ def open_windows(store: str, *, storage_options: Mapping[str, Any] | None = None
     store
         A dataset root, whose stores (``windows.zarr``, ``windows/*.zarr``, ``sessions/*_windowed.zarr``) are
         united along ``session`` in the order of their names; or one Zarr store. A local path or URL.
+    where
+        Which windows, by what the store says of them: name of a variable → a value, a list of values, or a range
+        ``(low, high)``, as `aggrade.window_selection.selected` takes them. The others are left out, those that
+        stay of a session move up, and ``n_windows`` counts them. The named variables are read, and no sample.
     storage_options
         As `s3fs.S3FileSystem` takes them.
 
@@ -144,4 +152,7 @@ def open_windows(store: str, *, storage_options: Mapping[str, Any] | None = None
     parts = {path or storage.url: without_superseded(part, "session") for path, part in opened.items()}
     united = unite(parts, dim="session", ragged=("window",))
     logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)
+    if where:
+        check_conditions(united, where)
+        return keep_windows(united, selected(united, where))
     return united

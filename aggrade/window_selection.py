@@ -45,7 +45,8 @@ def selected(dataset: xr.Dataset, where: Mapping[str, Any]) -> NDArray[np.bool_]
     where
         Name of a variable of sessions, windows, or windows and channels → a value, a list of values of which it
         is one, or a tuple ``(low, high)`` of numbers, both included, None for no limit. Values of ``label`` may be
-        names of its mapping. With channels, every channel has to fulfil it. NaN fulfils nothing.
+        names of its mapping. With channels, every channel that has a number has to fulfil it, and one has to have
+        one. NaN fulfils nothing.
 
     Returns
     -------
@@ -63,10 +64,15 @@ def _fulfilled(dataset: xr.Dataset, name: str, condition: Any, shape: tuple[int,
     if name not in dataset.variables:
         return np.zeros(shape, bool)
     variable = dataset.variables[name]
-    good = _matches(np.asarray(variable.values), _by_number(variable, condition))
+    values = np.asarray(variable.values)
+    good = _matches(values, _by_number(variable, condition))
     if "window" not in variable.dims:
         return np.broadcast_to(good[:, None], shape)
-    return np.asarray(good.all(axis=tuple(range(2, good.ndim))))
+    if good.ndim == 2:
+        return good
+    told = ~(values != values)  # noqa: PLR0124 - only NaN differs from itself
+    channels = tuple(range(2, good.ndim))
+    return np.asarray((good | ~told).all(axis=channels) & told.any(axis=channels))
 
 
 def _matches(values: NDArray[Any], condition: Any) -> NDArray[np.bool_]:

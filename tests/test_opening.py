@@ -218,3 +218,20 @@ def test_storage_options_reach_the_storage(tmp_path, monkeypatch):
     _write(_windows(["s1"], 2), tmp_path / "windows.zarr")
     open_windows("s3://bucket/x", storage_options={"key": "k"})
     assert seen == [("s3://bucket/x", {"key": "k"})]
+
+
+def test_windows_are_selected_by_what_the_store_says(tmp_path):
+    """Of two stores, the windows of one label stay, lazily and in order; what can't be asked is refused."""
+    for number, sessions in enumerate((["a", "b"], ["c"])):
+        _write(_windows(sessions, 4 + number), tmp_path / "windows" / f"2026-0{number + 1}.zarr")
+    whole = open_windows(str(tmp_path))
+    found = open_windows(str(tmp_path), where={"label": ["rest", 2]})
+    kept = np.isin(whole["label"].values, [0, 2])
+    assert found["n_windows"].values.tolist() == [count for count in kept.sum(axis=1) if count]
+    rows = [row for row in range(3) if kept[row].any()]
+    for at, row in enumerate(rows):
+        count = int(found["n_windows"][at])
+        np.testing.assert_array_equal(found["eeg"][at, :count].values, whole["eeg"].values[row][kept[row]])
+    with pytest.raises(BadInput, match="no such variable"):
+        open_windows(str(tmp_path), where={"eeg": 1})
+    assert open_windows(str(tmp_path), where={"label": 7}).sizes["session"] == 0

@@ -31,14 +31,21 @@ def windows():
         ({"eeg_coverage": (0.99, 1)}, [[1, 1, 0, 0], [1, 1, 0, 0]]),
         ({"eeg_coverage": (None, 0.99)}, [[0, 1, 1, 1], [0, 1, 0, 0]]),
         ({"eeg_coverage": (None, None)}, [[1, 1, 1, 1], [1, 1, 0, 0]]),
-        ({"eeg_peak_to_peak": (1, 3)}, [[1, 0, 0, 0], [1, 1, 1, 1]]),
+        ({"eeg_peak_to_peak": (1, 3)}, [[1, 0, 0, 1], [1, 1, 1, 1]]),
+        ({"eeg_peak_to_peak": (2, 3)}, [[0, 0, 0, 0], [1, 1, 1, 1]]),
         ({"n_windows": (3, None)}, [[1, 1, 1, 1], [0, 0, 0, 0]]),
     ],
 )
 def test_each_condition_has_to_be_fulfilled(windows, where, expected):
-    """Values, lists, ranges with both ends, names of labels; by every channel; NaN fulfils nothing."""
+    """Values, lists, ranges with both ends, names of labels; by every channel that has a number."""
     check_conditions(windows, where)
     np.testing.assert_array_equal(selected(windows, where), np.array(expected, bool))
+
+
+def test_a_window_without_any_number_fulfils_nothing(windows):
+    """Where no channel has a number, there is nothing that could fulfil a condition."""
+    windows["eeg_peak_to_peak"][0, 0] = np.nan
+    assert selected(windows, {"eeg_peak_to_peak": (None, None)})[0].tolist() == [False, True, True, True]
 
 
 def test_a_store_without_the_variable_has_no_such_window(windows):
