@@ -166,6 +166,23 @@ def test_events_of_both_modalities_are_chosen_by_one_name(tmp_path):
         assert np.flatnonzero(labels == 0).tolist() == [window]
 
 
+@pytest.mark.parametrize("time", ["10:00:00Z", "10:00:01Z"])
+def test_one_table_for_both_modalities(tmp_path, time):
+    """A table that both inherit says the same twice where both began together; else it is asked which is meant."""
+    root = _dataset(tmp_path)
+    _edf(root, "sub-01_task-x")
+    tags = {"MeasurementDate": "2026-03-01", "MeasurementTime": time, "TimeUnit": "s"}
+    _snirf(root, "sub-01_task-x", tags=tags)
+    _table(root / "task-x_events.tsv", ("onset", "duration", "trial_type"), (5.5, 0, "left"))
+    url = root / "sub-01" / "sub-01_task-x"
+    if time == "10:00:00Z":
+        assert np.flatnonzero(cut_windows(url, SPEC)["label"].values[0] == 0).tolist() == [2]
+        return
+    with pytest.raises(BadInput) as caught:
+        cut_windows(url, SPEC)
+    assert caught.value.code == "ambiguous-markers"
+
+
 def test_tables_are_inherited(tmp_path):
     """The nearest table holds, and of one folder the one that says most; tables of other tasks do not."""
     root = _dataset(tmp_path)
@@ -341,7 +358,7 @@ def test_a_dataset_in_a_bucket(dataset, s3_prefix):
     before = source_fingerprint(there[0].url, **options)
     storage.write("task-y_events.tsv", b"onset\n")
     assert source_fingerprint(there[0].url, **options) == before
-    storage.write("ses-a_task-x_events.tsv", b"onset\n1.0\n")
+    storage.write("ses-b_task-x_events.tsv", b"onset\n1.0\n")
     assert source_fingerprint(there[0].url, **options) == before
     storage.write("sub-01/ses-a/eeg/sub-01_ses-a_task-x_run-1_events.tsv", b"onset\n1.0\n")
     assert source_fingerprint(there[0].url, **options) != before

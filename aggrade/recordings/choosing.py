@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.recordings import EEG, FNIRS
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Wanted", "choose_channels", "choose_markers", "choose_streams", "named_markers"]
 
 MODALITIES = (EEG, FNIRS)
+_TOGETHER_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +217,22 @@ def choose_markers(
     if name is not None:
         found = named_markers(markers, name, f"{where}, markers")
     else:
-        found = [item for item in markers if known & set(item.text)]
+        found = _once([item for item in markers if known & set(item.text)])
     if len(found) > 1:
         fix = 'choose one: markers = "…"'
         problem = f"{len(found)} streams with markers of the mapping: {_list(found)}"
         raise BadInput(Problem(where, problem, "one", fix, "ambiguous-markers"))
     return found
+
+
+def _once(markers: list[Markers]) -> list[Markers]:
+    """Leave out what one table says of two files, where both began together: to a millisecond the same."""
+    kept: list[Markers] = []
+    for item in markers:
+        same = (other for other in kept if (other.source, other.text) == (item.source, item.text))
+        if not any(np.allclose(other.t, item.t, rtol=0, atol=_TOGETHER_S) for other in same):
+            kept.append(item)
+    return kept
 
 
 def named_markers(markers: Sequence[Markers], name: str, where: str) -> list[Markers]:
