@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.append_pricing import price_of, price_of_nothing
-from aggrade.commit.documents import dims_of, in_grid, key_of, resized, shape_of, units_in
+from aggrade.channels import grown, length_at, runs_of, same_channels
+from aggrade.commit.documents import dims_of, in_grid, key_of, resized, shape_of, unit_of, units_in
 from aggrade.commit.plan import BackupKind, Base, CommitPlan, Layer, Region
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     import xarray as xr
 
+    from aggrade.channels import Runs, Union
     from aggrade.commit.catalogue import Place
-    from aggrade.commit.documents import Document
+    from aggrade.commit.documents import Bounds, Document
     from aggrade.commit.layers import LayerRecord
     from aggrade.commit.looking import Look
     from aggrade.commit.snapshot import Snapshot
 
-__all__ = ["AppendPlan", "OnConflict", "is_superseded", "keys_to_read", "plan_append"]
+__all__ = ["AppendPlan", "OnConflict", "is_superseded", "keys_to_read", "occupied", "plan_append"]
 
 OnConflict = Literal["refuse", "replace"]
 
@@ -118,6 +122,8 @@ def plan_append(
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     place: Place | None = None,
+    union: Union | None = None,
+    absent: AbstractSet[str] = frozenset(),
 ) -> AppendPlan:
     """Make the plan. Pure: it opens nothing.
 
@@ -141,6 +147,10 @@ def plan_append(
         As in `aggrade.append`.
     place
         Where the dataset's catalogue tells of the store, if one does.
+    union
+        Which of the store's channels the layers have, where they need not have all of them.
+    absent
+        Variables that only fill the place of what was not handed over: objects that hold nothing else are not written.
 
     Raises
     ------
@@ -148,12 +158,21 @@ def plan_append(
         If a layer is there with other content and may not be replaced.
     """
     snapshot, records = seen.snapshot, seen.records
-    same = {label: record.write_id for label, record in records.items() if record.digest == digests[label]}
+    runs = dict(union.runs) if union else {}
+    same = {
+        label: record.write_id
+        for label, record in records.items()
+        if record.digest == digests[label]
+        and _is_on(record, runs, snapshot)
+        and not is_superseded(snapshot, record.index)
+    }
     differing = {label: record for label, record in records.items() if label not in same}
-    if differing and on_conflict == "refuse":
-        raise Refused(*(_differs(store, record) for record in differing.values()))
+    live = [record for record in differing.values() if not is_superseded(snapshot, record.index)]
+    if live and on_conflict == "refuse":
+        raise Refused(*(_differs(store, record) for record in live))
     first = snapshot.length(dim) if snapshot else 0
-    own = {str(d): v.sizes[d] for v in variables.values() for d in v.dims if d in grow}
+    growing = {*grow, *runs}
+    own = {str(d): v.sizes[d] for v in variables.values() for d in v.dims if d in growing}
     wanted = [label for label in digests if label not in same]
     new = tuple(
         Layer(
@@ -161,17 +180,32 @@ def plan_append(
             index=first + i,
             digest=digests[label],
             sizes=own,
+            runs=runs,
             supersedes=differing[label].index if label in differing else None,
         )
         for i, label in enumerate(wanted)
     )
     if not new:
         return AppendPlan(store=store, dim=dim, there=same, price=price_of_nothing(seen))
-    commit = _commit(store, snapshot, documents, attributes, dim, grow, own, new, backup)
+    commit = _commit(store, snapshot, documents, attributes, dim, grow, own, new, backup, absent)
+    if snapshot and union and runs:
+        told = grown(snapshot.mark, union, first, snapshot.sizes)
+        commit = commit.model_copy(update={"mark": {**commit.mark, **told}})
     if place is not None:
         commit = commit.model_copy(update={"mark": {**commit.mark, "catalogue": place.way}})
     price = price_of(commit, seen, variables, place=place)
     return AppendPlan(store=store, dim=dim, new=new, there=same, commit=commit, price=price)
+
+
+def _is_on(record: LayerRecord, runs: Mapping[str, Runs], snapshot: Snapshot | None) -> bool:
+    """Tell whether a layer that is there lies on just these channels."""
+    mark, sizes = (snapshot.mark, snapshot.sizes) if snapshot else ({}, {})
+    lengths = {
+        dim: (record.sizes.get(dim, length_at(mark, dim, record.index, sizes[dim])[0]), sizes[dim])
+        for dim in {*record.runs, *runs, *mark.get("channels", {})}
+        if dim in sizes
+    }
+    return same_channels(record.runs, runs, lengths)
 
 
 def _differs(store: str, record: LayerRecord) -> Problem:
@@ -194,6 +228,7 @@ def _commit(
     own: Mapping[str, int],
     new: tuple[Layer, ...],
     backup: BackupKind,
+    absent: AbstractSet[str],
 ) -> CommitPlan:
     first, last = new[0].index, new[-1].index + 1
     sizes = {dim: last} | {d: max(size, snapshot.length(d) if snapshot else 0) for d, size in own.items()}
@@ -203,8 +238,9 @@ def _commit(
         bounds = _bounds(
             document, documents[name] if snapshot and snapshot.documents else None, dim, (first, last), own
         )
-        if bounds is not None:
-            regions.append(Region(variable=name, bounds=bounds))
+        if bounds is not None and not (name in absent and _is_alone(document, dim)):
+            own_parts = occupied(document, bounds, new[0].runs) if dim in dims_of(document) else [bounds]
+            regions += [Region(variable=name, bounds=part) for part in own_parts]
     superseded = [layer.supersedes for layer in new if layer.supersedes is not None]
     mark: dict[str, Any] = {"dim": dim, "grow": list(grow)}
     if snapshot and "dim" not in snapshot.mark and snapshot.length(dim):
@@ -223,6 +259,37 @@ def _commit(
         layers=new,
         backup=backup,
     )
+
+
+def _is_alone(document: Document, dim: str) -> bool:
+    """Tell whether each object of an array belongs to one layer."""
+    dims = dims_of(document)
+    return dim in dims and unit_of(document)[dims.index(dim)] == 1
+
+
+def occupied(document: Document, bounds: Bounds, runs: Mapping[str, Runs]) -> list[Bounds]:
+    """Return the parts of a region that hold something of a layer: those whose objects have none of its channels go.
+
+    Parameters
+    ----------
+    document
+        The array's.
+    bounds
+        The region.
+    runs
+        Dimension → where the layer's own channels lie.
+    """
+    axes = [
+        [pair] if dim not in runs else _occupied(pair, unit, runs[dim])
+        for dim, pair, unit in zip(dims_of(document), bounds, unit_of(document), strict=True)
+    ]
+    return list(itertools.product(*axes))
+
+
+def _occupied(bounds: tuple[int, int], unit: int, runs: Runs) -> Runs:
+    units = {at for start, stop in runs for at in range(start // unit, -(-stop // unit))}
+    edges = ((max(a * unit, bounds[0]), min(b * unit, bounds[1])) for a, b in runs_of(sorted(units)))
+    return tuple((start, stop) for start, stop in edges if stop > start)
 
 
 def _bounds(

@@ -83,7 +83,9 @@ def price_of(
     )
     telling = _telling(commit, seen, place)
     requests.update(telling)
-    sizes = {region.variable: _region_bytes(region, variables) for region in commit.regions}
+    sizes: Counter[str] = Counter()
+    for region in commit.regions:
+        sizes[region.variable] += _region_bytes(region, variables)
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())
     lines = told if told is not None else _LINE_BYTES * len(commit.layers) + _held_bytes(seen)
     return Price(
@@ -220,6 +222,7 @@ def _record(commit: CommitPlan, layer: Layer, generation: int) -> LayerRecord:
         write_id=_WRITE_ID,
         generation=generation,
         sizes=layer.sizes,
+        runs=layer.runs,
         targets=own_targets(commit.targets(), commit.documents, commit.dim, layer),
         objects=10,
         objects_sha256=_DIGEST,

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
+from aggrade.append_labels import with_dim
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import price_of
 from aggrade.append_weighing import weigh, weigh_lines
 from aggrade.append_writing import blocks_in, write_blocks
+from aggrade.channels import Channels, Union, channel_dims, demand_channels, unite_channels
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
 from aggrade.commit.catalogue import NewLines, files_of, place_of
 from aggrade.commit.documents import labels_of, storable
 from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
-from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
+from aggrade.errors import Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
 from aggrade.later_variables import without_later_variables
 from aggrade.layout import STORE_SUFFIX, store_for
@@ -55,6 +57,7 @@ def append(
     *,
     dim: str = ...,
     grow: Sequence[str] = ...,
+    channels: Channels = ...,
     chunks: Mapping[str, Any] | None = ...,
     shards: Mapping[str, Any] | None = ...,
     on_conflict: OnConflict = ...,
@@ -69,6 +72,7 @@ def append(
     *,
     dim: str = ...,
     grow: Sequence[str] = ...,
+    channels: Channels = ...,
     chunks: Mapping[str, Any] | None = ...,
     shards: Mapping[str, Any] | None = ...,
     on_conflict: OnConflict = ...,
@@ -82,6 +86,7 @@ def append(
     *,
     dim: str = "session",
     grow: Sequence[str] = (),
+    channels: Channels = "refuse",
     chunks: Mapping[str, Any] | None = None,
     shards: Mapping[str, Any] | None = None,
     on_conflict: OnConflict = "refuse",
@@ -109,6 +114,10 @@ def append(
         The dimension that grows.
     grow
         Further dimensions that may be longer than the store's (remembered by the store).
+    channels
+        ``"refuse"`` layers whose channels are not the store's, by name and order; or ``"union"``: channels that the
+        store doesn't have are added behind its own, and what a layer lacks is fill and takes no room. What is told
+        of a channel (unit, type) must be what the store tells of it either way.
     chunks, shards
         ``{dimension: int}`` or ``{variable: tuple}``; what isn't named keeps the store's, or gets a sensible
         default on create.
@@ -144,6 +153,7 @@ def append(
         depth=int(dim == "session" and not store.rstrip("/").endswith(STORE_SUFFIX)),
         dim=dim,
         grow=grow,
+        channels=channels,
         chunks=chunks,
         shards=shards,
         on_conflict=on_conflict,
@@ -159,6 +169,7 @@ def append_to(
     depth: int,
     dim: str = "session",
     grow: Sequence[str] = (),
+    channels: Channels = "refuse",
     chunks: Mapping[str, Any] | None = None,
     shards: Mapping[str, Any] | None = None,
     on_conflict: OnConflict = "refuse",
@@ -171,19 +182,20 @@ def append_to(
     ----------
     storage
         The store.
-    dataset, dim, grow, chunks, shards, on_conflict, backup, dry_run
+    dataset, dim, grow, channels, chunks, shards, on_conflict, backup, dry_run
         As for `append`.
     depth
         How many folders below its dataset root the store lies, whose catalogue is to tell of it; 0 for none. A store
         of which a catalogue tells remembers it.
     """
-    layers = plain_dataset(_with_dim(dataset, dim))
+    layers = plain_dataset(with_dim(dataset, dim))
     sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
+    demand_channels(channels)
     growing = (grow,) if isinstance(grow, str) else tuple(grow)
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
     for attempt in itertools.count():
-        work = _Append(storage, layers, dim, growing, *sizes, depth)
+        work = _Append(storage, layers, dim, growing, channels, *sizes, depth)
         try:
             plan = work.plan(on_conflict, backup)
             if dry_run:
@@ -199,21 +211,6 @@ def append_to(
             _log.info("planning again: %s", error)
             clock.back_off(attempt)
     raise AssertionError("every attempt returns or raises")
-
-
-def _with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
-    """Add the growing dimension and its label where they are missing; never make a label up."""
-    if dim in dataset.dims and dim in dataset.coords:
-        return dataset
-    if dim in dataset.coords and dataset[dim].ndim == 0:
-        return dataset.expand_dims(dim)
-    label = dataset.attrs.get(f"{dim}_id")
-    if label is None or dataset.sizes.get(dim, 1) != 1:
-        expected = f"a coordinate {dim!r}, or an attribute {dim + '_id'!r} for one layer"
-        raise BadInput(Problem("dataset", "no label for its layers", expected, "add it", "label-missing"))
-    labelled = dataset if dim in dataset.dims else dataset.expand_dims(dim)
-    kept = {key: value for key, value in dataset.attrs.items() if key != f"{dim}_id"}
-    return labelled.assign_coords({dim: [str(label)]}).drop_attrs(deep=False).assign_attrs(kept)
 
 
 def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
@@ -243,6 +240,7 @@ class _Append:
         dataset: xr.Dataset,
         dim: str,
         grow: tuple[str, ...],
+        channels: Channels,
         chunks: Mapping[str, Any],
         shards: Mapping[str, Any],
         depth: int,
@@ -255,11 +253,10 @@ class _Append:
         self.seen = look(self._reading)
         self.snapshot = snapshot = self.seen.snapshot
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
-        mark = snapshot.mark if snapshot else {}
-        self.place = place_of(self._reading, mark, depth) if dim == "session" else None
-        self.grow = tuple(dict.fromkeys([*(snapshot.mark.get("grow", []) if snapshot else []), *grow]))
-        self.dataset = dataset
-        self.chunks, self.shards = chunks, shards
+        self._mark = snapshot.mark if snapshot else {}
+        self.place = place_of(self._reading, self._mark, depth) if dim == "session" else None
+        self.grow = tuple(dict.fromkeys([*self._mark.get("grow", []), *grow]))
+        self.dataset, self.channels, self.chunks, self.shards = dataset, channels, chunks, shards
         self.documents = self._documents()
         self.encodings = encodings(self.documents)
 
@@ -267,23 +264,43 @@ class _Append:
         if self.filled is not None:
             return self.filled.documents
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, {}, {}), OWN_GUARDS))
-        inner, outer = default_layout(self.dataset, self.dim, self.grow, self.chunks, self.shards)
+        grow = (*self.grow, *(channel_dims(self.dataset) if self.channels == "union" else ()))
+        inner, outer = default_layout(self.dataset, self.dim, grow, self.chunks, self.shards)
         return describe(self.dataset, chunks=inner, shards=outer)
 
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         """Check everything, then plan."""
-        stored = self._read_ahead()
+        stored, given = self._read_ahead(), self.dataset
         if stored is not None and self.dim == "session":
-            self.dataset = without_later_variables(self.dataset, stored)
-            self.dataset = with_absent_modalities(self.dataset, stored, dim=self.dim)
+            given = self.dataset = without_later_variables(self.dataset, stored)
+            given = with_absent_modalities(given, stored, dim=self.dim)
+        self.absent = {str(name) for name in given.variables.keys() - self.dataset.variables.keys()}
+        may_be_there = "channels" in self._mark and len(self.seen.records) == len(self.labels)
+        unites = self.channels == "union" or may_be_there
+        union = unite_channels(given, stored, self.dim) if unites and stored is not None else Union(given)
+        plan = self._planned(given, stored, union, on_conflict, backup)
+        if union.runs and self.channels == "refuse" and plan.commit is not None:
+            return self._planned(given, stored, Union(given), on_conflict, backup)
+        return plan
+
+    def _planned(
+        self,
+        given: xr.Dataset,
+        stored: xr.Dataset | None,
+        union: Union,
+        on_conflict: OnConflict,
+        backup: BackupKind,
+    ) -> AppendPlan:
+        self.dataset = union.dataset
         if self.place is not None:
             load(self.dataset.variables)
-        about = (self.documents, self.encodings, stored, self.chunks, self.shards)
-        raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, *about)))
+        about = (self.documents, self.encodings, stored, self.chunks, self.shards, given)
+        raise_all(problems_of(Asked(self.dataset, self.dim, (*self.grow, *union.runs), *about)))
         self.variables = encode(self.dataset, self.encodings)
         sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
         self.seen = replace(self.seen, requests=sent, bytes_read=self._counted.counts["bytes_read"])
-        content = {name: variable for name, variable in self.variables.items() if name not in STAMPS}
+        own = encode(given, self.encodings) if union.runs else self.variables
+        content = {name: variable for name, variable in own.items() if name not in STAMPS}
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
         return plan_append(
             store=self.storage.url,
@@ -297,12 +314,15 @@ class _Append:
             on_conflict=on_conflict,
             backup=backup,
             place=self.place,
+            union=union,
+            absent=self.absent,
         )
 
     def _read_ahead(self) -> xr.Dataset | None:
         """Read, all at once, what the guards compare with and what will be overwritten; return the stored dataset."""
         there = self.filled.documents if self.filled else {}
-        keys = keys_to_read(there, self.dim, self.dataset.sizes, overwritten=self.seen.is_calm)
+        sizes = self.dataset.drop_dims(channel_dims(self.dataset)).sizes
+        keys = keys_to_read(there, self.dim, sizes, overwritten=self.seen.is_calm)
         first = self.snapshot.length(self.dim) if self.snapshot else 0
         files = files_of(range(first, first + len(self.labels)))
         self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
@@ -313,7 +333,8 @@ class _Append:
         with Transaction(self.storage, commit, self.seen) as txn:
             blocks = blocks_in(commit, self._rows(plan, txn.write_id))
             lines = self._lines(plan, txn.write_id)
-            return txn.publish(write_blocks(txn.writer(), blocks), lines=lines)
+            details = {"channels": plan.new[0].runs} if plan.new[0].runs else {}
+            return txn.publish(write_blocks(txn.writer(), blocks), details=details, lines=lines)
 
     def weighed(self, plan: AppendPlan) -> AppendPlan:
         """Return the same plan with the bytes that its objects will have, for which they are encoded."""
@@ -349,6 +370,7 @@ class _Append:
             store=self.place.store,
             first=plan.new[0].index,
             attributes=plan.commit.attributes,
+            mark={**self._mark, **plan.commit.mark},
         )
         return NewLines(
             table, frozenset(layer.supersedes for layer in plan.new if layer.supersedes is not None)

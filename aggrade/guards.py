@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aggrade.channels import channel_dims, other_channels, other_values
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
 from aggrade.encoding import changed_values, type_problem
 from aggrade.errors import Problem
@@ -37,6 +38,8 @@ _FIXES = {
     f"{kind}_channel": f"choose the store's channels by {kind}_channels of the window specification"
     for kind in ("eeg", "fnirs")
 }
+_OTHER = "choose the store's channels"
+_UNION = ", let it grow by channels='union', or use another store (partition='montage' chooses it)"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Asked:
         The store's own lazy dataset; None on create.
     chunks, shards
         What was asked for by name.
+    given
+        The dataset as it was before it was put on the union of channels, where it was.
     """
 
     dataset: xr.Dataset
@@ -69,6 +74,7 @@ class Asked:
     stored: xr.Dataset | None = None
     chunks: Mapping[str, Any] = field(default_factory=dict)
     shards: Mapping[str, Any] = field(default_factory=dict)
+    given: xr.Dataset | None = None
 
     @cached_property
     def known(self) -> dict[str, xr.Variable]:
@@ -79,6 +85,30 @@ class Asked:
     def moving(self) -> set[str]:
         """The dimensions whose length may differ from the store's."""
         return {self.dim, *self.grow}
+
+    @property
+    def own(self) -> xr.Dataset:
+        """The dataset with no channels but its own."""
+        return self.dataset if self.given is None else self.given
+
+    @cached_property
+    def channels(self) -> dict[str, Problem | None]:
+        """The dimensions of channels that both sides have, each with what differs in their names."""
+        own, stored = self.own, self.stored
+        if stored is None:
+            return {}
+        there = [dim for dim in channel_dims(own) if dim in channel_dims(stored)]
+        return {
+            dim: None
+            if dim in self.moving
+            else other_channels(own, stored, dim, _FIXES.get(dim, _OTHER) + _UNION)
+            for dim in there
+        }
+
+    @cached_property
+    def refused(self) -> set[str]:
+        """The dimensions whose channels are refused by name, so that nothing else need be said of them."""
+        return {dim for dim, problem in self.channels.items() if problem is not None}
 
     @cached_property
     def mark(self) -> Mapping[str, Any]:
@@ -208,10 +238,20 @@ def dimensions_match(asked: Asked) -> Iterator[Problem]:
             yield Problem(f"variable {name!r}", found, expected, "transpose it", "dimensions")
             continue
         for dim, size, there in zip(dims, variable.shape, shape_of(document), strict=True):
-            if dim not in asked.moving and size != there:
+            if dim not in asked.moving | asked.refused and size != there:
                 expected = f"{there}, as in the store"
-                fix = f"{_FIXES.get(dim, f'make it fit, declare grow=({dim!r},)')}, or use another store"
+                fix = f"make it fit, declare grow=({dim!r},), or use another store"
                 yield Problem(f"variable {name!r}", f"{dim} of {size}", expected, fix, "size")
+
+
+def channels_match(asked: Asked) -> Iterator[Problem]:
+    """Refuse other channels than the store's, unless they are united, and units and types that differ by name."""
+    stored = asked.stored
+    if stored is None:
+        return
+    yield from (problem for problem in asked.channels.values() if problem is not None)
+    for dim in asked.channels:
+        yield from other_values(asked.own, stored, dim, asked.dim)
 
 
 def fixed_values_match(asked: Asked) -> Iterator[Problem]:
@@ -219,7 +259,8 @@ def fixed_values_match(asked: Asked) -> Iterator[Problem]:
     if asked.stored is None:
         return
     for name, variable in asked.known.items():
-        if set(map(str, variable.dims)) & asked.moving or name not in asked.stored.variables:
+        dims = set(map(str, variable.dims))
+        if dims & (asked.moving | set(asked.channels)) or name not in asked.stored.variables:
             continue
         stored = asked.stored.variables[name]
         if variable.shape == stored.shape and not _same(variable.values, stored.values):
@@ -348,6 +389,7 @@ GUARDS: tuple[Guard, ...] = (
     labels_are_new,
     variables_match,
     dimensions_match,
+    channels_match,
     fixed_values_match,
     growing_values_match,
     units_match,

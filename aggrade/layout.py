@@ -2,8 +2,8 @@
 
 ::
 
-    {root}/windows.zarr                      windows of all sessions in one store, or
-    {root}/windows/{partition}.zarr          one store per month or year, or
+    {root}/windows.zarr                      windows of all sessions in one store (it may have another name), or
+    {root}/windows/{partition}.zarr          one store per month, year or montage, or
     {root}/sessions/{session}_windowed.zarr  one store per session
     {root}/windows_for_training.zarr         windows, rechunked for random reads
     {root}/lightcurves.zarr                  light curves as they are written, epoch by epoch
@@ -15,16 +15,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
+from aggrade.storage.together import read_together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from aggrade.storage import Storage
+    from aggrade.storage import Storage, StoredObject
 
 __all__ = [
     "BACKUPS_SUFFIX",
@@ -61,6 +63,7 @@ BACKUPS_SUFFIX = ".backups"
 BOOKKEEPING = ".aggrade"
 
 _ROOT_KEYS = ("zarr.json", ".zmetadata", ".zgroup")
+_KNOWN = {"", WINDOWS, WINDOWS_FOR_TRAINING, LIGHTCURVES, LIGHTCURVES_BY_OBJECT}
 _LEGAL = " !#$&'()+,;=@[]{}"
 _LONGEST_NAME = 200
 
@@ -190,10 +193,30 @@ def open_stores(store: str, storage_options: Mapping[str, Any] | None = None) ->
     return [Adopting(storage.within(path) if path else storage) for path in stores_in(storage)]
 
 
-def window_stores_in(storage: Storage) -> list[str]:
+def window_stores_in(storage: Storage, there: Sequence[str] | None = None) -> list[str]:
     """List the stores of a dataset root that hold windows as they were appended. Raises as `stores_in`.
 
-    Rechunked copies are left out: they hold the same sessions again.
+    Rechunked copies are left out: they hold the same sessions again. What stores are whose names don't tell, their
+    roots do, each read once.
+
+    Parameters
+    ----------
+    storage
+        The dataset root, or one Zarr store.
+    there
+        What `stores_in` says of it, where that is known.
     """
-    folders = (f"{PARTITIONS}/", f"{SESSIONS}/")
-    return [path for path in stores_in(storage) if path in ("", WINDOWS) or path.startswith(folders)]
+    paths, folders = stores_in(storage) if there is None else there, (f"{PARTITIONS}/", f"{SESSIONS}/")
+    unknown = {f"{path}/{_ROOT_KEYS[0]}": path for path in paths if "/" not in path and path not in _KNOWN}
+    roots = read_together(storage, unknown) if unknown else {}
+    named = {path for key, path in unknown.items() if _grows_by_sessions(roots[key])}
+    return [path for path in paths if path in ("", WINDOWS) or path in named or path.startswith(folders)]
+
+
+def _grows_by_sessions(root: StoredObject | None) -> bool:
+    """Tell whether a root document is that of a store to which sessions are appended, and no copy of one."""
+    try:
+        mark = json.loads(root.data)["attributes"]["aggrade"] if root else {}
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(mark, dict) and mark.get("dim") == "session" and "rechunk" not in mark

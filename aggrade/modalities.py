@@ -13,7 +13,7 @@ import xarray as xr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MODALITIES", "absent_variables", "with_absent_modalities"]
+__all__ = ["MODALITIES", "absent_variables", "fill_of", "with_absent_modalities"]
 
 MODALITIES = ("eeg", "fnirs")
 
@@ -79,11 +79,12 @@ def _filled(variable: xr.Variable, dataset: xr.Dataset, dim: str) -> xr.Variable
     if dim not in variable.dims:
         return variable.copy(deep=False).load()
     shape = [dataset.sizes.get(str(each), size) for each, size in variable.sizes.items()]
-    values = np.broadcast_to(np.array(_fill_of(variable), variable.dtype), shape)
+    values = np.broadcast_to(np.array(fill_of(variable), variable.dtype), shape)
     return xr.Variable(variable.dims, values, variable.attrs)
 
 
-def _fill_of(variable: xr.Variable) -> Any:
+def fill_of(variable: xr.Variable) -> Any:
+    """Return what stands for nothing in a lazy variable of a store: NaN, or what the store declares, or 0."""
     if variable.dtype.kind == "f":
         return np.nan
     declared = variable.encoding.get("fill_value")

@@ -16,6 +16,7 @@ import xarray as xr
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.keeping import keep_windows
 from aggrade.layout import SESSIONS, stores_in, window_stores_in
+from aggrade.leaving import hidden_rows, to_open_again
 from aggrade.settings import settings
 from aggrade.storage import open_storage
 from aggrade.uniting import unite
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["live_rows", "no_windows", "open_dataset", "open_windows", "without_superseded"]
 
+_LOOKS = 2
 logger = logging.getLogger(__name__)
 
 
@@ -113,6 +115,22 @@ def _open_below(storage: Storage, paths: Sequence[str]) -> dict[str, xr.Dataset]
         return {path: dataset for path, dataset in zip(paths, opened, strict=True) if dataset is not None}
 
 
+def _at_one_time(storage: Storage, opened: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Open those stores again that were opened too early to show sessions that moved into them meanwhile."""
+    for _ in range(_LOOKS):
+        again = to_open_again(opened) if all("session" in one.variables for one in opened.values()) else None
+        if not again:
+            break
+        opened = dict(sorted({**opened, **_open_below(storage, sorted(again))}.items()))
+    return opened
+
+
+def _without(dataset: xr.Dataset, hidden: set[int]) -> xr.Dataset:
+    if not hidden:
+        return dataset
+    return dataset.isel(session=np.delete(np.arange(dataset.sizes["session"]), sorted(hidden)))
+
+
 def open_windows(
     store: str, *, where: Mapping[str, Any] | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
@@ -121,8 +139,9 @@ def open_windows(
     Parameters
     ----------
     store
-        A dataset root, whose stores (``windows.zarr``, ``windows/*.zarr``, ``sessions/*_windowed.zarr``) are
-        united along ``session`` in the order of their names; or one Zarr store. A local path or URL.
+        A dataset root, whose stores (``windows.zarr`` or another common store that was ingested to,
+        ``windows/*.zarr``, ``sessions/*_windowed.zarr``) are united along ``session`` in the order of their names;
+        or one Zarr store. A local path or URL.
     where
         Which windows, by what the store says of them: name of a variable → a value, a list of values, or a range
         ``(low, high)``, as `aggrade.window_selection.selected` takes them. The others are left out, those that
@@ -146,10 +165,11 @@ def open_windows(
         If a store's metadata cannot be read.
     """
     storage = open_storage(store, storage_options)
-    opened = _open_below(storage, window_stores_in(storage))
+    opened = _at_one_time(storage, _open_below(storage, window_stores_in(storage)))
     if not opened or any("session" not in dataset.dims for dataset in opened.values()):
         raise BadInput(no_windows(storage))
-    parts = {path or storage.url: without_superseded(part, "session") for path, part in opened.items()}
+    hidden = hidden_rows(opened)
+    parts = {path or storage.url: _without(part, hidden[path]) for path, part in opened.items()}
     united = unite(parts, dim="session", ragged=("window",))
     logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)
     if where:

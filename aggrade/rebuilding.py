@@ -12,6 +12,8 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from aggrade.append_plan import occupied
+from aggrade.channels import length_at
 from aggrade.commit import LayerRecord, Target, find_receipt, layers_of
 from aggrade.commit.documents import dims_of, labels_of, shape_of, unit_of
 from aggrade.commit.layers import RECEIPTS, keep_layer, receipt_key
@@ -116,12 +118,17 @@ def _proven(
     """Return the record of a layer, if the content of its row is what the receipt says."""
     index, digest = receipt.layers[label], receipt.digests.get(label, "")
     bare = LayerRecord(
-        label=label, index=index, digest=digest, write_id=receipt.write_id, generation=receipt.generation
+        label=label,
+        index=index,
+        digest=digest,
+        write_id=receipt.write_id,
+        generation=receipt.generation,
+        runs=receipt.details.get("channels", {}),
     )
     sizes = _own_sizes(shown, dataset, bare)
     if sizes is None:
         return None
-    targets = tuple(_own_targets(storage, shown, index, sizes))
+    targets = tuple(_own_targets(storage, shown, bare, sizes))
     record = bare.model_copy(update={"sizes": sizes, "targets": targets})
     missing, sha256 = own_objects(storage, shown, record)
     count = sum(1 for target in targets for _ in target.objects())
@@ -148,19 +155,26 @@ def _own_sizes(shown: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dic
     return None
 
 
-def _own_targets(storage: Storage, shown: Snapshot, index: int, sizes: Mapping[str, int]) -> Iterator[Target]:
+def _own_targets(
+    storage: Storage, shown: Snapshot, record: LayerRecord, sizes: Mapping[str, int]
+) -> Iterator[Target]:
     """Yield where objects lie that are the layer's alone; an array of a modality that it lacks has none."""
-    dim = shown.mark["dim"]
+    dim, index = shown.mark["dim"], record.index
+    known = {d: length_at(shown.mark, d, index, shown.length(d))[0] for d in shown.mark.get("channels", {})}
+    limits = {**known, **sizes}
     for name, document in sorted(shown.documents.items()):
         dims, unit = dims_of(document), unit_of(document)
         if dim not in dims or unit[dims.index(dim)] != 1:
             continue
         lengths = zip(dims, shape_of(document), strict=True)
-        bounds = tuple((index, index + 1) if d == dim else (0, sizes.get(d, size)) for d, size in lengths)
+        bounds = tuple((index, index + 1) if d == dim else (0, limits.get(d, size)) for d, size in lengths)
         encoding = document["chunk_key_encoding"]
-        target = Target(variable=name, bounds=bounds, unit=unit, key_encoding=encoding)
-        if any(storage.stat(key) is not None for key, _ in target.objects()):
-            yield target
+        targets = [
+            Target(variable=name, bounds=part, unit=unit, key_encoding=encoding)
+            for part in occupied(document, bounds, record.runs)
+        ]
+        if any(storage.stat(key) is not None for target in targets for key, _ in target.objects()):
+            yield from targets
 
 
 def _receipts(storage: Storage, shown: Snapshot, records: Mapping[str, LayerRecord]) -> Iterator[Receipt]:

@@ -6,7 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit import Intent, read_intent, read_snapshot, recover_store
-from aggrade.layout import open_stores
+from aggrade.layout import STORE_SUFFIX, open_stores
+from aggrade.moving import finish_moves
+from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 def recover(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Receipt | None:
     """Roll dead writers' commits forward or back. No human is needed; a writer that is alive is left alone.
+
+    Sessions that were on their way into another partition leave the one that they came from.
 
     Whether a writer is dead is judged by watching its heartbeat for the length of its lease, on this
     process's own clock; a process that this machine knows to be gone needs no watching.
@@ -50,10 +54,16 @@ def recover(store: str, *, storage_options: Mapping[str, Any] | None = None) -> 
         receipt = recover_store(storage)
         if receipt is not None:
             done.append(receipt)
+    if not store.rstrip("/").endswith(STORE_SUFFIX):
+        done += [_told(receipt) for receipt in finish_moves(open_storage(store.rstrip("/"), storage_options))]
     if not done:
         return None
     stores = {receipt.store: receipt.details["rolled"] for receipt in done}
     return done[0].model_copy(update={"details": {**done[0].details, "stores": stores}})
+
+
+def _told(receipt: Receipt) -> Receipt:
+    return receipt.model_copy(update={"details": {**receipt.details, "rolled": "forward"}})
 
 
 def open_intents(store: str, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Intent]:

@@ -7,12 +7,14 @@ values are taken as users see them, in float64, and only those of the session's 
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from aggrade.channels import length_at
 from aggrade.modalities import MODALITIES, absent_variables
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def table_of(
     store: str,
     first: int,
     attributes: Mapping[str, Any],
+    mark: Mapping[str, Any] = MappingProxyType({}),
 ) -> pa.Table:
     """Return the lines of some sessions.
 
@@ -112,23 +115,36 @@ def table_of(
         Index in the store of the first session of `variables`.
     attributes
         The store's: ``window_size_s`` and ``mapping`` matter.
+    mark
+        What aggrade keeps in the store's root: how many channels there were when a session came.
     """
     held = load(variables)
-    lines = [{"store": store, "index": first + row, **_Session(held, row, attributes).line()} for row in rows]
+    lines = [
+        {"store": store, "index": first + row, **_Session(held, row, attributes, mark, first).line()}
+        for row in rows
+    ]
     return pa.Table.from_pylist(lines, schema=SCHEMA)
 
 
 class _Session:
     """One session's values, cut to its own windows; those of a modality that it lacks are left out."""
 
-    def __init__(self, held: Mapping[str, xr.Variable], row: int, attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        every: Mapping[str, xr.Variable],
+        row: int,
+        attributes: Mapping[str, Any],
+        mark: Mapping[str, Any],
+        first: int,
+    ) -> None:
         self._attributes = attributes
-        absent = absent_variables(held, SESSION, row)
+        absent = absent_variables(every, SESSION, row)
+        held = _on_own_channels(every, row, mark, first)
         self._axes = {name: v.values for name, v in held.items() if SESSION not in v.dims}
         self._values = {
-            name: np.asarray(v.isel({SESSION: row}).values)
+            name: np.asarray(v.values)
             for name, v in held.items()
-            if SESSION in v.dims and name not in absent
+            if SESSION in every[name].dims and name not in absent
         }
         self._absent = absent | {
             name for name in self._axes if f"{name.partition('_')[0]}_coverage" in absent
@@ -204,6 +220,32 @@ class _Session:
         if value is None or value.dtype.kind not in "biuf":
             return None
         return _whole(value) if _NUMBERS[name] == pa.int64() else _number(value)
+
+
+def _on_own_channels(
+    held: Mapping[str, xr.Variable], row: int, mark: Mapping[str, Any], first: int
+) -> dict[str, xr.Variable]:
+    """Return one session's values, of its own channels: of those that there were when it came, the recorded ones.
+
+    Where a session need not have all, a channel counts as recorded if anything of it is a number.
+    """
+    mine = {name: v.isel({SESSION: row}) if SESSION in v.dims else v for name, v in held.items()}
+    for dim in mark.get("channels", {}):
+        sizes = {size for v in mine.values() for d, size in v.sizes.items() if d == dim}
+        length, some = length_at(mark, dim, first + row, max(sizes, default=0))
+        own = np.ones(length, bool)
+        told = (
+            [v for v in mine.values() if dim in v.dims and v.ndim > 1 and v.dtype.kind == "f"] if some else []
+        )
+        if told:
+            own = np.logical_or.reduce([_any_number(v.isel({dim: slice(0, length)}), dim) for v in told])
+        mine = {name: v.isel({dim: np.flatnonzero(own)}) if dim in v.dims else v for name, v in mine.items()}
+    return mine
+
+
+def _any_number(variable: xr.Variable, dim: str) -> NDArray[np.bool_]:
+    others = tuple(axis for axis, each in enumerate(variable.dims) if each != dim)
+    return np.asarray(~np.isnan(variable.values).all(axis=others))
 
 
 def _whole(value: Any) -> int | None:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.append_plan import AppendPlan
+from aggrade.append_plan import AppendPlan, is_superseded
 from aggrade.appending import append, append_to
 from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
-from aggrade.placing import Layout, Partition, windows_store
+from aggrade.montages import montage_of
+from aggrade.placing import COMMON, Layout, Partition, windows_store
 from aggrade.price import Price
 from aggrade.receipt import Receipt
 from aggrade.storage import open_storage
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from aggrade.append_plan import OnConflict
+    from aggrade.channels import Channels
     from aggrade.commit.documents import Document
     from aggrade.commit.plan import BackupKind
     from aggrade.storage import Storage
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STAGING",
     "Staged",
+    "check_landing",
     "drop_staged",
     "find_landed",
     "is_staged",
@@ -48,6 +51,7 @@ __all__ = [
     "open_staged",
     "plan_landing",
     "stage",
+    "staging_of",
 ]
 
 STAGING = f"{BOOKKEEPING}/staging"
@@ -68,13 +72,15 @@ class Staged(BaseModel):
     digest: str = Field(description="Digest of the session's content.")
     windows: int = Field(description="Windows that were cut.")
     start: str = Field(default="", description="When the session began, ISO 8601; empty if not known.")
+    montage: str = Field(default="", description="Name of its montage, by its channels and nominal rates.")
     source: str = Field(default="", description="Where the recording lies.")
     bytes: int = Field(default=0, description="Bytes of the windows, uncompressed.")
     notes: tuple[str, ...] = Field(default=(), description="What a person should know of the recording.")
 
-    def store(self, layout: Layout = "common", partition: Partition = "none") -> str:
+    def store(self, layout: Layout = "common", partition: Partition = "none", *, name: str = COMMON) -> str:
         """Return the URL of the Zarr store that the session belongs in. Parameters as for `windows_store`."""
-        return windows_store(self.root, self.session, self.start, layout, partition)
+        where = (self.root, self.session, self.start, layout, partition)
+        return windows_store(*where, name=name, montage=self.montage)
 
     def __str__(self) -> str:
         return f"{self.session}: {self.windows} windows, {self.bytes:,} bytes"
@@ -117,6 +123,7 @@ def stage(
         digest=receipt.digests[session],
         windows=dataset.sizes["window"],
         start=_said(dataset, "session_start"),
+        montage=montage_of(dataset),
         source=_said(dataset, "source"),
         bytes=dataset.nbytes,
     )
@@ -129,6 +136,8 @@ def plan_landing(
     *,
     layout: Layout = "common",
     partition: Partition = "none",
+    store_name: str = COMMON,
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     storage_options: Mapping[str, Any] | None = None,
@@ -142,9 +151,9 @@ def plan_landing(
     ----------
     dataset, root, name
         As for `stage`.
-    layout, partition
-        As for `aggrade.placing.windows_store`.
-    on_conflict, backup, storage_options
+    layout, partition, store_name
+        As for `aggrade.placing.windows_store`, whose `name` is `store_name`.
+    channels, on_conflict, backup, storage_options
         As for `aggrade.append`.
 
     Raises
@@ -153,8 +162,14 @@ def plan_landing(
         As `aggrade.append`.
     """
     session = str(dataset["session"].values[0])
-    store = windows_store(root, session, _said(dataset, "session_start"), layout, partition)
-    how: dict[str, Any] = {"on_conflict": on_conflict, "backup": backup, "dry_run": True}
+    where = (root, session, _said(dataset, "session_start"), layout, partition)
+    store = windows_store(*where, name=store_name, montage=montage_of(dataset))
+    how: dict[str, Any] = {
+        "channels": channels,
+        "on_conflict": on_conflict,
+        "backup": backup,
+        "dry_run": True,
+    }
     plan = _append_below(root, store, dataset, storage_options, how)
     staging = append(
         dataset,
@@ -201,6 +216,7 @@ def land(
     staged: Staged,
     store: str,
     *,
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     storage_options: Mapping[str, Any] | None = None,
@@ -213,7 +229,7 @@ def land(
         The session.
     store
         URL of the Zarr store.
-    on_conflict, backup, storage_options
+    channels, on_conflict, backup, storage_options
         As for `aggrade.append`.
 
     Raises
@@ -222,10 +238,41 @@ def land(
         As `aggrade.append`.
     """
     dataset = open_staged(staged, storage_options=storage_options)
-    how: dict[str, Any] = {"on_conflict": on_conflict, "backup": backup}
+    how: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
     receipt = _append_below(staged.root, store, dataset, storage_options, how)
     assert isinstance(receipt, Receipt)
     return receipt
+
+
+def check_landing(
+    staged: Staged,
+    store: str,
+    *,
+    channels: Channels = "refuse",
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise what `land` would raise before it writes anything. Parameters as for `land`.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`.
+    """
+    dataset = open_staged(staged, storage_options=storage_options)
+    how: dict[str, Any] = {
+        "channels": channels,
+        "on_conflict": on_conflict,
+        "backup": backup,
+        "dry_run": True,
+    }
+    _append_below(staged.root, store, dataset, storage_options, how)
+
+
+def staging_of(staged: Staged, storage_options: Mapping[str, Any] | None = None) -> Storage:
+    """Return where a staged session lies."""
+    return open_storage(_url(staged.root, staged.name), storage_options)
 
 
 def _append_below(
@@ -251,7 +298,7 @@ def _url(root: str, name: str) -> str:
 
 def is_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Tell whether a session still lies in its staging store."""
-    return is_zarr(open_storage(_url(staged.root, staged.name), storage_options))
+    return is_zarr(staging_of(staged, storage_options))
 
 
 def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
@@ -264,7 +311,7 @@ def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = N
     Damaged
         Here or when values are read, if the staging store has been removed meanwhile.
     """
-    storage = open_storage(_url(staged.root, staged.name), storage_options)
+    storage = staging_of(staged, storage_options)
     snapshot = read_snapshot(storage)
     if snapshot is None:
         raise Damaged(_gone(storage.url, _ROOT))
@@ -339,7 +386,8 @@ def find_landed(
         None if the session isn't there, or with other content.
     """
     storage = store_for(store, "session", storage_options)
-    record = find_layer(storage, session, read_snapshot(storage))
-    if record is None or record.digest != digest:
+    shown = read_snapshot(storage)
+    record = find_layer(storage, session, shown)
+    if record is None or record.digest != digest or is_superseded(shown, record.index):
         return None
     return find_receipt(storage, record.write_id)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Place = int | NDArray[np.intp]
 
-__all__ = ["unite"]
+__all__ = ["placed", "unite"]
 
 _ABSENT = -1
 _ENCODING = ("fill_value", "_FillValue", "dtype")
@@ -219,6 +219,26 @@ class _Whole:
                 )
             whole, known = np.where(known, whole, mine).astype(dtype), known | held
         return whole
+
+
+def placed(variable: xr.Variable, places: Mapping[Hashable, NDArray[np.intp]], fill: Any) -> xr.Variable:
+    """Put a variable into a larger one, lazily.
+
+    Parameters
+    ----------
+    variable
+        With at least one dimension.
+    places
+        Dimension → for each index into the larger one the index into this one, -1 where it has none.
+    fill
+        What stands there.
+    """
+    own: list[Place] = [places.get(dim, size) for dim, size in variable.sizes.items()]
+    shape = tuple(place if isinstance(place, int) else len(place) for place in own)
+    whole = _Joined([variable], [own], np.array([0, shape[0]]), 0, shape, variable.dtype, fill)
+    return xr.Variable(
+        variable.dims, indexing.LazilyIndexedArray(whole), variable.attrs, dict(variable.encoding)
+    )
 
 
 def _equal(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.appending import STAMPS
+from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
@@ -320,7 +321,7 @@ def content_digest(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord)
 def row_of(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
     """Return the variables of a layer's row that count as its content. Parameters as for `content_digest`."""
     dim = snapshot.mark["dim"]
-    own = {name: slice(0, size) for name, size in record.sizes.items() if name in dataset.dims}
+    own = own_indices(record, snapshot.mark, dataset.sizes)
     row = dataset.isel({dim: slice(record.index, record.index + 1), **own})
     return {
         str(name): row.variables[name]

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aggrade import AppendPlan, Receipt
 from aggrade.append_plan import OnConflict
+from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
 from aggrade.errors import AggradeError, Conflict, Problem
-from aggrade.placing import Layout, Partition, check_root
+from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.reporting import begin, raise_failures
-from tasks.appending import append_session
+from tasks.appending import append_session, find_homes
 from tasks.artifacts import show_plans, show_receipts
 from tasks.clusters import cores
 from tasks.pictures import show_quality
@@ -26,7 +27,7 @@ from tasks.progress import progress
 from tasks.windowing import find_sessions, fingerprint_of, plan_session, window_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prefect.futures import PrefectFuture
 
@@ -45,6 +46,9 @@ def ingest_sessions(
     windows: WindowSpec,
     layout: Layout = "common",
     partition: Partition = "none",
+    *,
+    store_name: str = COMMON,
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     credentials: str | None = None,
@@ -64,9 +68,14 @@ def ingest_sessions(
     windows
         How to cut. Give at least the size of a window.
     layout
-        common: all sessions in windows.zarr. per_session: each in a store of its own.
+        common: all sessions in one store, windows.zarr. per_session: each in a store of its own.
     partition
-        Whether the common store is split by the month or year in which a session began.
+        Whether the common store is split: by the month or year in which a session began, or by montage (channels with
+        their units and types, and nominal rates). A session that is dated anew moves.
+    store_name
+        Name of the common store, where it isn't split.
+    channels
+        What to do with a session whose channels are not its store's: refuse it, or let the store have the union.
     on_conflict
         What to do with a session that is there with other content: refuse it, or replace the old one.
     backup
@@ -86,10 +95,11 @@ def ingest_sessions(
     AggradeError
         After every good session has landed, naming each bad one and why.
     """
-    check_root(store, layout, partition)
+    check_root(store, layout, partition, name=store_name, channels=channels)
     begin(store, dry_run=dry_run, credentials=credentials)
-    ingest = _Ingest(store, windows, layout, partition, on_conflict, backup, credentials)
-    sessions = find_sessions(source, credentials)
+    sessions, lying = find_sessions(source, credentials), find_homes(store, credentials)
+    rules: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
+    ingest = _Ingest(store, windows, layout, partition, store_name, rules, lying, credentials)
     if dry_run:
         plans, failures = each_of(sessions, ingest.plan, lambda _, plan: plan.result(), "plan")
         show_plans(plans)
@@ -110,22 +120,24 @@ class _Ingest:
     windows: WindowSpec
     layout: Layout
     partition: Partition
-    on_conflict: OnConflict
-    backup: BackupKind
+    store_name: str
+    rules: Mapping[str, Any]
+    lying: Mapping[str, str]
     credentials: str | None
 
     def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
         """Begin to work out what would be done."""
-        return plan_session.submit(
+        begun: PrefectFuture[AppendPlan] = plan_session.submit(
             session,
             self.store,
             self.windows,
             layout=self.layout,
             partition=self.partition,
-            on_conflict=self.on_conflict,
-            backup=self.backup,
+            store_name=self.store_name,
             credentials=self.credentials,
+            **self.rules,
         )
+        return begun
 
     def cut(self, session: SessionSource, *, again: bool = False) -> PrefectFuture[Staged]:
         """Begin to cut a session; it is `Cached` if that was done, unless `again`."""
@@ -147,13 +159,15 @@ class _Ingest:
         return receipt
 
     def _append(self, staged: Staged) -> Receipt | None:
-        return append_session(
-            staged,
-            staged.store(self.layout, self.partition),
-            on_conflict=self.on_conflict,
-            backup=self.backup,
-            credentials=self.credentials,
+        store, home = (
+            staged.store(self.layout, self.partition, name=self.store_name),
+            self.lying.get(staged.session),
         )
+        elsewhere = home if home and store != f"{self.store.rstrip('/')}/{home}" else ""
+        receipt: Receipt | None = append_session(
+            staged, store, home=elsewhere, credentials=self.credentials, **self.rules
+        )
+        return receipt
 
 
 def each_of(

@@ -13,9 +13,10 @@ from aggrade import AppendPlan, Receipt
 from aggrade.append_plan import OnConflict
 from aggrade.catalogues import CatalogueSpec, MatchSpec
 from aggrade.catalogues.planning import PopulatePlan
+from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
 from aggrade.errors import AggradeError, BadInput, Problem, raise_all
-from aggrade.placing import Layout, Partition, check_root
+from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.rechunking import RechunkPlan
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
@@ -46,6 +47,8 @@ def pipeline(
     spec: CatalogueSpec | None = None,
     layout: Layout = "common",
     partition: Partition = "none",
+    store_name: str = COMMON,
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     objects: str | None = None,
@@ -72,9 +75,14 @@ def pipeline(
     spec
         What the columns of catalogues mean; needed with catalogues.
     layout
-        common: all sessions in windows.zarr. per_session: each in a store of its own.
+        common: all sessions in one store, windows.zarr. per_session: each in a store of its own.
     partition
-        Whether the common store is split by the month or year in which a session began.
+        Whether the common store is split: by the month or year in which a session began, or by montage (channels with
+        their units and types, and nominal rates). A session that is dated anew moves.
+    store_name
+        Name of the common store, where it isn't split.
+    channels
+        What to do with a session whose channels are not its store's: refuse it, or let the store have the union.
     on_conflict
         What to do with a session that is there with other content: refuse it, or replace the old one.
     backup
@@ -102,7 +110,7 @@ def pipeline(
     AggradeError
         After every part was tried, naming everything that could not be done and why.
     """
-    check_root(store, layout, partition)
+    check_root(store, layout, partition, name=store_name, channels=channels)
     _check_pairs({"recordings": (recordings, "windows", windows), "catalogues": (catalogues, "spec", spec)})
     begin(store, dry_run=dry_run, credentials=credentials)
     common: dict[str, Any] = {"credentials": credentials, "dry_run": dry_run}
@@ -111,6 +119,8 @@ def pipeline(
         rules: dict[str, Any] = {
             "layout": layout,
             "partition": partition,
+            "store_name": store_name,
+            "channels": channels,
             "on_conflict": on_conflict,
             "backup": backup,
         }

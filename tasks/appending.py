@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from aggrade.moving import homes, move_session
 from aggrade.staging import drop_staged, find_landed, is_staged, land
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
@@ -16,12 +17,18 @@ from tasks.retrying import RETRYING
 if TYPE_CHECKING:
     from aggrade import Receipt
     from aggrade.append_plan import OnConflict
+    from aggrade.channels import Channels
     from aggrade.commit.plan import BackupKind
     from aggrade.staging import Staged
 
-__all__ = ["append_session"]
+__all__ = ["append_session", "find_homes"]
 
 logger = logging.getLogger("aggrade.tasks")
+
+
+def find_homes(store: str, credentials: str | None) -> dict[str, str]:
+    """Return where each session of a dataset lies. As `aggrade.moving.homes`."""
+    return homes(store, storage_options=storage_options(credentials))
 
 
 @task(
@@ -35,6 +42,8 @@ def append_session(
     staged: Staged,
     store: str,
     *,
+    home: str = "",
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     credentials: str | None = None,
@@ -50,7 +59,10 @@ def append_session(
         What `tasks.windowing.window_session` returned.
     store
         URL of the Zarr store.
-    on_conflict, backup
+    home
+        Path below the dataset root of the store where the session lies, if it lies in another one: it moves, where
+        both are partitions of one kind.
+    channels, on_conflict, backup
         As `aggrade.append` takes them.
     credentials
         Name of a block, or None.
@@ -67,12 +79,15 @@ def append_session(
     """
     send_core_logs()
     options = storage_options(credentials)
+    how: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
     receipt = find_landed(store, staged.session, staged.digest, storage_options=options)
     if receipt is not None:
         logger.info("session %s is there already: nothing to do", staged.session)
     if not is_staged(staged, storage_options=options):
         return receipt
-    if receipt is None:
-        receipt = land(staged, store, on_conflict=on_conflict, backup=backup, storage_options=options)
+    if home:
+        receipt = move_session(staged, store, home, storage_options=options, **how)
+    elif receipt is None:
+        receipt = land(staged, store, storage_options=options, **how)
     drop_staged(staged, storage_options=options)
     return receipt

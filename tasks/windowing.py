@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade.errors import Conflict, Problem
+from aggrade.placing import COMMON
 from aggrade.recordings.discover import SessionSource, sessions_in
 from aggrade.recordings.fingerprint import source_fingerprint
 from aggrade.staging import Staged, plan_landing, stage
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
     from aggrade import AppendPlan
     from aggrade.append_plan import OnConflict
+    from aggrade.channels import Channels
     from aggrade.commit.plan import BackupKind
     from aggrade.placing import Layout, Partition
     from aggrade.window_spec import WindowSpec
 
 __all__ = ["VERSION", "find_sessions", "fingerprint_of", "plan_session", "staging_name", "window_session"]
 
-VERSION = "v4"
+VERSION = "v5"
 """Raised when the same recording and specification give other windows than before."""
 
 
@@ -113,6 +115,8 @@ def plan_session(
     *,
     layout: Layout = "common",
     partition: Partition = "none",
+    store_name: str = COMMON,
+    channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     credentials: str | None = None,
@@ -123,9 +127,9 @@ def plan_session(
     ----------
     session, store, spec, credentials
         As for `window_session`.
-    layout, partition
-        As `aggrade.placing.windows_store` takes them.
-    on_conflict, backup
+    layout, partition, store_name
+        As `aggrade.placing.windows_store` takes them; the last is its `name`.
+    channels, on_conflict, backup
         As `aggrade.append` takes them.
     """
     send_core_logs()
@@ -138,6 +142,8 @@ def plan_session(
         name,
         layout=layout,
         partition=partition,
+        store_name=store_name,
+        channels=channels,
         on_conflict=on_conflict,
         backup=backup,
         storage_options=options,

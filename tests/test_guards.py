@@ -266,9 +266,6 @@ class TestShape:
 
     def test_ragged_where_it_must_not_be(self, store, world):
         """What was not declared to grow has the store's size."""
-        problems = refused(store, world, make_session("s2", 3, 2, channels=3), "size", "size")
-        assert {problem.where for problem in problems} == {"variable 'eeg'", "variable 'eeg_channel'"}
-        assert all("by eeg_channels of the window specification" in problem.fix for problem in problems)
         refused(store, world, make_session("s2", 3, 2, samples=6), "size")
 
     def test_ragged_where_it_may_be(self, store):
@@ -289,12 +286,43 @@ class TestFixedValues:
     def test_channels_in_another_order(self, store, world):
         """Old data would be relabelled."""
         turned = new().isel(eeg_channel=[1, 0])
-        (problem,) = refused(store, world, turned, "fixed-values")
-        assert (problem.found, problem.expected) == ("E1, E0", "E0, E1, in this order")
+        (problem,) = refused(store, world, turned, "channels")
+        assert (problem.found, problem.expected) == ("2: E1, E0 (in another order)", "the store's 2: E0, E1")
 
     def test_channels_of_another_name(self, store, world):
-        """One name is enough."""
-        refused(store, world, new(eeg_channel=("eeg_channel", ["E0", "Fp1"])), "fixed-values")
+        """One name is enough; both lists are told, and what only one of them has."""
+        (problem,) = refused(store, world, new(eeg_channel=("eeg_channel", ["E0", "Fp1"])), "channels")
+        assert problem.found == "2: E0, Fp1 (only here: Fp1; only in the store: E1)"
+        assert problem.expected == "the store's 2: E0, E1"
+
+    def test_more_channels(self, store, world):
+        """Lists of other lengths are told side by side, once, with what to do."""
+        (problem,) = refused(store, world, make_session("s2", 3, 2, channels=3), "channels")
+        assert problem.found == "3: E0, E1, E2 (only here: E2)"
+        assert problem.expected == "the store's 2: E0, E1"
+        assert "by eeg_channels of the window specification" in problem.fix
+        assert "channels='union'" in problem.fix
+
+    @pytest.mark.parametrize("channels", ["refuse", "union"])
+    def test_units_of_channels(self, append, world, channels):
+        """A channel has one unit, compared by name; both are told, of those that differ."""
+        units = {"eeg_channel_unit": ("eeg_channel", ["µV", "V"])}
+        append(make_session("s1", 3, 1).assign_coords(units))
+        other = make_session("s2", 3, 2).assign_coords(units).isel(eeg_channel=[1, 0])
+        other = other.assign_coords(eeg_channel_unit=("eeg_channel", ["mV", "µV"]))
+        codes = ["channels"] * (channels == "refuse") + ["channel-values"]
+        problem = refused(append, world, other, *codes, channels=channels)[-1]
+        assert (problem.found, problem.expected) == ("E1 mV", "E1 V, as in the store")
+
+    def test_a_name_that_two_channels_bear(self, store, world):
+        """Channels that can't be told apart are not united."""
+        twice = new().assign_coords(eeg_channel=("eeg_channel", ["E0", "E0"]))
+        (problem,) = refused(store, world, twice, "channel-twice", channels="union")
+        assert problem.found == "E0 more than once"
+
+    def test_a_rule_that_there_is_not(self, store, world):
+        """What is to become of other channels has two answers."""
+        refused(store, world, new(), "channels-rule", error=BadInput, channels="merge")
 
     def test_numbers(self, append, world):
         """Numbers are compared exactly, NaN equal to NaN."""
@@ -302,7 +330,7 @@ class TestFixedValues:
         append(dataset)
         append(dataset.assign(session=("session", ["s3"])))
         other = dataset.assign(session=("session", ["s4"]), gain=("eeg_channel", [1.0 + 1e-15, np.nan]))
-        refused(append, world, other, "fixed-values")
+        refused(append, world, other, "channel-values")
 
     def test_labels_of_a_dimension_that_grows(self, append, world):
         """Old labels stay, new ones are added."""

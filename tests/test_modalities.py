@@ -102,7 +102,7 @@ def test_the_content_of_a_session_is_the_same_with_and_without_fill(stored):
 def test_a_session_with_one_modality_lands_beside_those_with_both(tmp_path):
     """Appended to a store with both, an EEG-only session shows NaN; again is a no-op; the store verifies."""
     store = str(tmp_path)
-    append(_sessions(["a"], 4), store, grow=("window",))
+    append(_sessions(["a"], 4), store, grow=("window",), chunks={"fnirs": (1, 2, 2, 10)})
     alone = _sessions(["c"], 5, ["eeg"])
     receipt = append(alone, store, grow=("window",))
     again = append(alone, store, grow=("window",))
@@ -112,6 +112,7 @@ def test_a_session_with_one_modality_lands_beside_those_with_both(tmp_path):
     assert np.isnan(windows["fnirs"].values[1]).all()
     np.testing.assert_array_equal(windows["eeg"].values[1], alone["eeg"].values[0])
     assert verify(store).ok
+    assert [path.name for path in (tmp_path / "windows.zarr" / "fnirs" / "c").iterdir()] == ["0"]
     staged = append(alone, str(tmp_path / "staged.zarr"), grow=("window",))
     assert staged.digests == receipt.digests
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUED",
     "CATALOGUING",
+    "MOVED",
     "Sessions",
     "add_lines",
     "discard_files",
@@ -41,6 +42,9 @@ __all__ = [
 
 CATALOGUING = "catalogue"
 """What a commit is called that makes a store's lines anew."""
+
+MOVED = "move"
+"""What a commit is called by which sessions leave a store for another one of its dataset."""
 
 CATALOGUED = "session"
 """The dimension whose labels have lines."""
@@ -114,6 +118,7 @@ class Sessions:
             store=self._place.store,
             first=first,
             attributes=self._shown.attributes,
+            mark=self._shown.mark,
         )
 
 
@@ -140,7 +145,7 @@ def follow(storage: Storage, lease: Lease, shown: Snapshot) -> None:
     try:
         if journal.erases:
             _forget(storage, shown, place, journal.erases, lease.confirm)
-        elif journal.restores or journal.kind == CATALOGUING:
+        elif journal.restores or journal.kind in (CATALOGUING, MOVED):
             make_lines(storage, shown, place, lease.confirm, anew=journal.kind == CATALOGUING)
         elif journal.layers:
             sessions, files = Sessions(storage, shown, place), files_of(rows_of(journal.layers))

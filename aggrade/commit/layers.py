@@ -58,6 +58,10 @@ class LayerRecord(BaseModel):
     sizes: dict[str, int] = Field(
         default_factory=dict, description="Its own length of dimensions that may grow."
     )
+    runs: dict[str, tuple[tuple[int, int], ...]] = Field(
+        default_factory=dict,
+        description="Dimension → which indices along it are its own, in its own order, where it lacks some.",
+    )
     targets: tuple[Target, ...] = Field(default=(), description="Where its own objects lie.")
     objects: int = Field(default=0, description="How many objects are its own, shared chunks left out.")
     objects_sha256: str = Field(

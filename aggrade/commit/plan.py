@@ -46,6 +46,10 @@ class Layer(_Frozen):
     sizes: dict[str, int] = Field(
         default_factory=dict, description="The layer's own length of growing dimensions."
     )
+    runs: dict[str, tuple[tuple[int, int], ...]] = Field(
+        default_factory=dict,
+        description="Dimension → which indices along it are the layer's, in its own order, where it lacks some.",
+    )
     supersedes: int | None = Field(default=None, description="Index of the row that this layer replaces.")
 
 

@@ -187,6 +187,7 @@ def layer_records(
                 write_id=stamp[0],
                 generation=stamp[1],
                 sizes=layer.sizes,
+                runs=layer.runs,
                 targets=own,
                 objects=len(keys),
                 objects_sha256=hashlib.sha256(lines.encode()).hexdigest(),

@@ -140,7 +140,7 @@ class Writer:
     def write(
         self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]
     ) -> list[WrittenObject]:
-        """Write one region of one array; every chunk it touches is written whole.
+        """Write one region of one array; every chunk it touches is written whole, and shards hold no padding.
 
         Parameters
         ----------
@@ -163,8 +163,8 @@ class Writer:
         """
         bounds = tuple((part.start, part.stop) for part in region)
         box = aligned(self.documents[name], bounds)
-        if box == bounds:
-            return self._store(name, box, values)
+        if box == bounds or not self._shows(name, box):
+            return self._store(name, bounds, values)
         block = self._published_and_fill(name, box, values.dtype)
         block[_within(bounds, box)] = values
         return self._store(name, box, block)
@@ -217,6 +217,13 @@ class Writer:
         if before is not None and before["chunk_key_encoding"] == self.documents[name]["chunk_key_encoding"]:
             self._copy_published(name, before, box, block)
         return block
+
+    def _shows(self, name: str, box: Bounds) -> bool:
+        """Tell whether something of a region is published."""
+        before = self.published.get(name)
+        return before is not None and all(
+            start < size for (start, _), size in zip(box, shape_of(before), strict=True)
+        )
 
     def _copy_published(self, name: str, before: Document, box: Bounds, block: np.ndarray[Any, Any]) -> None:
         published = tuple(
