@@ -353,7 +353,9 @@ class _Append:
         return variables | self._stamps(variables, plan, write_id)
 
     def _new(self, variables: Mapping[Any, xr.Variable], plan: AppendPlan) -> dict[str, xr.Variable]:
-        rows = [self.labels.index(layer.label) for layer in plan.new]
+        places = [self.labels.index(layer.label) for layer in plan.new]
+        span = slice(places[0], places[-1] + 1)
+        rows = span if places == list(range(span.start, span.stop)) else places
         return {
             str(name): variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
             for name, variable in variables.items()

@@ -145,7 +145,7 @@ def plan_landing(
     """Return what appending one session to the store it belongs in would do. Writes nothing.
 
     The price is that of the way through staging: its store is written, read and removed. How often large arrays
-    are read is estimated.
+    are read is estimated. The windows that are cut are in memory until they are staged.
 
     Parameters
     ----------
@@ -184,7 +184,8 @@ def plan_landing(
     if plan.commit is None:
         return plan
     price = plan.price + staging.price + _price_of_passing(staging, is_new=plan.commit.base is None)
-    return plan.model_copy(update={"price": price})
+    memory = price.peak_memory + dataset.nbytes
+    return plan.model_copy(update={"price": price.model_copy(update={"peak_memory": memory})})
 
 
 def _price_of_passing(staging: AppendPlan, *, is_new: bool) -> Price:
