@@ -349,13 +349,11 @@ class _Append:
 
     def _rows(self, plan: AppendPlan, write_id: str) -> dict[str, xr.Variable]:
         """Return what is written: the rows of the layers that are new."""
-        variables = self._new(self.variables, plan)
-        return variables | self._stamps(variables, plan, write_id)
+        return (new := self._new(self.variables, plan)) | self._stamps(new, plan, write_id)
 
     def _new(self, variables: Mapping[Any, xr.Variable], plan: AppendPlan) -> dict[str, xr.Variable]:
-        places = [self.labels.index(layer.label) for layer in plan.new]
-        span = slice(places[0], places[-1] + 1)
-        rows = span if places == list(range(span.start, span.stop)) else places
+        rows: Any = [self.labels.index(layer.label) for layer in plan.new]
+        rows = slice(rows[0], rows[-1] + 1) if len(rows) == 1 else rows
         return {
             str(name): variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
             for name, variable in variables.items()
