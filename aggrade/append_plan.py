@@ -173,13 +173,14 @@ def plan_append(
     first = snapshot.length(dim) if snapshot else 0
     growing = {*grow, *runs}
     own = {str(d): v.sizes[d] for v in variables.values() for d in v.dims if d in growing}
+    lengths = {str(d): v.sizes[d] for v in variables.values() if dim in v.dims for d in v.dims if d != dim}
     wanted = [label for label in digests if label not in same]
     new = tuple(
         Layer(
             label=label,
             index=first + i,
             digest=digests[label],
-            sizes=own,
+            sizes=lengths,
             runs=runs,
             supersedes=differing[label].index if label in differing else None,
         )

@@ -74,7 +74,7 @@ def price_of(
     requests = Counter(seen.requests)
     requests.update(
         {
-            "GET": replaced + again * (1 + len(shared) + len(commit.layers)),
+            "GET": replaced + again * (1 + len(shared) + len(commit.layers) + len(commit.grown(published))),
             "HEAD": again * (1 + (seen.snapshot is None)),
             "PUT": 4 + _written(commit, published) + len(commit.layers) + replaced + _KEPT[kept],
             "COPY": _stored_objects(published) if kept == "full" else 0,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from aggrade.append_labels import with_dim
+from aggrade.append_labels import with_dim, with_labels_of
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import price_of
@@ -19,6 +19,7 @@ from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.channels import Channels, Union, channel_dims, demand_channels, unite_channels
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
+from aggrade.commit.agreement import disagreements, documents_at_stake
 from aggrade.commit.catalogue import NewLines, files_of, place_of
 from aggrade.commit.documents import labels_of, storable
 from aggrade.commit.plan import new_write_id
@@ -245,18 +246,17 @@ class _Append:
         shards: Mapping[str, Any],
         depth: int,
     ) -> None:
-        self.storage = storage
-        self.dim = dim
-        self._counted = Counted(storage)
+        self.storage, self.dim, self._counted = storage, dim, Counted(storage)
         self._reading = Remembering(self._counted)
-        self.labels = [] if type_problem(dim, dataset.variables[dim]) else labels_of(dataset.variables[dim])
         self.seen = look(self._reading)
         self.snapshot = snapshot = self.seen.snapshot
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
         self._mark = snapshot.mark if snapshot else {}
         self.place = place_of(self._reading, self._mark, depth) if dim == "session" else None
         self.grow = tuple(dict.fromkeys([*self._mark.get("grow", []), *grow]))
-        self.dataset, self.channels, self.chunks, self.shards = dataset, channels, chunks, shards
+        self.dataset = dataset = with_labels_of(self.filled, dataset, dim)
+        self.labels = [] if type_problem(dim, dataset.variables[dim]) else labels_of(dataset.variables[dim])
+        self.channels, self.chunks, self.shards = channels, chunks, shards
         self.documents = self._documents()
         self.encodings = encodings(self.documents)
 
@@ -322,10 +322,12 @@ class _Append:
         """Read, all at once, what the guards compare with and what will be overwritten; return the stored dataset."""
         there = self.filled.documents if self.filled else {}
         sizes = self.dataset.drop_dims(channel_dims(self.dataset)).sizes
-        keys = keys_to_read(there, self.dim, sizes, overwritten=self.seen.is_calm)
         first = self.snapshot.length(self.dim) if self.snapshot else 0
         files = files_of(range(first, first + len(self.labels)))
+        keys = keys_to_read(there, self.dim, sizes, overwritten=self.seen.is_calm)
+        keys += documents_at_stake(self.seen, self.dim, self.dataset.sizes)
         self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
+        raise_all(disagreements(self.storage.url, there, self.seen.objects))
         return self.filled.dataset(self._reading) if self.filled else None
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
@@ -333,7 +335,7 @@ class _Append:
         with Transaction(self.storage, commit, self.seen) as txn:
             blocks = blocks_in(commit, self._rows(plan, txn.write_id))
             lines = self._lines(plan, txn.write_id)
-            details = {"channels": plan.new[0].runs} if plan.new[0].runs else {}
+            details = {"channels": runs} if (runs := plan.new[0].runs) else {}
             return txn.publish(write_blocks(txn.writer(), blocks), details=details, lines=lines)
 
     def weighed(self, plan: AppendPlan) -> AppendPlan:
@@ -395,6 +397,4 @@ class _Append:
 
 def _attributes(dataset: xr.Dataset, snapshot: Snapshot | None) -> dict[str, Any]:
     """Return the root's attributes: the store's where it has any, else the dataset's, as JSON holds them."""
-    if snapshot is not None and snapshot.documents:
-        return snapshot.attributes
-    return dict(dataset.attrs)
+    return snapshot.attributes if snapshot is not None and snapshot.documents else dict(dataset.attrs)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aggrade.append_labels import stored_labels_differ
 from aggrade.channels import channel_dims, other_channels, other_values
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
 from aggrade.encoding import changed_values, type_problem
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["GUARDS", "OWN_GUARDS", "Asked", "adopted_rows", "problems_of"]
 
 RATES = ("rate", "unit", "window_size", "window_stride", "window_s", "offset_s")
-
 
 _FIXES = {
     f"{kind}_channel": f"choose the store's channels by {kind}_channels of the window specification"
@@ -387,6 +387,7 @@ GUARDS: tuple[Guard, ...] = (
     *OWN_GUARDS,
     dimension_is_the_stores,
     labels_are_new,
+    stored_labels_differ,
     variables_match,
     dimensions_match,
     channels_match,

@@ -151,7 +151,7 @@ def _own_sizes(shown: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dic
             for name, variable in row.items()
         }
         if layer_digest(cut, shown.mark["dim"], 0) == record.digest:
-            return sizes
+            return {str(d): v.sizes[d] for v in cut.values() for d in v.dims if d != shown.mark["dim"]}
     return None
 
 

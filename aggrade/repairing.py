@@ -188,12 +188,24 @@ def _json(stored: StoredObject | None) -> Document | None:
 
 
 def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orphans) -> bool:
-    """Tell whether another program has made an array longer, by its own document and by chunks, but not the root."""
+    """Tell whether another program has made an array longer, by its own document, but not the root.
+
+    Its rows then lie in chunks beyond the published shape, or in the last one, which published rows share.
+    """
+    if stored is None:
+        return False
     beyond = [info.key for info in orphans.beyond if array_of(shown, info.key) == name]
     try:
-        return any(in_grid(stored, index_of(name, stored, key) or ()) for key in beyond) if stored else False
+        in_chunks = any(in_grid(stored, index_of(name, stored, key) or ()) for key in beyond)
+        return in_chunks or _may_share(stored, shown.documents[name], shown.mark.get("dim"))
     except (KeyError, TypeError):
         return False
+
+
+def _may_share(stored: Document, document: Document, dim: str | None) -> bool:
+    """Tell whether rows by which an array is longer may lie in a chunk that holds published rows."""
+    lengths = zip(dims_of(document), shape_of(stored), shape_of(document), unit_of(document), strict=True)
+    return any(d == dim and longer > size and size % unit for d, longer, size, unit in lengths)
 
 
 def _rewrite(

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.appending import STAMPS
 from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
+from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
 from aggrade.commit.salting import object_digest
-from aggrade.commit.snapshot import ROOT
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
@@ -200,8 +200,14 @@ def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> I
     """Array documents equal what the root shows."""
     for name, document in snapshot.documents.items():
         checked["arrays"] += 1
-        stored = storage.read(f"{name}/{ROOT}")
-        if stored is None or _json(stored.data) != document:
+        key = document_key(name)
+        stored = storage.read(key)
+        foreign = [*disagreements(storage.url, {name: document}, {key: stored})]
+        if foreign:
+            told = f"its zarr.json is not what the root shows but says {foreign[0].found}"
+            fix = "if another tool has appended, keep its rows by zarr.consolidate_metadata, else run verify --repair"
+            yield f"{storage.url}/{name}: {told}; {fix}."
+        elif stored is None or _json(stored.data) != document:
             yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run verify --repair."
 
 
@@ -318,10 +324,23 @@ def content_digest(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord)
         return None
 
 
+def _reached(snapshot: Snapshot, record: LayerRecord) -> dict[str, Any]:
+    """Return how far a layer's own objects reach: records of aggrade 0.1 say only what was declared to grow by then."""
+    return {
+        dim: slice(0, stop)
+        for target in record.targets
+        if target.variable in snapshot.documents
+        for dim, (start, stop) in zip(
+            dims_of(snapshot.documents[target.variable]), target.bounds, strict=False
+        )
+        if start == 0 and dim != snapshot.mark["dim"]
+    }
+
+
 def row_of(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
     """Return the variables of a layer's row that count as its content. Parameters as for `content_digest`."""
     dim = snapshot.mark["dim"]
-    own = own_indices(record, snapshot.mark, dataset.sizes)
+    own = _reached(snapshot, record) | own_indices(record, snapshot.mark, dataset.sizes)
     row = dataset.isel({dim: slice(record.index, record.index + 1), **own})
     return {
         str(name): row.variables[name]

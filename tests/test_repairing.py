@@ -414,6 +414,13 @@ def foreign_rows(store):
     store.put("windows.zarr/eeg/c/3/0/0/0", b"somebody's data")
 
 
+def foreign_rows_in_a_shared_chunk(store):
+    """Append as another program does, into a chunk that published rows share."""
+    document = read_snapshot(store.storage).documents["n_windows"]
+    assert document["shape"][0] % document["chunk_grid"]["configuration"]["chunk_shape"][0]
+    store.put("windows.zarr/n_windows/zarr.json", document_bytes({**document, "shape": [4]}))
+
+
 def foreign_array(store):
     """Add an array as another program does that does not consolidate."""
     store.put("windows.zarr/other/zarr.json", b"{}")
@@ -424,7 +431,8 @@ class TestUnsafe:
     """What is left as it is, and named."""
 
     @pytest.mark.parametrize(
-        "damage", [missing_chunk, torn_chunk, torn_root, no_root, torn_intent, contradiction, foreign_rows, foreign_array]
+        "damage", [missing_chunk, torn_chunk, torn_root, no_root, torn_intent, contradiction, foreign_rows,
+                   foreign_rows_in_a_shared_chunk, foreign_array]
     )  # fmt: skip
     def test_damage(self, store, damage):
         """Not a byte changes but for the intent's, and the report says what is wrong."""

@@ -15,7 +15,7 @@ from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, 
 from storage_conformance import StorageConformance
 
 import aggrade
-from aggrade.errors import Damaged, Refused, Unavailable
+from aggrade.errors import Conflict, Damaged, Refused, Unavailable
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.local import LocalStorage
 
@@ -363,6 +363,121 @@ def test_groups_of_format_3_are_refused(tmp_path):
     zarr.open_group(tmp_path / "windows.zarr", mode="a").create_group("deep")
     with pytest.raises(Refused, match="deep"):
         append(SECOND, store)
+
+
+def by_hand(path, version, *, names=True, labels=(0, 1)):
+    """Make a store as one does with zarr alone: whole numbers as labels, zarr's own fill."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    for name, values in {"v": np.arange(6, dtype="f4").reshape(2, 3), "epoch": np.array(labels)}.items():
+        dims = ["epoch", "x"][: values.ndim]
+        named = {"dimension_names": dims} if names and version == 3 else {}
+        array = group.create_array(
+            name, shape=values.shape, chunks=(2,) * values.ndim, dtype=values.dtype, **named
+        )
+        array[:] = values
+        if names and version == 2:
+            array.attrs["_ARRAY_DIMENSIONS"] = dims
+    return str(path)
+
+
+def row(label):
+    """Return a row for a store that was made by hand."""
+    return xr.Dataset({"v": (("epoch", "x"), np.array([[7, 8, 9]], "f4"))}, {"epoch": [label]})
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_whole_numbers_as_labels(tmp_path, version):
+    """In format 2 xarray makes floats of them, the fill being missing: they are the labels that they are, so handed over or not."""
+    store = by_hand(tmp_path / "x.zarr", version)
+    receipts = [aggrade.append(row(label), store, dim="epoch") for label in (2, 2.0, 3.0)]
+    assert receipts[0].layers == receipts[1].layers == {"2": 2}
+    assert receipts[2].layers == {"3": 3}
+    assert aggrade.verify(store).problems == ()
+    with pytest.raises(Refused, match="layer '1'"):
+        aggrade.append(row(1), store, dim="epoch")
+
+
+def test_dimensions_without_names_are_refused(tmp_path):
+    """Zarr alone gives none in format 3: every such array is named."""
+    store = by_hand(tmp_path / "x.zarr", 3, names=False)
+    before = files(tmp_path)
+    with pytest.raises(Refused, match="dimensions without names") as caught:
+        aggrade.append(row(2), store, dim="epoch")
+    assert {problem.where.rpartition("/")[2] for problem in caught.value.problems} == {"epoch", "v"}
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("zarr.json", lambda root: root.update(zarr_format=4)),
+        ("zarr.json", lambda root: root["consolidated_metadata"]["metadata"]["eeg"].update(zarr_format=4)),
+        ("zarr.json", lambda root: (root.update(zarr_format=4), root.pop("consolidated_metadata"))),
+        (".zmetadata", lambda root: root["metadata"]["eeg/.zarray"].update(zarr_format=1)),
+    ],
+    ids=["root", "array", "not consolidated", "before format 2"],
+)
+def test_formats_of_another_time_are_refused(tmp_path, key, change):
+    """A format that isn't known is named, and nothing is written."""
+    store = write(tmp_path / "windows.zarr", (3 if key == "zarr.json" else 2, True))
+    root = json.loads((tmp_path / "windows.zarr" / key).read_text())
+    change(root)
+    (tmp_path / "windows.zarr" / key).write_text(json.dumps(root))
+    before = files(tmp_path)
+    with pytest.raises(Refused, match=r"Zarr format [14]") as caught:
+        append(SECOND, store)
+    assert caught.value.code == "zarr-format"
+    assert files(tmp_path) == before
+
+
+def test_a_store_with_a_label_twice_is_refused(tmp_path):
+    """No layer could be found again by it: both rows are named."""
+    store = by_hand(tmp_path / "x.zarr", 3, labels=(5, 5))
+    before = files(tmp_path)
+    with pytest.raises(Refused, match="rows 0, 1") as caught:
+        aggrade.append(row(6), store, dim="epoch", dry_run=True)
+    assert caught.value.code == "label-twice-there"
+    assert files(tmp_path) == before
+
+
+class Meanwhile(Numbered):
+    """Does something once, just before the first request of a kind."""
+
+    def __init__(self, wanted, do):
+        super().__init__()
+        self.wanted, self.do = wanted, do
+
+    def before(self, kind, key):
+        """See `Hooks.before`."""
+        super().before(kind, key)
+        if f"{kind} {key}" == self.wanted and self.do:
+            do, self.do = self.do, None
+            do()
+
+
+def test_a_tool_that_appends_between_plan_and_commit(adopted, open_world):
+    """Its chunk is not the one that was read: nothing of it is replaced, and the next try says why."""
+    world = adopted((2, True))
+    append(SECOND, STORE, storage_options=open_world(world))
+    storage = MemoryStorage(world, "data/windows.zarr")
+
+    def appends():
+        for key, data in {
+            "n_windows/.zarray": json.dumps(
+                {**json.loads(storage.read("n_windows/.zarray").data), "shape": [3]}
+            ),
+            "n_windows/0": "rows of another tool",
+        }.items():
+            storage.write(key, data.encode(), replacing=storage.stat(key).etag)
+
+    hooks = Meanwhile("PUT data/windows.zarr/.aggrade/intent.json", appends)
+    with pytest.raises(Conflict, match="somebody else wrote"):
+        append(LONGER, STORE, storage_options=open_world(world, hooks))
+    assert hooks.do is None
+    for how in ({}, {"dry_run": True}):
+        with pytest.raises(Refused, match="consolidate_metadata"):
+            append(LONGER, STORE, storage_options=open_world(world), **how)
+    assert storage.read("n_windows/0").data == b"rows of another tool"
 
 
 def test_a_store_of_ours_costs_nothing_more(open_world):

@@ -12,10 +12,11 @@ from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.commit import find_layer, read_intent, read_snapshot
-from aggrade.commit.layers import keep_layer
+from aggrade.commit.layers import keep_layer, layer_key
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
 from aggrade.errors import BadInput
+from aggrade.storage import open_storage
 from aggrade.verifying import damage_of
 
 __all__ = ["open_world"]
@@ -195,6 +196,40 @@ class TestObjects:
         if data is not None:
             store.put("eeg_channel/c/0", data)
         assert f"windows.zarr/eeg_channel: {said}, such as eeg_channel/c/0; restore." in store.found()
+
+
+class TestLaterGrowth:
+    """A dimension that was declared to grow when layers lay there already."""
+
+    @pytest.fixture
+    def grown(self, open_world):
+        """Return storage options of a store of sessions without `grow`, then of a longer one with it."""
+        options = open_world(World())
+        for session, how in zip(SESSIONS[:2], ({}, {"grow": "window"}), strict=True):
+            aggrade.append(session, ROOT, chunks=CHUNKS, storage_options=options, **how)
+        return options
+
+    def test_is_no_damage(self, grown):
+        """What was there before has the content that it had, whatever is longer now."""
+        assert aggrade.verify(ROOT, storage_options=grown).problems == ()
+        again = aggrade.append(SESSIONS[0], ROOT, grow="window", storage_options=grown)
+        assert again.layers == {"s0": 0}
+
+    def test_of_a_record_that_does_not_say_how_long_it_is(self, grown):
+        """Records that say only what was declared to grow by then are read by where their objects lie."""
+        storage = open_storage(f"{ROOT}/windows.zarr", grown)
+        stored = storage.read(layer_key("s0"))
+        record = {**json.loads(stored.data), "sizes": {}}
+        storage.write(layer_key("s0"), json.dumps(record).encode(), replacing=stored.etag)
+        assert aggrade.verify(ROOT, storage_options=grown).problems == ()
+
+    def test_damage_is_still_found(self, grown):
+        """A value of such a layer that changes is a change."""
+        storage = open_storage(f"{ROOT}/windows.zarr", grown)
+        stored = storage.read("window_start/c/0/0")
+        storage.write("window_start/c/0/0", b"torn", replacing=stored.etag)
+        problems = aggrade.verify(ROOT, storage_options=grown).problems
+        assert any("layer 's0': its content is not what was appended" in problem for problem in problems)
 
 
 class TestDocuments:

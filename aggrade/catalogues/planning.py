@@ -279,10 +279,10 @@ def _price(
     documents = sum(published.get(name) != document for name, document in commit.documents.items())
     epochs = [epoch for piece in pieces for epoch in piece.epochs]
     files = {source.url: source.size for epoch in epochs for source in epoch.report.sources}
-    layers, kept = len(commit.layers), 2 if snapshot else 0
+    layers, kept, grown = len(commit.layers), 2 if snapshot else 0, len(commit.grown(published))
     return Price(
         requests={
-            "GET": 3 + len(files) + 2 * shared + layers + len(OBJECT_VARIABLES) + len(pieces),
+            "GET": 3 + len(files) + 2 * shared + grown + layers + len(OBJECT_VARIABLES) + len(pieces),
             "PUT": 4 + kept + sum(1 for _ in commit.objects()) + documents + layers + len(pieces),
             "LIST": len(commit.regions),
             "DELETE": len(pieces),

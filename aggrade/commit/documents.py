@@ -28,6 +28,7 @@ __all__ = [
     "asked_sizes",
     "describe",
     "dims_of",
+    "encoding_of",
     "grid_of",
     "in_grid",
     "index_of",
@@ -76,7 +77,8 @@ def in_grid(document: Document | None, index: tuple[int, ...]) -> bool:
     return len(grid) == len(index) and all(i < count for i, count in zip(index, grid, strict=True))
 
 
-def _encoding(document: Document) -> tuple[str, str]:
+def encoding_of(document: Document) -> tuple[str, str]:
+    """Return how the objects of an array are named: the encoding and its separator."""
     described = document["chunk_key_encoding"]
     default = "/" if described["name"] == "default" else "."
     return described["name"], described.get("configuration", {}).get("separator", default)
@@ -84,12 +86,12 @@ def _encoding(document: Document) -> tuple[str, str]:
 
 def same_keys(one: Document, other: Document) -> bool:
     """Tell whether two documents name the objects of an array alike."""
-    return _encoding(one) == _encoding(other)
+    return encoding_of(one) == encoding_of(other)
 
 
 def key_of(name: str, document: Document, index: tuple[int, ...]) -> str:
     """Return the key of one object of the array called `name` (Zarr v3 core, "Chunk key encoding")."""
-    encoding, separator = _encoding(document)
+    encoding, separator = encoding_of(document)
     numbers = [str(i) for i in index]
     if encoding == "v2":
         return f"{name}/{separator.join(numbers) or '0'}"
@@ -100,7 +102,7 @@ def index_of(name: str, document: Document, key: str) -> tuple[int, ...] | None:
     """Return the index of the object that bears `key`, or None if it isn't one of this array's."""
     if not key.startswith(f"{name}/"):
         return None
-    encoding, separator = _encoding(document)
+    encoding, separator = encoding_of(document)
     parts = key[len(name) + 1 :].split(separator)
     if encoding == "default":
         if parts[0] != "c":

@@ -202,6 +202,18 @@ class CommitPlan(_Frozen):
             key for name, key, index in self.objects() if self._is_published(published.get(name), name, index)
         ]
 
+    def grown(self, published: Mapping[str, Document]) -> list[str]:
+        """Return the arrays that new layers make longer; none in a commit of another kind.
+
+        Parameters
+        ----------
+        published
+            The array documents of the base state.
+        """
+        if not self.layers:
+            return []
+        return [name for name, before in published.items() if before != self.documents.get(name)]
+
     def _is_published(self, before: Document | None, name: str, index: tuple[int, ...]) -> bool:
         same_keys = (
             before is not None and before["chunk_key_encoding"] == self.documents[name]["chunk_key_encoding"]

@@ -90,9 +90,14 @@ class Snapshot:
         storage
             The store.
         decoded
-            Values as users see them, or as stored.
+            Values as users see them, or as stored. Whole numbers that are labels stay what they are, though xarray
+            would take one that is the fill value for missing, and make floats of the others.
         """
         options: dict[str, Any] = {"consolidated": True, "zarr_format": 3, "chunks": None}
+        if decoded:
+            options["mask_and_scale"] = {
+                name: not _is_label(name, doc) for name, doc in self.documents.items()
+            }
         opened: xr.Dataset = xr.open_zarr(
             ReadStore(storage), decode_cf=decoded, create_default_indexes=False, **options
         )
@@ -135,13 +140,21 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
     """
     try:
         root = json.loads(stored.data)
+        if root.get("zarr_format", 3) != 3:
+            raise Refused(_other_format(url, {root["zarr_format"]}))
         documents = root["consolidated_metadata"]["metadata"]
         snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), dict(documents), stored.data)
         groups = [name for name, doc in documents.items() if doc["node_type"] != "array" or "/" in name]
+        versions = {doc.get("zarr_format", 3) for doc in documents.values()}
+        nameless = [name for name, doc in documents.items() if not groups and not _names_dimensions(doc)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(_not_a_root(url)) from error
+    if versions != {3}:
+        raise Refused(_other_format(url, versions - {3}))
     if groups:
         raise Refused(_nested(url, groups))
+    if nameless:
+        raise Refused(*(_nameless(url, name) for name in nameless))
     _check_format(url, snapshot)
     return snapshot
 
@@ -149,6 +162,28 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
 def _nested(url: str, names: list[str]) -> Problem:
     found, fix = f"groups within it, such as {min(names)!r}", "name one group that holds only arrays"
     return Problem(url, found, "a group of arrays", fix, "nested-groups")
+
+
+def _is_label(name: str, document: Document) -> bool:
+    """Tell whether an array holds whole numbers as the labels of its dimension, neither times nor packed."""
+    kind, attributes = str(document["data_type"]), document.get("attributes", {})
+    coded = attributes.keys() & {"units", "scale_factor", "add_offset"}
+    return dims_of(document) == (name,) and kind.startswith(("int", "uint")) and not coded
+
+
+def _names_dimensions(document: Document) -> bool:
+    names = dims_of(document)
+    return len(names) == len(shape_of(document)) and all(isinstance(name, str) for name in names)
+
+
+def _nameless(url: str, name: str) -> Problem:
+    fix = "write it with xarray, or give dimension_names to zarr"
+    return Problem(f"{url}/{name}", "dimensions without names", "a name for each", fix, "zarr-format")
+
+
+def _other_format(url: str, versions: set[Any]) -> Problem:
+    found = f"metadata of Zarr format {', '.join(sorted(map(str, versions)))}"
+    return Problem(url, found, "Zarr format 3 or 2", "update aggrade, or name another store", "zarr-format")
 
 
 def _format_2(url: str) -> Problem:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
+from aggrade.commit.agreement import disagreements, document_key, marks_of
 from aggrade.commit.backup import back_up, backup_id
 from aggrade.commit.catalogue import place_of, requests_of
 from aggrade.commit.cataloguing import add_lines, follow
@@ -30,7 +31,7 @@ from aggrade.commit.publishing import (
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
-from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable
+from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable, raise_all
 from aggrade.receipt import Receipt, undo_command
 from aggrade.storage import StoredObject
 from aggrade.storage.counting import Counted
@@ -197,17 +198,20 @@ class Transaction:
         """Read root, what will be overwritten and left-overs, and make sure that the intent is still ours."""
         self._demand_base(read_snapshot(self.storage))
         self._demand_known_layers()
-        read = read_together(self.storage, [] if self.plan.sparse else self.plan.shared(self.published))
+        shared = [] if self.plan.sparse else self.plan.shared(self.published)
+        own = map(document_key, self.plan.grown(self.published))
+        read = read_together(self.storage, [*shared, *own])
         dirty = self.lease.intent.dirty
         self._replaceable = left_overs(self.storage, dirty)
-        touched = {key for key, stored in read.items() if stored is not None}
+        touched = {key for key in shared if read[key] is not None}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
         if self.plan.sparse:
             there = list(self.storage.list())
             self._kept = found_in(there, self.plan.keeps)
             self._replaceable |= found_in(there, self.plan.targets())
         self.lease.confirm()
-        return read
+        raise_all(disagreements(self.storage.url, self.published, read))
+        return {key: read[key] for key in shared}
 
     def publish(
         self,
@@ -319,7 +323,7 @@ class Transaction:
 
     def _follow(self) -> dict[str, str]:
         """Have the array documents follow the root; return their marks."""
-        etags = dict(self.lease.intent.etags)
+        etags = self.lease.intent.etags | marks_of(self._changed(), self._seen.objects if self._seen else {})
         with unless_lost(self.write_id):
             changed = (self._changed(), dict(etags), self.lease.confirm, self.generation)
             etags |= write_documents(self.storage, *changed)

@@ -117,7 +117,8 @@ class Adopting:
         stored = self._storage.read(f"{name}/{_ARRAY}")
         if stored is None:
             return None
-        document = self._format2.described(name, json.loads(stored.data), f"{self.url}/{name}")
+        entry = self._parsed(f"{name}/{_ARRAY}", stored)
+        document = self._format2.described(name, entry, f"{self.url}/{name}")
         return _part(StoredObject(_dump(document), stored.etag), start, stop)
 
     def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
@@ -181,7 +182,7 @@ class Adopting:
         if stored is None or _CONSOLIDATED.search(stored.data):
             return stored
         root = self._parsed(_ROOT, stored)
-        if not isinstance(root, dict) or root.get("node_type") != "group":
+        if not isinstance(root, dict) or root.get("node_type") != "group" or root.get("zarr_format") != 3:
             return stored
         documents = self._read_all([f"{name}/{_ROOT}" for name in self._names()])
         named = {key.removesuffix(f"/{_ROOT}"): document for key, document in documents.items()}

@@ -128,6 +128,11 @@ def _obstacles(document: Document, attributes: dict[str, Any], where: str) -> It
     """Yield every reason why the chunks can't be read and written as those of format 3."""
     dtype, filters = document["dtype"], document.get("filters") or []
     fix = "rechunk the store into a new one: aggrade rechunk"
+    if document.get("zarr_format", 2) != 2:
+        found = f"Zarr format {document['zarr_format']}"
+        yield Problem(
+            where, found, "Zarr format 2 or 3", "update aggrade, or name another store", "zarr-format"
+        )
     if DIMENSIONS not in attributes:
         found = f"no {DIMENSIONS}"
         yield Problem(where, found, "the names of its dimensions", "write it with xarray", "zarr-format")

@@ -17,6 +17,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import aggrade
 from aggrade.errors import AggradeError, BadInput, Refused
@@ -293,3 +294,97 @@ def test_a_layer_without_a_label_is_refused(store):
     """A label is never made up."""
     path = store(block(1, [1.0, 2, 3, 4]))
     assert_refused(path, block(2, [1.0, 2, 3, 4]).drop_vars("epoch"), match="label", error=BadInput)
+
+
+def layer(label, seed, **how):
+    """Return one layer whose every variable shares chunks with rows to come, and encodings that make it so."""
+    values = np.random.default_rng(seed).normal(size=3)
+    return block(label, values, y=("epoch", [seed]), **how), {
+        name: {"chunks": (4, 3)[:rank]} for name, rank in (("x", 2), ("y", 1), ("epoch", 1))
+    }
+
+
+def appended_without_consolidating(store):
+    """Append a row as xarray does with ``consolidated=False``."""
+    other = layer(2, 2)[0]
+    with warnings.catch_warnings(action="ignore"):
+        other.drop_vars("channel").to_zarr(store, append_dim="epoch", consolidated=False)
+    return other
+
+
+def resized_by_zarr(store):
+    """Append a row as `zarr.Array.append` does, array by array."""
+    other, group = layer(2, 2)[0], zarr.open_group(store, mode="r+", use_consolidated=False)
+    for name in ("x", "y", "epoch"):
+        group[name].append(other[name].values)
+    return other
+
+
+def of_xarray(path, version, shared):
+    """Write a store by xarray, with shared chunks where said."""
+    first, encoding = layer(1, 1)
+    plain = first.assign_coords(channel=first["channel"].astype(object))
+    chosen = {name: how if name in shared else {} for name, how in encoding.items()}
+    with warnings.catch_warnings(action="ignore"):
+        plain.to_zarr(path, zarr_format=version, consolidated=True, encoding=chosen)
+
+
+def of_aggrade(path, _, shared):
+    """Write a store by aggrade, with shared chunks where said."""
+    first, encoding = layer(1, 1)
+    chunks = {
+        name: how["chunks"] if name in shared else (1, 3)[: first[name].ndim]
+        for name, how in encoding.items()
+    }
+    grow(first, path, chunks=chunks)
+
+
+@pytest.mark.parametrize(
+    ("write", "version", "tool", "shared"),
+    [
+        (of_xarray, 2, appended_without_consolidating, ("x", "y", "epoch")),
+        (of_xarray, 2, appended_without_consolidating, ("x",)),
+        (of_xarray, 3, resized_by_zarr, ("y", "epoch")),
+        (of_aggrade, 3, resized_by_zarr, ("x", "y", "epoch")),
+    ],
+    ids=["xarray, format 2", "xarray, some chunks shared", "zarr, format 3", "zarr, in a store of ours"],
+)
+def test_rows_that_the_root_does_not_show_are_not_overwritten(tmp_path, write, version, tool, shared):
+    """Readers of consolidated metadata keep seeing the old rows: refused, in the dry run too, until they agree."""
+    path = str(tmp_path / "store.zarr")
+    write(path, version, shared)
+    other, mine = tool(path), layer(3, 3)[0]
+    assert_refused(path, mine, match="not consolidat|without consolidating")
+    before = files(path)
+    with pytest.raises(Refused, match=r"zarr\.consolidate_metadata") as caught:
+        grow(mine, path, dry_run=True)
+    assert files(path) == before
+    assert {problem.code for problem in caught.value.problems} == {"not-consolidated"}
+    assert {problem.where.rpartition("/")[2] for problem in caught.value.problems} == {"x", "y", "epoch"}
+    assert any(
+        "(2, 3)" in problem.found and "(1, 3)" in problem.expected for problem in caught.value.problems
+    )
+    with warnings.catch_warnings(action="ignore"):
+        zarr.consolidate_metadata(path)
+    grow(mine, path)
+    found = xr.open_zarr(path).load()
+    assert found["epoch"].values.tolist() == [1, 2, 3]
+    for row, expected in enumerate((layer(1, 1)[0], other, mine)):
+        assert np.array_equal(found["x"].values[row], expected["x"].values[0])
+        assert found["y"].values[row] == expected["y"].values[0]
+
+
+def test_rows_that_the_root_does_not_show_can_be_given_up(tmp_path):
+    """Resized back, as the error says, the array takes rows again."""
+    path = str(tmp_path / "store.zarr")
+    of_xarray(path, 2, ("x", "y", "epoch"))
+    resized_by_zarr(path)
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    for name in ("x", "y", "epoch"):
+        group[name].resize((1, *group[name].shape[1:]))
+    mine = layer(3, 3)[0]
+    grow(mine, path)
+    found = xr.open_zarr(path).load()
+    assert found["epoch"].values.tolist() == [1, 3]
+    assert np.array_equal(found["x"].values[1], mine["x"].values[0])
+    assert aggrade.verify(path).ok
