@@ -68,7 +68,7 @@ def test_each_step_has_a_run_with_a_name(recordings, store):
 def test_receipts_and_progress_are_artifacts(recordings, store):
     """A person finds the receipts and how far it is in the UI."""
     artifacts = ingest(recordings, store).artifacts
-    assert artifacts.keys() == {"receipts", "progress"}
+    assert artifacts.keys() == {"receipts", "progress", "quality"}
     assert float(artifacts["progress"]) == 100
     assert "sub-2" in artifacts["receipts"]
 

@@ -494,7 +494,7 @@ class TestAllAtOnce:
         wrong["eeg"].attrs["units"] = "uV"
         found = refused(
             store, world, wrong,
-            *("extra-variable", "missing-variable", "fixed-values", "unit", "rate", "value-lost", "chunks"),
+            *("extra-variable", "missing-variable", "channels", "unit", "rate", "value-lost", "chunks"),
             chunks={"eeg": (1, 1, 2, 5)},
         )  # fmt: skip
         assert len(found) == 7
