@@ -6,6 +6,7 @@ SOURCES := aggrade tasks flows deployments
 TESTS ?= tests
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
+SEED ?= $(shell date +%s)
 VERSIONS := 3.13 3.12 3.11
 PYENV_ROOT ?= $(HOME)/.pyenv
 CANDIDATES := $(foreach v,$(VERSIONS),python$(v) $(wildcard $(PYENV_ROOT)/versions/$(v)*/bin/python$(v))) python3
@@ -54,8 +55,8 @@ check: install ## run the linters, the type checker, docstring coverage and the 
 test: check ## check, then run every test (TESTS=tests/test_packaging.py for some of them)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m 'not long' $(TESTS)
 
-prove: install ## run the long proofs: ten kills of the demo and the like
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long --timeout 3600 --hypothesis-profile=prove $(TESTS)
+prove: install ## run the long proofs: ten kills of the demo and the like (SEED= repeats the examples of a run)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long --timeout 3600 --hypothesis-profile=prove --hypothesis-seed=$(SEED) $(TESTS)
 
 mutants: install ## break the guarded commit on purpose, and see that the tests notice (NAMES=no-fence for some)
 	$(BIN)/python tests/mutants.py $(NAMES)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit.dirt import found_in, uncovered
 from aggrade.commit.documents import index_of, key_of
+from aggrade.commit.layers import missing_of
 from aggrade.commit.plan import Base, CommitPlan, Target
 from aggrade.commit.regions import box_around, everything
 from aggrade.errors import Problem, Refused
@@ -191,10 +192,11 @@ def _price(
     copied = len(found_in(there.values(), commit.keeps)) if now else 0
     covered = sum(1 for _ in uncovered(dirty, published, commit.documents, written))
     kept = int(now is not None)
+    known, put_back = _put_back(state)
     requests = {
-        "GET": 2 + len(fetched - {None}) + len(state.all) + kept + 1 + len(state.bookkeeping()),
-        "HEAD": 1,
-        "PUT": 4 + 2 * kept + len(written) + covered + changed,
+        "GET": 2 + len(fetched - {None}) + len(state.all) + kept + 1 + known,
+        "HEAD": 1 + put_back,
+        "PUT": 4 + 2 * kept + len(written) + covered + changed + put_back,
         "COPY": copied,
         "LIST": 2 + len(dirty),
     }
@@ -205,3 +207,11 @@ def _price(
         bytes_written=size,
         peak_memory=_AT_ONCE * max((info.size for info in there.values()), default=0),
     )
+
+
+def _put_back(state: KeptState) -> tuple[int, int]:
+    """Return how many objects are read to put back what removals changed, and how many are written."""
+    kept = state.bookkeeping()
+    there = {key: state.storage.read(key) for key in kept}
+    lacking = sum(missing_of(key, kept[key], there[key]) is not None for key in kept)
+    return len(kept) + state.bookkeeping_reads(), lacking

@@ -12,7 +12,7 @@ from aggrade.commit import layers
 from aggrade.commit.layers import LayerRecord
 from aggrade.commit.plan import Target
 from aggrade.commit.snapshot import Snapshot
-from aggrade.errors import Damaged
+from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.receipt import Receipt
 from aggrade.storage.local import LocalStorage
 
@@ -194,3 +194,42 @@ class TestUndone:
         assert layers.find_layer(storage, "s1") is None
         layers.keep_layer(storage, record(generation=5))
         assert layers.find_layer(storage, "s1").generation == 5
+
+    def test_a_removal_that_was_undone_and_made_again(self, storage):
+        """Put back beside the mark of its removal, a record counts where the removal is undone, and only there."""
+        key, confirmed = layers.layer_key("s1"), []
+        layers.keep_layer(storage, record(generation=2))
+        kept = storage.read(key)
+        storage.write(key, layers.removed(3), replacing=kept.etag)
+        layers.put_back(storage, key, [kept.data], lambda: confirmed.append(True))
+        assert layers.find_layer(storage, "s1", state((2, 3))).generation == 2
+        assert layers.find_layer(storage, "s1", state((3, 4))) is None
+        assert list(layers.layers_of(storage, state=state((3, 4)))) == []
+        layers.put_back(storage, key, [kept.data], lambda: confirmed.append(True))
+        assert confirmed == [True]
+        layers.keep_layer(storage, record(generation=6))
+        assert layers.find_layer(storage, "s1", state((3, 4))).generation == 6
+        assert layers.find_layer(storage, "s1", state((3, 4), (5, 6))) is None
+        assert layers.find_layer(storage, "s1", state((2, 6))).generation == 2
+
+    def test_a_label_that_came_again_after_its_removal(self, storage):
+        """Where its second coming is undone, the removal before it counts."""
+        layers.keep_layer(storage, record(generation=2))
+        key = layers.layer_key("s1")
+        storage.write(key, layers.removed(3), replacing=storage.stat(key).etag)
+        layers.keep_layer(storage, record(generation=4))
+        assert layers.find_layer(storage, "s1", state((3, 5))) is None
+        entries = layers.entries_of(storage.read(key).data)
+        assert [(one.generation, hasattr(one, "label")) for one in entries] == [(4, True), (3, False)]
+
+    def test_one_who_lost_the_intent_puts_nothing_back(self, storage):
+        """Who sleeps while he puts a record back leaves the mark of a later removal alone."""
+        key = layers.layer_key("s1")
+        storage.write(key, layers.removed(7))
+
+        def lost():
+            raise Conflict(Problem("x", "taken over", "ours", "run it again", "lease-lost"))
+
+        with pytest.raises(Conflict, match="taken over"):
+            layers.put_back(storage, key, [record(generation=2).model_dump_json().encode()], lost)
+        assert storage.read(key).data == layers.removed(7)

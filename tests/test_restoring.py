@@ -252,18 +252,22 @@ class TestCost:
         written = [kind for kind in hooks.kinds if kind.startswith("PUT data/windows.zarr/eeg/c")]
         assert written == ["PUT data/windows.zarr/eeg/c/2/0/0/0"]
 
-    @pytest.mark.parametrize("case", ["stays", "grows", "moves"])
+    @pytest.mark.parametrize("case", ["stays", "grows", "moves", "undoes a removal", "undoes two"])
     def test_the_price_is_what_is_sent(self, store, case):
         """The plan says how many requests of each kind the restore sends, and it sends just as many."""
         backup = backup_of(store, 1)
-        if case != "stays":
+        if case not in {"stays", "undoes a removal", "undoes two"}:
             backup = store.restore(backup).backup
         if case == "moves":
             store.append("other", 9, 5)
+        if case.startswith("undoes"):
+            backup = aggrade.remove(STORE, "s1", storage_options=store.options).backup
+        if case == "undoes two":
+            aggrade.remove(STORE, "s2", storage_options=store.options)
         looked, hooks = Numbered(), Numbered()
         options = {"world": store.world.copy(), "hooks": looked}
         plan = aggrade.restore(STORE, backup, dry_run=True, storage_options=options)
-        assert case in plan.arrays.values()
+        assert case in plan.arrays.values() or case.startswith("undoes")
         aggrade.restore(STORE, backup, storage_options={"world": store.world, "hooks": hooks})
         sent = Counter(kind.split()[0] for kind in hooks.kinds)
         sent.subtract(kind.split()[0] for kind in looked.kinds)
@@ -345,6 +349,48 @@ def test_a_manifest_will_do(store):
     """What `list_backups` returns can be handed over."""
     manifest = aggrade.list_backups(STORE, storage_options=store.options)[0]
     assert aggrade.restore(STORE, manifest, storage_options=store.options).generation == 4
+
+
+class TestUndoneRemovals:
+    """Layer records are those of the rows that show, whatever was undone and done again."""
+
+    def test_undone_and_undone_again(self, open_world):
+        """A removal whose undoing was undone holds: the same session comes in again, with any content."""
+        for seed in (1, 7):
+            store = Store(open_world)
+            store.append("base")
+            store.append("s1", 2, 1)
+            removal = aggrade.remove(STORE, "s1", storage_options=store.options)
+            back = aggrade.restore(STORE, removal.backup, storage_options=store.options)
+            assert label_of(store, "s1").index == 1
+            again = aggrade.restore(STORE, back.backup, storage_options=store.options)
+            assert label_of(store, "s1") is None
+            assert aggrade.verify(STORE, storage_options=store.options).ok
+            session = make_session("s1", 2, seed)
+            receipt = aggrade.append(session, STORE, grow=("window",), storage_options=store.options)
+            assert receipt.generation > again.generation
+            shown = aggrade.open_windows(STORE, storage_options=store.options)
+            assert shown["session"].values.tolist() == ["base", "s1"]
+            assert aggrade.verify(STORE, storage_options=store.options).ok
+
+    def test_any_of_several_states(self, open_world):
+        """Removed, come again and removed once more: in each state that is restored the label is there or not."""
+        store = Store(open_world)
+        store.append("base")
+        there = {}
+        for seed in (1, 2):
+            there[store.append("s1", 2, seed).backup] = False
+            there[aggrade.remove(STORE, "s1", storage_options=store.options).backup] = True
+        for backup in random.Random(4).choices(sorted(there), k=12):
+            aggrade.restore(STORE, backup, storage_options=store.options)
+            assert (label_of(store, "s1") is not None) is there[backup]
+            report = aggrade.verify(STORE, storage_options=store.options)
+            assert report.ok, report
+
+
+def label_of(store, label):
+    """Return the record of a label that counts."""
+    return find_layer(store.storage, label, read_snapshot(store.storage))
 
 
 def test_the_receipt_tells_how_to_undo_it(store):

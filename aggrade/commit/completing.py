@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aggrade.commit.dirt import still_dirty
 from aggrade.commit.erasing import erase
-from aggrade.commit.layers import LAYERS, put_back
+from aggrade.commit.layers import put_back
 from aggrade.commit.purging import purge, to_purge
 from aggrade.commit.states import KeptState
 from aggrade.commit.wiping import wipe
@@ -61,7 +61,7 @@ def complete(
     if journal is None or not (journal.restores or journal.erases):
         return still_dirty(intent.dirty, documents)
     if journal.restores:
-        _restore_bookkeeping(storage, journal.restores)
+        _restore_bookkeeping(storage, journal.restores, lease)
     if journal.erases and journal.erases.whole:
         wipe(storage, lease.confirm, backups=journal.erases.purge)
         return ()
@@ -73,7 +73,7 @@ def complete(
     return (*intent.dirty, *new)
 
 
-def _restore_bookkeeping(storage: Storage, backup: str) -> None:
+def _restore_bookkeeping(storage: Storage, backup: str, lease: Lease) -> None:
     """Put back the records and receipts that removals since then have wiped out."""
-    for key, data in KeptState(storage, backup).bookkeeping().items():
-        put_back(storage, key, data, record=key.startswith(LAYERS))
+    for key, kept in KeptState(storage, backup).bookkeeping().items():
+        put_back(storage, key, kept, lease.confirm)

@@ -2,16 +2,18 @@
 
 A record is created only after the switch, by whoever holds the intent. It counts unless a restore has undone the
 commit that brought it, which the root says; the record of a label that came again keeps the ones before it, since
-a restore can bring those back. Receipts lie beside the records, under ``.aggrade/`` of the Zarr store.
+a restore can bring those back. So does the mark of a removal, which a restore undoes and another one brings back:
+what was known of a label is one line of records and removals, of which the newest counts that is not undone.
+Receipts lie beside the records, under ``.aggrade/`` of the Zarr store.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aggrade.commit.plan import Target
 from aggrade.errors import Damaged, Problem
@@ -19,27 +21,30 @@ from aggrade.receipt import Receipt
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from aggrade.commit.snapshot import Snapshot
-    from aggrade.storage import Storage
+    from aggrade.storage import Storage, StoredObject
 
 __all__ = [
     "LAYERS",
     "RECEIPTS",
     "LayerRecord",
+    "Removal",
+    "entries_of",
     "find_layer",
     "find_receipt",
     "keep_layer",
     "keep_receipt",
     "layer_key",
     "layers_of",
+    "missing_of",
     "put_back",
     "receipt_key",
     "removed",
 ]
 
-_Kept = TypeVar("_Kept", bound=BaseModel)
+_Kept = TypeVar("_Kept")
 
 LAYERS = ".aggrade/layers/"
 RECEIPTS = ".aggrade/receipts/"
@@ -67,13 +72,55 @@ class LayerRecord(BaseModel):
     objects_sha256: str = Field(
         default="", description="Digest of the digests of these objects, in order of keys."
     )
-    former: Self | None = Field(default=None, description="The record of this label before this one.")
+    former: LayerRecord | Removal | None = Field(
+        default=None, description="What was known of this label before."
+    )
 
-    def counting(self, state: Snapshot | None) -> Self | None:
-        """Return the newest record of this label whose commit a state still shows, None if there is none."""
-        if state is None or not state.has_undone(self.generation):
-            return self
-        return self.former.counting(state) if self.former else None
+
+class Removal(BaseModel):
+    """What lies where a record was that a commit has removed. It names nobody."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    removed: Literal[True] = True
+    generation: int = Field(description="The store's generation after that commit.")
+    former: LayerRecord | Removal | None = Field(
+        default=None, description="What was known before, where a restore has undone the removal."
+    )
+
+
+_ENTRY: TypeAdapter[LayerRecord | Removal] = TypeAdapter(LayerRecord | Removal)
+_RECEIPT = TypeAdapter(Receipt)
+
+
+def entries_of(data: bytes) -> list[LayerRecord | Removal]:
+    """Return all that an object says of a label, the newest first; nothing if it can't be read.
+
+    Parameters
+    ----------
+    data
+        The object's bytes.
+    """
+    try:
+        return list(_line(_ENTRY.validate_json(data)))
+    except ValidationError:
+        return []
+
+
+def _line(entry: LayerRecord | Removal | None) -> Iterator[LayerRecord | Removal]:
+    while entry is not None:
+        yield entry
+        entry = entry.former
+
+
+def _counting(entry: LayerRecord | Removal | None, state: Snapshot | None) -> LayerRecord | None:
+    """Return the record that counts in a state: the newest entry whose commit it still shows, if that is no removal."""
+    for one in _line(entry):
+        if isinstance(one, LayerRecord) and (state is None or not state.has_undone(one.generation)):
+            return one
+        if state is not None and not state.has_undone(one.generation):
+            return None
+    return None
 
 
 def removed(generation: int) -> bytes:
@@ -88,15 +135,6 @@ def removed(generation: int) -> bytes:
         The one that the removal made.
     """
     return json.dumps({"removed": True, "generation": generation}).encode()
-
-
-def _removed_by(data: bytes) -> int | None:
-    """Return the generation that removed a layer; None if this is no such mark."""
-    try:
-        mark = json.loads(data)
-    except ValueError:
-        return None
-    return int(mark.get("generation", 0)) if isinstance(mark, dict) and mark.get("removed") is True else None
 
 
 def layer_key(label: str) -> str:
@@ -119,8 +157,7 @@ def find_layer(storage: Storage, label: str, state: Snapshot | None = None) -> L
     state
         What the store shows. Without it, a record of a commit that was undone is found, too.
     """
-    record = _read(storage, layer_key(label), LayerRecord)
-    return record.counting(state) if record else None
+    return _counting(_read(storage, layer_key(label), _ENTRY, "LayerRecord"), state)
 
 
 def layers_of(
@@ -144,18 +181,18 @@ def layers_of(
     """
     for info in storage.list(LAYERS):
         try:
-            record = _read(storage, info.key, LayerRecord)
+            entry = _read(storage, info.key, _ENTRY, "LayerRecord")
         except Damaged as error:
             if unreadable is None:
                 raise
             unreadable.extend(error.problems)
         else:
-            record = record.counting(state) if record else None
+            record = _counting(entry, state)
             if record is not None:
                 yield record
 
 
-def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
+def _read(storage: Storage, key: str, kind: TypeAdapter[_Kept], name: str) -> _Kept | None:
     """Read a record or a receipt.
 
     Raises
@@ -164,46 +201,36 @@ def _read(storage: Storage, key: str, kind: type[_Kept]) -> _Kept | None:
         If it is torn, or of another version of aggrade.
     """
     stored = storage.read(key)
-    if stored is None or _removed_by(stored.data) is not None:
+    if stored is None:
         return None
     try:
-        return kind.model_validate_json(stored.data)
+        return kind.validate_json(stored.data)
     except ValidationError as error:
-        found, expected = "JSON that is not understood", f"a {kind.__name__} of this version of aggrade"
+        found, expected = "JSON that is not understood", f"a {name} of this version of aggrade"
         fix = "update aggrade; if that doesn't help, restore a backup"
         problem = Problem(f"{storage.url}/{key}", found, expected, fix, "record-unreadable")
         raise Damaged(problem) from error
 
 
 def keep_layer(storage: Storage, record: LayerRecord) -> None:
-    """Write a layer's record; an older one of the same label gives way to it and is kept in it, a newer one stays.
+    """Write a layer's record; what is older of the same label gives way to it and is kept in it, what is newer stays.
 
-    So does the mark of a later removal.
+    One that can't be read gives way to any.
     """
     key = layer_key(record.label)
     try:
         storage.write(key, record.model_dump_json().encode())
     except ConditionFailed:
         stored = storage.read(key)
-        if stored is not None and (_removed_by(stored.data) or 0) > record.generation:
-            return
-        before = _understood(stored.data) if stored else None
+        before = next(iter(entries_of(stored.data)), None) if stored else None
         if before is None or before.generation < record.generation:
             after = record.model_copy(update={"former": before})
             storage.write(key, after.model_dump_json().encode(), replacing=stored.etag if stored else None)
 
 
-def _understood(data: bytes) -> LayerRecord | None:
-    """Return a record that lies there; one that can't be read, or is of a removed layer, gives way to any."""
-    try:
-        return LayerRecord.model_validate_json(data)
-    except ValidationError:
-        return None
-
-
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:
     """Return the receipt of a commit, or None if that commit never took effect."""
-    return _read(storage, receipt_key(write_id), Receipt)
+    return _read(storage, receipt_key(write_id), _RECEIPT, "Receipt")
 
 
 def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
@@ -215,15 +242,15 @@ def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
     return receipt
 
 
-def put_back(storage: Storage, key: str, data: bytes, *, record: bool) -> None:
-    """Write a record or a receipt as it once was. A record joins those of the same label that came since.
+def put_back(storage: Storage, key: str, kept: Sequence[bytes], confirm: Callable[[], None]) -> None:
+    """Write a record or a receipt as it once was. A record joins what is known of the same label.
 
     Parameters
     ----------
-    storage, key, data
-        The store, where in it, and what lay there.
-    record
-        Whether it is a record.
+    storage, key, kept
+        As for `missing_of`.
+    confirm
+        Raises if the intent is no longer ours; called between reading a mark and replacing what bears it.
 
     Raises
     ------
@@ -231,21 +258,33 @@ def put_back(storage: Storage, key: str, data: bytes, *, record: bool) -> None:
         If somebody else writes it.
     """
     stored = storage.read(key)
-    wanted = _joined(data, stored.data) if record and stored else data
-    if stored is None or stored.data != wanted:
+    wanted = missing_of(key, kept, stored)
+    if wanted is not None:
+        confirm()
         storage.write(key, wanted, replacing=stored.etag if stored else None)
 
 
-def _joined(one: bytes, other: bytes) -> bytes:
-    """Return the records of a label in one, the newest outside."""
-    entries = {entry.generation: entry for data in (one, other) for entry in _entries(_understood(data))}
-    joined: LayerRecord | None = None
+def missing_of(key: str, kept: Sequence[bytes], stored: StoredObject | None) -> bytes | None:
+    """Return what has to be written for a record or a receipt to be as it once was, None if it is.
+
+    Parameters
+    ----------
+    key
+        Where in the store.
+    kept
+        What lay there, the oldest first.
+    stored
+        What lies there.
+    """
+    there = [stored.data] if stored else []
+    wanted = _joined([*kept, *there]) if key.startswith(LAYERS) else kept[0]
+    return None if wanted in there else wanted
+
+
+def _joined(known: Sequence[bytes]) -> bytes:
+    """Return all that is known of a label in one, the newest outside."""
+    entries = {entry.generation: entry for data in known for entry in entries_of(data)}
+    joined: LayerRecord | Removal | None = None
     for generation in sorted(entries):
         joined = entries[generation].model_copy(update={"former": joined})
-    return joined.model_dump_json().encode() if joined else one
-
-
-def _entries(record: LayerRecord | None) -> Iterator[LayerRecord]:
-    while record is not None:
-        yield record
-        record = record.former
+    return joined.model_dump_json().encode() if joined else known[0]

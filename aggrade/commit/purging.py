@@ -14,7 +14,7 @@ from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import in_grid, index_of, same_keys, shape_of, unit_of
 from aggrade.commit.erasing import names, same_values
-from aggrade.commit.layers import LayerRecord, layer_key
+from aggrade.commit.layers import LayerRecord, entries_of, layer_key
 from aggrade.commit.snapshot import ROOT
 from aggrade.commit.states import KeptState
 from aggrade.errors import AggradeError
@@ -43,19 +43,8 @@ def first_generation(storage: Storage, label: str) -> int:
     stored = storage.read(key)
     found = [stored.data] if stored else []
     found += [KeptState(storage, one.id, there).kept(one, key) for one in there if key in one.objects]
-    return min((generation for data in found for generation in _generations(data)), default=0)
-
-
-def _generations(data: bytes) -> list[int]:
-    try:
-        record: LayerRecord | None = LayerRecord.model_validate_json(data)
-    except ValueError:
-        return []
-    found = []
-    while record is not None:
-        found.append(record.generation)
-        record = record.former
-    return found
+    entries = (entry for data in found for entry in entries_of(data))
+    return min((entry.generation for entry in entries if isinstance(entry, LayerRecord)), default=0)
 
 
 def to_purge(storage: Storage, erasure: Erasure, documents: Mapping[str, Document]) -> list[Manifest]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import ARCHIVE, COPIES, backups_beside, manifests
 from aggrade.commit.dirt import lies_in
+from aggrade.commit.layers import LAYERS, RECEIPTS
 from aggrade.commit.snapshot import ROOT, Snapshot, snapshot_of
 from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.storage import StoredObject
@@ -90,15 +91,20 @@ class KeptState:
             return key
         return source.id if key in source.objects and source.id not in self._archives else None
 
-    def bookkeeping(self) -> dict[str, bytes]:
-        """Return the records and receipts that a later removal changed, as they were."""
-        changed = {
-            key: one
-            for one in reversed(self.later)
-            for key in one.objects
-            if one.commit == "remove" and key.startswith(".aggrade/")
+    def bookkeeping(self) -> dict[str, list[bytes]]:
+        """Return the records and receipts that later removals changed, as each of these found them, oldest first."""
+        changed: dict[str, list[bytes]] = {}
+        for one in self.later:
+            for key in _bookkeeping_in(one):
+                changed.setdefault(key, []).append(self.kept(one, key))
+        return changed
+
+    def bookkeeping_reads(self) -> int:
+        """Return how many objects have to be fetched for it: an archive, or a copy."""
+        found = {
+            (one.id, key if one.holds_copy(key) else "") for one in self.later for key in _bookkeeping_in(one)
         }
-        return {key: self.kept(one, key) for key, one in changed.items()}
+        return len(found)
 
     def kept(self, manifest: Manifest, key: str) -> bytes:
         """Return what one backup holds of an object.
@@ -129,6 +135,12 @@ class KeptState:
             if len(self._archives) > _ARCHIVES:
                 self._archives.popitem(last=False)
         return self._archives[manifest.id]
+
+
+def _bookkeeping_in(manifest: Manifest) -> list[str]:
+    if manifest.commit != "remove":
+        return []
+    return [key for key in manifest.objects if key.startswith((LAYERS, RECEIPTS))]
 
 
 class KeptObjects:

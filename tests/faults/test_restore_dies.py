@@ -10,7 +10,7 @@ from make_datasets import CHUNKS, assert_holds, make_session
 from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, SleepsAt, World, open_world
 
 import aggrade
-from aggrade.commit import read_intent
+from aggrade.commit import find_layer, read_intent, read_snapshot
 from aggrade.errors import AggradeError
 from aggrade.storage.zarr_store import ReadStore
 
@@ -173,3 +173,33 @@ def disturbed(options, backup, failures):
         aggrade.restore(STORE, backup, storage_options=options)
     except AggradeError as error:
         failures.append(error)
+
+
+@each_step
+@pytest.mark.parametrize("removed", [True, False], ids=["made again", "undone"])
+def test_a_removal_undone_dies_at_every_request(open_world, removed, step):
+    """Undone, or made again by undoing that: wherever it dies, the session is recorded where it shows, and only there."""
+    start = World(content_etags=True)
+    options = open_world(start)
+    grow_store(options, FIRST, SECOND)
+    backup = aggrade.remove(STORE, "s2", storage_options=options).backup
+    if removed:
+        backup = aggrade.restore(STORE, backup, storage_options=options).backup
+    hooks = Numbered()
+    aggrade.restore(STORE, backup, storage_options=open_world(start.copy(), hooks))
+    for place in range(1, hooks.count + 1, step):
+        world = start.copy()
+        with pytest.raises(Killed):
+            aggrade.restore(
+                STORE, backup, storage_options=open_world(world, DiesAt(world, place, after=True))
+            )
+        aggrade.recover(STORE, storage_options=open_world(world))
+        shown = aggrade.open_windows(STORE, storage_options=open_world(world))["session"].values.tolist()
+        storage = MemoryStorage(world, "data/windows.zarr")
+        record = find_layer(storage, "s2", read_snapshot(storage))
+        assert (record is not None) is ("s2" in shown), f"request {place}"
+        grow_store(open_world(world), SECOND)
+        again = aggrade.open_windows(STORE, storage_options=open_world(world))["session"].values.tolist()
+        assert again == ["s1", "s2"], f"request {place}"
+        report = aggrade.verify(STORE, storage_options=open_world(world))
+        assert report.ok, f"request {place}: {report}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from make_datasets import CHUNKS, make_session
-from memory_storage import Killed, World, open_world
+from memory_storage import Killed, MemoryStorage, World, open_world
 from schedules import one_request_at_a_time
 
 import aggrade
+from aggrade.commit import find_layer, read_snapshot
 from aggrade.errors import AggradeError
 
 __all__ = ["open_world"]
@@ -52,6 +54,7 @@ class Store(RuleBasedStateMachine):
         self.world = World(content_etags=True)
         self.view: View = ()
         self.backups: dict[str, View] = {}
+        self.digests = digests()
 
     def _process(self, hooks: Disturbed | None = None) -> dict[str, Any]:
         return process(self.world, hooks)
@@ -74,6 +77,17 @@ class Store(RuleBasedStateMachine):
         self.view = READER.sees(self.world)
         assert self.view in (before, after)
         self.backups |= dict.fromkeys(self._backup_ids() - there, before)
+        if failure is None and not hooks.kind:
+            self._assert_records()
+
+    def _assert_records(self) -> None:
+        """Assert that the layers with a record are those that show, where nothing is under way."""
+        storage = MemoryStorage(self.world, "data/windows.zarr")
+        shown = read_snapshot(storage)
+        for label in LABELS:
+            record = find_layer(storage, label, shown)
+            held = next((name for name in self.view if _label(name) == label), None)
+            assert (record.digest if record else None) == (self.digests[held] if held else None), label
 
     def _backup_ids(self) -> set[str]:
         found = aggrade.list_backups(STORE, storage_options=self._process())
@@ -123,6 +137,17 @@ class Store(RuleBasedStateMachine):
             hooks,
         )
 
+    @precondition(lambda self: self._backup_ids())
+    @rule(hooks=st.data())
+    def undo(self, hooks: st.DataObject) -> None:
+        """Undo the last operation that made a backup, be it a restore itself."""
+        backup = max(self._backup_ids())
+        self._carry_out(
+            lambda options: aggrade.restore(STORE, backup, storage_options=options),
+            self.backups[backup],
+            self._hooks(hooks),
+        )
+
     @rule(hooks=st.data())
     def recover(self, hooks: st.DataObject) -> None:
         """Recover: nothing that readers see changes, be it disturbed itself or not."""
@@ -144,6 +169,7 @@ class Store(RuleBasedStateMachine):
         aggrade.recover(STORE, storage_options=self._process())
         report = aggrade.verify(STORE, storage_options=self._process())
         assert report.ok, str(report)
+        self._assert_records()
 
     def _hooks(self, data: st.DataObject) -> Disturbed:
         kind = data.draw(st.sampled_from(["", "", *KINDS]), "disturbance")
@@ -160,6 +186,7 @@ class Store(RuleBasedStateMachine):
             return
         options = self._process()
         aggrade.recover(STORE, storage_options=options)
+        self._assert_records()
         missing = [label for label in LABELS if label not in map(_label, self.view)]
         for label in missing:
             _append(f"{label} long", options)
@@ -168,22 +195,25 @@ class Store(RuleBasedStateMachine):
         assert report.ok, str(report)
 
 
-def _append(name: str, options: Any, **more: Any) -> None:
+@functools.cache
+def digests() -> dict[str, str]:
+    """Return the digest of each content, as a store of its own receives it."""
+    found = {}
+    for name in CONTENTS:
+        receipt = _append(name, process(World()))
+        found[name] = receipt.digests[_label(name)]
+    return found
+
+
+def _append(name: str, options: Any, **more: Any) -> Any:
     chunks = {**CHUNKS, "session": 2}
-    aggrade.append(CONTENTS[name], STORE, grow=("window",), chunks=chunks, storage_options=options, **more)
+    return aggrade.append(
+        CONTENTS[name], STORE, grow=("window",), chunks=chunks, storage_options=options, **more
+    )
 
 
 def _label(name: str) -> str:
     return name.split(maxsplit=1)[0]
-
-
-BOUNDS = settings(
-    deadline=None,
-    print_blob=True,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.mark.timeout(7200)
@@ -194,6 +224,7 @@ BOUNDS = settings(
 def test_it_does_what_the_model_does(open_world, monkeypatch, examples, steps):
     """Whatever is done to a store, in whatever order and however it ends, readers see what the model says."""
     _append("s1 short", open_world(World()))
-    bounds = settings(BOUNDS, max_examples=examples, stateful_step_count=steps)
+    quiet = list(HealthCheck)
+    bounds = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=quiet)
     with one_request_at_a_time(monkeypatch):
         run_state_machine_as_test(Store, settings=bounds)
