@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aggrade.commit import Manifest, backups_beside, manifests, read_intent
+from aggrade.commit import Manifest, backups_beside, find_receipt, manifests, read_intent
 from aggrade.commit.backup import MANIFEST
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
@@ -19,9 +19,10 @@ from aggrade.storage.adopting import Adopting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from aggrade.receipt import Receipt
     from aggrade.storage import Storage
 
-__all__ = ["delete_backups", "list_backups", "prune_backups", "stores_with_backups"]
+__all__ = ["backups_with_receipts", "delete_backups", "list_backups", "prune_backups", "stores_with_backups"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,30 @@ def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None
     """
     stores = stores_with_backups(store, storage_options)
     return [manifest for storage in stores for manifest in manifests(storage)]
+
+
+def backups_with_receipts(
+    store: str, *, storage_options: Mapping[str, Any] | None = None
+) -> list[tuple[Manifest, Receipt | None]]:
+    """Return each backup as `list_backups` does, with the receipt of the commit that made it; None if it has none.
+
+    Parameters
+    ----------
+    store
+        A dataset root, or one Zarr store.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+    """
+    stores = stores_with_backups(store, storage_options)
+    return [(one, _receipt(storage, one)) for storage in stores for one in manifests(storage)]
+
+
+def _receipt(storage: Storage, manifest: Manifest) -> Receipt | None:
+    try:
+        return find_receipt(storage, manifest.id.partition("-")[2])
+    except Damaged as error:
+        _log.warning("what made backup %s is not known: %s", manifest.id, error)
+        return None
 
 
 def prune_backups(

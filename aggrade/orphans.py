@@ -14,6 +14,7 @@ from aggrade.commit import backups_beside
 from aggrade.commit.backup import MANIFEST
 from aggrade.commit.dirt import left_overs
 from aggrade.commit.documents import in_grid, index_of
+from aggrade.commit.layers import receipt_key
 from aggrade.commit.snapshot import ROOT
 from aggrade.layout import BOOKKEEPING
 from aggrade.rechunking.slots import with_version
@@ -56,6 +57,8 @@ class Orphans:
         What a dead probe of the server left.
     backups
         Names of backups that were never finished.
+    lost
+        Names of backups that were finished and have lost their manifest.
     partial
         Files that were never published.
     """
@@ -68,6 +71,7 @@ class Orphans:
     strangers: tuple[str, ...] = ()
     scratch: tuple[ObjectInfo, ...] = ()
     backups: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
 
     def problems(self) -> Iterator[str]:
@@ -75,6 +79,8 @@ class Orphans:
         yield from _said(self.url, [info.key for info in self.beyond], "beyond what its root shows", _REPAIR)
         fix = "consolidate the store if they belong there, else delete them"
         yield from _said(self.url, self.arrays, "that its root does not know", fix, what="arrays")
+        fix = "bring their manifest.json back from elsewhere; what they hold stays"
+        yield from _said(self.url, self.lost, "that have lost their manifest", fix, what="backups")
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for what is untidy and harmless."""
@@ -107,7 +113,8 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
     dirty
         The regions that its intent has on record.
     """
-    left = left_overs(storage, dirty)
+    left, bare_backups = left_overs(storage, dirty), list(_without_manifest(storage))
+    lost = [name for name in bare_backups if _was_finished(storage, shown, name)]
     found: dict[str, list[ObjectInfo]] = {
         "beyond": [],
         "left_over": [],
@@ -132,7 +139,8 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
         earlier=tuple(info.key for info in found["earlier"]),
         strangers=tuple(info.key for info in _outside(found["strangers"], arrays)),
         scratch=tuple(found["scratch"]),
-        backups=tuple(_unfinished(storage)),
+        backups=tuple(name for name in bare_backups if name not in lost),
+        lost=tuple(lost),
         partial=tuple(partial_files(storage)),
     )
 
@@ -187,10 +195,16 @@ def array_of(shown: Snapshot, key: str) -> str | None:
     return next((name for name in names if name in shown.documents), None)
 
 
-def _unfinished(storage: Storage) -> Iterator[str]:
+def _without_manifest(storage: Storage) -> Iterator[str]:
     """Yield the backups without a manifest; nobody can restore them."""
     beside = backups_beside(storage)
     return (name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None)
+
+
+def _was_finished(storage: Storage, shown: Snapshot, name: str) -> bool:
+    """Tell whether the commit that made a backup took effect, as its receipt says: the manifest comes before that."""
+    write_id = name.partition("-")[2]
+    return write_id == shown.write_id or storage.stat(receipt_key(write_id)) is not None
 
 
 def partial_files(storage: Storage) -> list[str]:

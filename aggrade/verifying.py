@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.appending import STAMPS
+from aggrade.backup_checks import backup_problems
 from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
+from aggrade.commit.layers import replaced_before
 from aggrade.commit.salting import object_digest
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
@@ -150,6 +152,14 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         if intent is None or intent[0].state == "free":
             yield f"{storage.url}: there is no root; the first write never finished, run it again."
         return
+    if (
+        intent is None
+        and snapshot.generation
+        and "rechunk" not in snapshot.mark
+        and storage.stat(INTENT) is None
+    ):
+        yield f"{storage.url}: its intent is gone, and what dead writers left is on no record; run verify --repair."
+    yield from backup_problems(storage, checked)
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
     yield from _documents(storage, snapshot, checked)
@@ -236,6 +246,8 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
         checked["layers"] += 1
         if record.label in labels:
             yield from _layer(storage, (snapshot, dataset), record, labels, checked)
+        for former in replaced_before(record, snapshot):
+            yield from _replaced(storage, snapshot, former)
 
 
 def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: set[str]) -> Iterator[str]:
@@ -278,6 +290,17 @@ def _layer(
         yield f"{where}: its objects are not the bytes that were written; restore."
     elif receipt is not None and receipt.kind == "append" and content_digest(*state, record) != record.digest:
         yield f"{where}: its content is not what was appended; restore."
+
+
+def _replaced(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> Iterator[str]:
+    """Objects of a row that was replaced are there still: a restore of the state before needs them."""
+    where = f"{storage.url}: layer {record.label!r}, as it was before it was replaced"
+    fix = "bring them back from elsewhere, or restore no state that shows it"
+    missing, digest = own_objects(storage, snapshot, record)
+    if missing:
+        yield f"{where}, misses {len(missing)} objects, such as {missing[0]}; {fix}."
+    elif digest != record.objects_sha256:
+        yield f"{where}: its objects are not the bytes that were written; {fix}."
 
 
 def own_objects(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> tuple[list[str], str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from aggrade.commit import Manifest
+    from aggrade.receipt import Receipt
 
 __all__ = ["backups", "catalogue", "drill", "lightcurve", "plot", "recover", "status", "verify"]
 
@@ -85,7 +86,7 @@ def recover(store: str, *, credentials: str | None = None) -> str:
 
 
 def backups(store: str, *, credentials: str | None = None) -> list[str]:
-    """List the backups of a dataset, oldest first.
+    """List the backups of a dataset, oldest first: when and before what each was made, and how to restore it.
 
     Parameters
     ----------
@@ -94,10 +95,10 @@ def backups(store: str, *, credentials: str | None = None) -> list[str]:
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
-    import aggrade
+    from aggrade.backups import backups_with_receipts
 
-    found = aggrade.list_backups(store, storage_options=_options(credentials))
-    return [_line(manifest) for manifest in found] or [f"no backups of {store}"]
+    found = backups_with_receipts(store, storage_options=_options(credentials))
+    return [_line(manifest, receipt) for manifest, receipt in found] or [f"no backups of {store}"]
 
 
 def catalogue(store: str, *, rebuild: bool = False, credentials: str | None = None) -> str:
@@ -152,13 +153,20 @@ def _options(credentials: str | None) -> dict[str, Any] | None:
     return storage_options(credentials)
 
 
-def _line(manifest: Manifest) -> str:
+def _line(manifest: Manifest, receipt: Receipt | None) -> str:
+    """Say of a backup when and by what it was made, what it weighs, and how to bring its state back."""
+    import shlex
+
     from aggrade.price import human_bytes
 
+    layers = textwrap.shorten(", ".join(receipt.layers), 60, placeholder=" …") if receipt else ""
+    what = f"{manifest.commit or 'a commit'}{f' of {layers}' if layers else ''}"
+    when = manifest.made.replace("T", " ").replace("+00:00", " UTC") or "at an unknown time"
+    made = f"{when}  before {what}"
     if manifest.purged:
-        return f"{manifest.id}  {manifest.store}  purged by a removal, can't be restored any more"
-    kept = f"{len(manifest.objects)} objects, {human_bytes(manifest.size)}"
-    return f"{manifest.id}  {manifest.store}  state of generation {manifest.generation} ({manifest.kind}, {kept})"
+        return f"{made}  {manifest.store}  {manifest.id}  purged by a removal, can't be restored any more"
+    kept = f"generation {manifest.generation}, {manifest.kind}, {len(manifest.objects)} objects, {human_bytes(manifest.size)}"
+    return f"{made}  ({kept})  {shlex.join(['aggrade', 'restore', manifest.store, manifest.id])}"
 
 
 def lightcurve(

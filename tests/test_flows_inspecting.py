@@ -10,7 +10,7 @@ import pytest
 from make_datasets import CHUNKS, make_session
 from make_runs import lose_chunk
 
-from aggrade import append, prune_backups
+from aggrade import append, list_backups, prune_backups
 from aggrade.errors import BadInput, Damaged
 from flows.command_line import main
 from flows.inspecting import backups, plot, recover, status, verify
@@ -85,9 +85,13 @@ def test_recover_says_so_if_nothing_is_to_be_done(dataset):
 
 
 def test_backups_are_listed_and_missed(dataset):
-    """Each backup is a line with the state it holds; without any a line says so."""
+    """Each backup is a line: when and before what it was made, and the command; without any a line says so."""
     (line,) = backups(str(dataset))
-    assert "state of generation 1 (touched" in line
+    (manifest,) = list_backups(str(dataset))
+    assert "(generation 1, touched, " in line
+    assert line.startswith(manifest.made[:10])
+    assert "before append of sub-02" in line
+    assert line.endswith(f"aggrade restore {manifest.store} {manifest.id}")
     prune_backups(str(dataset), keep=0)
     assert backups(str(dataset)) == [f"no backups of {dataset}"]
 

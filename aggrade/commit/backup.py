@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.intent import INTENT
 from aggrade.commit.plan import BackupKind, Target
+from aggrade.errors import Damaged, Problem
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -80,10 +81,26 @@ def backups_beside(storage: Storage) -> Storage:
 
 
 def manifests(storage: Storage) -> list[Manifest]:
-    """Return the manifests of a Zarr store's backups, oldest first."""
+    """Return the manifests of a Zarr store's backups, oldest first.
+
+    Raises
+    ------
+    Damaged
+        If one can't be understood.
+    """
     backups = backups_beside(storage)
-    found = [backups.read(f"{name}/{MANIFEST}") for name in backups.folders()]
-    return [Manifest.model_validate_json(stored.data) for stored in found if stored is not None]
+    found = {name: backups.read(f"{name}/{MANIFEST}") for name in backups.folders()}
+    return [_understood(backups, name, stored.data) for name, stored in found.items() if stored is not None]
+
+
+def _understood(backups: Storage, name: str, data: bytes) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        found, expected = "JSON that is not understood", "a manifest of this version of aggrade"
+        fix = "update aggrade; if that doesn't help, bring it back from elsewhere"
+        where = f"{backups.url}/{name}/{MANIFEST}"
+        raise Damaged(Problem(where, found, expected, fix, "manifest-unreadable")) from error
 
 
 def back_up(

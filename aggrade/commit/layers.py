@@ -42,6 +42,7 @@ __all__ = [
     "put_back",
     "receipt_key",
     "removed",
+    "replaced_before",
 ]
 
 _Kept = TypeVar("_Kept")
@@ -121,6 +122,23 @@ def _counting(entry: LayerRecord | Removal | None, state: Snapshot | None) -> La
         if state is not None and not state.has_undone(one.generation):
             return None
     return None
+
+
+def replaced_before(record: LayerRecord, state: Snapshot) -> Iterator[LayerRecord]:
+    """Yield the records that a record has replaced and whose rows a state still holds, superseded.
+
+    Parameters
+    ----------
+    record
+        The one that counts.
+    state
+        What the store shows.
+    """
+    for one in _line(record.former):
+        if not state.has_undone(one.generation):
+            if isinstance(one, Removal):
+                return
+            yield one
 
 
 def removed(generation: int) -> bytes:

@@ -1,0 +1,77 @@
+"""Whether backups still hold what their manifests say: archives byte for byte, copies by number and size."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, Manifest, backups_beside
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+    from aggrade.storage import Storage
+
+__all__ = ["backup_problems"]
+
+_FIX = "restore none of the states up to it, or bring it back from elsewhere"
+
+
+def backup_problems(storage: Storage, checked: Counter[str]) -> Iterator[str]:
+    """Yield a sentence for each backup of a store that does not hold what it should.
+
+    A backup without a manifest is left to `aggrade.orphans`; one that a removal has emptied holds nothing.
+
+    Parameters
+    ----------
+    storage
+        The Zarr store.
+    checked
+        Counts what was looked at.
+    """
+    backups = backups_beside(storage)
+    for name in backups.folders():
+        stored = backups.read(f"{name}/{MANIFEST}")
+        if stored is None:
+            continue
+        checked["backups"] += 1
+        try:
+            manifest = Manifest.model_validate_json(stored.data)
+        except ValidationError:
+            yield f"{backups.url}/{name}: its manifest can't be understood; {_FIX}."
+            continue
+        wrong = "" if manifest.purged else _wrong_with(backups, name, manifest)
+        if wrong:
+            yield f"{backups.url}/{name}: {wrong}; {_FIX}."
+
+
+def _wrong_with(backups: Storage, name: str, manifest: Manifest) -> str:
+    """Return what is wrong with a backup, nothing if it is whole."""
+    if manifest.id != name:
+        return f"its manifest is that of {manifest.id}"
+    prefix = f"{name}/{COPIES}"
+    sizes = {info.key.removeprefix(prefix): info.size for info in backups.list(prefix)}
+    copied = [key for key in manifest.objects if manifest.holds_copy(key)]
+    missing = [key for key in copied if key not in sizes]
+    if missing:
+        return f"it misses {len(missing)} copies, such as {missing[0]}"
+    archive = None if manifest.kind == "full" else backups.read(f"{name}/{ARCHIVE}")
+    if manifest.kind != "full" and (archive is None or not _holds(archive.data, manifest)):
+        return "its archive is lost or not the bytes that were kept"
+    size = sum(sizes[key] for key in copied) + (len(archive.data) if archive else 0)
+    return "" if size == manifest.size else f"it holds {size:,} bytes, not {manifest.size:,}"
+
+
+def _holds(data: bytes, manifest: Manifest) -> bool:
+    """Tell whether an archive holds every object that it should, byte for byte."""
+    wanted = {key: digest for key, digest in manifest.objects.items() if not manifest.holds_copy(key)}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return all(hashlib.sha256(archive.read(key)).hexdigest() == wanted[key] for key in wanted)
+    except (KeyError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile):
+        return False
