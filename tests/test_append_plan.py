@@ -92,9 +92,12 @@ class TestLayers:
         assert [layer.index for layer in plan.new] == [2]
         assert (plan.commit.base.etag, plan.commit.base.generation) == ("etag 4", 4)
 
-    def test_their_own_length_of_growing_dimensions(self):
-        """Each layer knows how many windows it has."""
-        assert plan_of("a", windows=5).new[0].sizes == {"window": 5}
+    def test_their_own_length_of_every_dimension(self):
+        """Each layer knows how many windows it has, and how long all else is, declared to grow by then or not."""
+        sizes = dict(dataset_of("a", windows=5).sizes)
+        assert sizes.pop("session") == 1
+        assert plan_of("a", windows=5).new[0].sizes == sizes
+        assert sizes["window"] == 5
 
     def test_the_same_again_is_nothing(self):
         """What is there with the same content is not added, and without anything new there is no commit."""

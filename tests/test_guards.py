@@ -15,7 +15,7 @@ from make_stores import write_zarr
 from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
-from aggrade import guards
+from aggrade import append_labels, guards
 from aggrade.errors import BadInput, Refused
 from aggrade.storage.zarr_store import ReadStore
 
@@ -524,4 +524,4 @@ class TestAllAtOnce:
 
 
 def _source():
-    return Path(guards.__file__).read_text(encoding="utf-8")
+    return "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (guards, append_labels))

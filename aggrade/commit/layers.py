@@ -61,9 +61,7 @@ class LayerRecord(BaseModel):
     digest: str = Field(description="Digest of its content.")
     write_id: str = Field(description="The commit that brought it; its receipt bears the same name.")
     generation: int = Field(description="The store's generation after that commit.")
-    sizes: dict[str, int] = Field(
-        default_factory=dict, description="Its own length of dimensions that may grow."
-    )
+    sizes: dict[str, int] = Field(default_factory=dict, description="Its own length of each dimension.")
     runs: dict[str, tuple[tuple[int, int], ...]] = Field(
         default_factory=dict,
         description="Dimension → which indices along it are its own, in its own order, where it lacks some.",

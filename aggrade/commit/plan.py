@@ -44,7 +44,7 @@ class Layer(_Frozen):
     index: int
     digest: str
     sizes: dict[str, int] = Field(
-        default_factory=dict, description="The layer's own length of growing dimensions."
+        default_factory=dict, description="The layer's own length of each dimension."
     )
     runs: dict[str, tuple[tuple[int, int], ...]] = Field(
         default_factory=dict,
