@@ -105,7 +105,7 @@ class TestForms:
         store = write(tmp_path / "windows.zarr", form)
         before = files(tmp_path)
         swapped = SECOND.assign_coords(eeg_channel=SECOND["eeg_channel"].values[::-1])
-        with pytest.raises(Refused, match="in this order"):
+        with pytest.raises(Refused, match="in another order"):
             append(swapped, store)
         with pytest.raises(Refused, match="before aggrade"):
             append(make_session("a", 2, 9)[KEPT], store)
