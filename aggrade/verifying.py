@@ -159,7 +159,6 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         and storage.stat(INTENT) is None
     ):
         yield f"{storage.url}: its intent is gone, and what dead writers left is on no record; run verify --repair."
-    yield from backup_problems(storage, checked)
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
     yield from _documents(storage, snapshot, checked)
@@ -168,6 +167,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         damage += _layers(remembering, snapshot, checked)
         damage += common_problems(remembering, snapshot, checked)
         yield from damage
+    yield from backup_problems(storage, checked)
     yield from copy_problems(storage, snapshot)
     if not sizes and (intent is None or intent[0].state == "free"):
         orphans = find_orphans(storage, snapshot, intent[0].dirty if intent else ())

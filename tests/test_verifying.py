@@ -84,6 +84,7 @@ class TestSound:
             "layers": 3,
             "objects": own + channels,
             "lines": 3,
+            "backups": len(SESSIONS) - 1,
         }
         assert str(report).startswith("ok: checked 1 stores, 8 arrays, 3 layers")
 
