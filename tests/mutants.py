@@ -205,8 +205,8 @@ MUTANTS = (
         "marks that were read are trusted without asking whether the intent is still ours",
         (
             f"{COMMIT}/transaction.py",
-            "        self.lease.confirm()\n        return read\n",
-            "        return read\n",
+            "        self.lease.confirm()\n        raise_all(disagreements",
+            "        raise_all(disagreements",
         ),
         by="tests/faults/test_schedules.py::test_woken_amid_its_successors_commit",
     ),
@@ -259,7 +259,7 @@ MUTANTS = (
         "a chunk that is replaced carries nothing of its commit",
         (
             f"{COMMIT}/writer.py",
-            "salted(self._document, data, writer.generation), etag)",
+            "salted(self.documents[name], data, self.generation), etag)",
             "data, etag)",
         ),
         by=(f"{DIES}::test_sleeper_wakes_after_take_over", "tests/test_commit_writer.py"),
@@ -277,7 +277,7 @@ MUTANTS = (
     _mutant(
         "any-content",
         "a layer with other content is taken for the one that is there",
-        ("aggrade/append_plan.py", " if record.digest == digests[label]}", " if record.digest}"),
+        ("aggrade/append_plan.py", "if record.digest == digests[label]\n", "if record.digest\n"),
         by="tests/test_appending.py",
     ),
     _mutant(

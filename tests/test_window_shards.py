@@ -98,7 +98,7 @@ def test_a_chunk_of_another_length_is_refused(tmp_path):
         {"compressors": BloscCodec()},
         {"compressors": None},
     ],
-    ids=str,
+    ids=["type", "no shards", "wider chunks", "several chunks", "several channels", "blosc", "plain"],
 )
 def test_other_layouts_are_left_to_zarr(tmp_path, given):
     """Other types, chunks, shards and codecs are not decoded here."""
