@@ -19,7 +19,7 @@ from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.channels import Channels, Union, channel_dims, demand_channels, unite_channels
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
-from aggrade.commit.agreement import disagreements, documents_at_stake
+from aggrade.commit.agreement import demand_agreement, documents_at_stake
 from aggrade.commit.catalogue import NewLines, files_of, place_of
 from aggrade.commit.documents import labels_of, storable
 from aggrade.commit.plan import new_write_id
@@ -327,7 +327,7 @@ class _Append:
         keys = keys_to_read(there, self.dim, sizes, overwritten=self.seen.is_calm)
         keys += documents_at_stake(self.seen, self.dim, self.dataset.sizes)
         self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
-        raise_all(disagreements(self.storage.url, there, self.seen.objects))
+        demand_agreement(self.storage, self.seen, there)
         return self.filled.dataset(self._reading) if self.filled else None
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:

@@ -56,7 +56,7 @@ MUTANTS = (
         "whoever takes over leaves the root as it is",
         (
             f"{COMMIT}/recovery.py",
-            "root = _fence(storage, intent.write_id) if fence else before",
+            "root = _fence(storage, intent) if fence else before",
             "root = before",
         ),
         by=f"{DIES}::test_sleeper_wakes_after_a_recovery",

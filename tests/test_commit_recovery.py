@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 
@@ -299,26 +300,45 @@ class TestDeadOrAlive:
     def test_a_sleeper_cannot_publish_after_it(self, storage):
         """A writer that sleeps before its switch and wakes after the recovery changes nothing."""
         add_rows(storage, "a")
-        hooks = Numbered()
-        add_rows(MemoryStorage(storage.world.copy(), storage.prefix, hooks), "late")
-        asleep = SleepsAt(storage.world, 1 + hooks.kinds.index(ROOT))
-        failures = []
-
-        def sleeper():
-            try:
-                add_rows(MemoryStorage(storage.world, storage.prefix, asleep), "late")
-            except Conflict as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=sleeper)
-        thread.start()
-        assert asleep.asleep.wait(60)
-        assert recover_store(storage).details["rolled"] == "back"
-        asleep.woken.set()
-        thread.join(60)
+        with sleeping_before_its_switch(storage) as failures:
+            assert recover_store(storage).details["rolled"] == "back"
         assert len(failures) == 1
         assert_rows(storage, "a")
         assert read_intent(storage)[0].state == "free"
+
+    def test_a_sleeper_does_not_fence_its_successor(self, storage):
+        """A writer that wakes after a successor's switch leaves the root alone, by which that commit is known."""
+        add_rows(storage, "a")
+        with sleeping_before_its_switch(storage) as failures:
+            recover_store(storage)
+            write_id = die(storage, "b", after=True)
+        assert len(failures) == 1
+        assert read_snapshot(storage).write_id == write_id
+        assert recover_store(storage).details["rolled"] == "forward"
+        assert find_layer(storage, "b") is not None
+        assert_rows(storage, "a", "b")
+
+
+@contextlib.contextmanager
+def sleeping_before_its_switch(storage):
+    """Have a writer of a row asleep before its switch for the length of the block; give what it fails with then."""
+    hooks = Numbered()
+    add_rows(MemoryStorage(storage.world.copy(), storage.prefix, hooks), "late")
+    asleep = SleepsAt(storage.world, 1 + hooks.kinds.index(ROOT))
+    failures = []
+
+    def sleeper():
+        try:
+            add_rows(MemoryStorage(storage.world, storage.prefix, asleep), "late")
+        except Conflict as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=sleeper)
+    thread.start()
+    assert asleep.asleep.wait(60)
+    yield failures
+    asleep.woken.set()
+    thread.join(60)
 
 
 class TestAcquire:

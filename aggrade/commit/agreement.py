@@ -11,17 +11,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit.documents import dims_of, encoding_of, shape_of, unit_of
-from aggrade.commit.snapshot import ROOT
-from aggrade.errors import Problem
+from aggrade.commit.intent import INTENT
+from aggrade.commit.snapshot import ROOT, moved_on
+from aggrade.errors import Conflict, Problem, raise_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from aggrade.commit.documents import Document
     from aggrade.commit.looking import Look
-    from aggrade.storage import StoredObject
+    from aggrade.storage import Storage, StoredObject
 
-__all__ = ["disagreements", "document_key", "documents_at_stake", "marks_of", "parsed"]
+__all__ = ["demand_agreement", "disagreements", "document_key", "documents_at_stake", "marks_of", "parsed"]
 
 
 def document_key(name: str) -> str:
@@ -55,6 +56,38 @@ def documents_at_stake(seen: Look, dim: str, sizes: Mapping[Any, int]) -> list[s
             for d, size in zip(dims_of(document), shape_of(document), strict=True)
         )
     ]
+
+
+def demand_agreement(storage: Storage, seen: Look, shown: Mapping[str, Document]) -> None:
+    """Refuse to plan on arrays that are not what the root shows.
+
+    Parameters
+    ----------
+    storage, seen
+        The store, and what was read of it.
+    shown
+        Array documents that the root shows.
+
+    Raises
+    ------
+    Refused
+        If another tool wrote there without consolidating.
+    Conflict
+        If somebody has taken or changed the store since it was looked at, whose commit may be all there is to it.
+    """
+    problems = [*disagreements(storage.url, shown, seen.objects)]
+    if problems and not _is_unchanged(storage, seen):
+        raise Conflict(moved_on(storage.url))
+    raise_all(problems)
+
+
+def _is_unchanged(storage: Storage, seen: Look) -> bool:
+    marks = {
+        ROOT: seen.snapshot.etag if seen.snapshot else None,
+        INTENT: seen.intent[1] if seen.intent else None,
+    }
+    now = {key: storage.stat(key) for key in marks}
+    return all((info.etag if info else None) == marks[key] for key, info in now.items())
 
 
 def disagreements(

@@ -210,7 +210,7 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
     """
     intent = lease.intent
     before = read_snapshot(storage)
-    root = _fence(storage, intent.write_id) if fence else before
+    root = _fence(storage, intent) if fence else before
     if root is not None and root.write_id == intent.write_id:
         return _roll_forward(storage, lease, root)
     targets = () if _is_void(intent, before) else intent.journal.targets if intent.journal else ()
@@ -232,16 +232,19 @@ def _is_void(intent: Intent, root: Snapshot | None) -> bool:
     return (root.etag if root else None) != base and not fenced
 
 
-def _fence(storage: Storage, write_id: str) -> Snapshot:
-    """Raise the root's generation, making a root where there is none, so that no older swap can succeed.
+def _fence(storage: Storage, intent: Intent) -> Snapshot | None:
+    """Raise the root's generation, making a root where there is none, so that the commit's swap can't succeed.
 
-    Returns the root as it is then; it bears `write_id` if that commit's swap was faster than the fence.
+    Returns the root as it is then; it bears the commit's write id if its swap was faster than the fence. A root that
+    is another one than the commit was planned on is left alone: the swap fails on it, and it may be the state of
+    somebody who has taken over meanwhile and whose commit is known by it.
     """
+    base = intent.journal.base.etag if intent.journal and intent.journal.base else None
     for _ in range(settings().request_attempts):
         root = read_snapshot(storage)
-        if root is not None and root.write_id == write_id:
+        if (root.etag if root else None) != base:
             return root
-        attributes = _fenced(root, write_id)
+        attributes = _fenced(root, intent.write_id)
         try:
             etag = storage.write(
                 ROOT,

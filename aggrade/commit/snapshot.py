@@ -149,7 +149,7 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         nameless = [name for name, doc in documents.items() if not groups and not _names_dimensions(doc)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(_not_a_root(url)) from error
-    if versions != {3}:
+    if versions - {3}:
         raise Refused(_other_format(url, versions - {3}))
     if groups:
         raise Refused(_nested(url, groups))
