@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_arrays import random_values
 from make_documents import make_document
-from memory_storage import MemoryStorage, Numbered, World
+from memory_storage import Hooks, MemoryStorage, Numbered, World
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
@@ -317,6 +318,34 @@ class TestOthers:
         with pytest.raises(Conflict):
             write_object(storage, "k", b"mine", "1")
         assert storage.stat("k") is None
+
+
+class Slow(Hooks):
+    """Requests for all chunks but the first take a while, unless they are let go."""
+
+    def __init__(self):
+        self.let_go, self.begun, self.ended = threading.Event(), 0, 0
+
+    def before(self, kind, key):
+        """Hold a write back."""
+        if kind == "PUT" and not key.endswith("c/0"):
+            self.begun += 1
+            self.let_go.wait(0.5)
+            self.ended += 1
+
+
+def test_nothing_is_under_way_once_it_has_failed():
+    """Where one chunk of a region meets somebody else's, no other one is still to be written when that is told."""
+    world, hooks = World(), Slow()
+    document = make_document((8,), (2,))
+    MemoryStorage(world, "s.zarr").write("x/c/0", b"somebody else's")
+    writer = Writer(MemoryStorage(world, "s.zarr", hooks), {"x": document}, {}, {})
+    with pytest.raises(Conflict):
+        writer.write("x", slices((0, 8)), np.ones(8, "f4"))
+    there = set(world.objects)
+    assert hooks.begun == hooks.ended
+    hooks.let_go.set()
+    assert set(world.objects) == there
 
 
 class TestElsewhere:

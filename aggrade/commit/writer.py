@@ -206,7 +206,10 @@ class Writer:
     def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
         store = _ConditionalStore(self, name)
         array = _open(store, name, self.documents[name]).with_config({"write_empty_chunks": True})
-        array[tuple(slice(*pair) for pair in box)] = values
+        try:
+            array[tuple(slice(*pair) for pair in box)] = values
+        finally:
+            store.end()
         return store.written
 
     def _published_and_fill(self, name: str, box: Bounds, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -264,20 +267,41 @@ def _open(store: MemoryStore, name: str, document: Document) -> zarr.Array[Any]:
 class _ConditionalStore(MemoryStore):
     """A store whose metadata are given and whose chunks go straight out, each on its condition.
 
-    Chunks that exist are never shown to zarr: what it writes is whole.
+    Chunks that exist are never shown to zarr: what it writes is whole. Where one chunk fails, zarr goes on with the
+    others: nothing may be sent any more once the commit is rolled back.
     """
 
     def __init__(self, writer: Writer, name: str) -> None:
         super().__init__()
         self._writer = writer
         self._name = name
-        self._guard = threading.Lock()
+        self._guard = threading.Condition()
+        self._sending = 0
+        self._ended = False
         self.written: list[WrittenObject] = []
 
     async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
         """Write one chunk conditionally."""
         if byte_range is not None or key.endswith("zarr.json"):
             raise NotImplementedError(key)
-        done = await in_thread(self._writer.put, self._name, key, value.to_bytes())
+        await in_thread(self._put, key, value.to_bytes())
+
+    def end(self) -> None:
+        """Send nothing from now on, and wait until nothing is under way."""
         with self._guard:
-            self.written.append(done)
+            self._ended = True
+            self._guard.wait_for(lambda: not self._sending)
+
+    def _put(self, key: str, data: bytes) -> None:
+        with self._guard:
+            if self._ended:
+                return
+            self._sending += 1
+        try:
+            done = self._writer.put(self._name, key, data)
+            with self._guard:
+                self.written.append(done)
+        finally:
+            with self._guard:
+                self._sending -= 1
+                self._guard.notify_all()
