@@ -196,9 +196,10 @@ def array_of(shown: Snapshot, key: str) -> str | None:
 
 
 def _without_manifest(storage: Storage) -> Iterator[str]:
-    """Yield the backups without a manifest; nobody can restore them."""
+    """Yield the backups without a manifest; some servers list folders for a while that are empty by now."""
     beside = backups_beside(storage)
-    return (name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None)
+    bare = (name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None)
+    return (name for name in bare if any(True for _ in beside.list(f"{name}/")))
 
 
 def _was_finished(storage: Storage, shown: Snapshot, name: str) -> bool:
