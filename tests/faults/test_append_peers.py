@@ -120,7 +120,7 @@ def test_longer_text_is_not_cut(store):
 def test_ragged_channels_are_refused(store):
     """Three channels are not four."""
     path = store(block(1, [1.0, 2, 3, 4]))
-    assert_refused(path, block(2, [1.0, 2, 3]), match="channel of 3")
+    assert_refused(path, block(2, [1.0, 2, 3]), match="channels along 'channel': found 3")
 
 
 def test_a_missing_variable_is_refused(store):
@@ -286,7 +286,7 @@ def test_of_two_writers_none_is_lost(store):
 def test_a_dry_run_knows_what_the_run_would_refuse(store):
     """The plan of a layer that doesn't fit is refused as the layer is."""
     path = store(block(1, [1.0, 2, 3, 4]))
-    with pytest.raises(Refused, match="channel of 3"):
+    with pytest.raises(Refused, match="channels along 'channel': found 3"):
         grow(block(2, [1.0, 2, 3]), path, dry_run=True)
 
 
