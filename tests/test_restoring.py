@@ -323,18 +323,22 @@ class TestRefused:
     def test_a_backup_that_has_lost_its_archive(self, store):
         """Nothing is guessed, and the present state stays."""
         backup = backup_of(store, 1)
-        store.world.objects.pop(f"data/windows.zarr.backups/{backup}/objects.zip")
+        key = f"data/windows.zarr.backups/{backup}/objects.zip"
+        kept = store.world.objects.pop(key)
         with pytest.raises(Damaged, match="restore another backup"):
             store.restore(backup)
+        store.world.objects[key] = kept
         store.check()
 
     def test_a_torn_archive(self, store):
         """The same."""
         backup = backup_of(store, 1)
         key = f"data/windows.zarr.backups/{backup}/objects.zip"
-        store.world.objects[key] = (store.world.objects[key][0][:50], "torn")
+        kept = store.world.objects[key]
+        store.world.objects[key] = (kept[0][:50], "torn")
         with pytest.raises(Damaged, match="restore another backup"):
             store.restore(backup)
+        store.world.objects[key] = kept
         store.check()
 
 
