@@ -102,6 +102,7 @@ def _arrays() -> dict[str, object]:
         "eeg/samples": counted(_SAMPLES, 2),
         "eeg/rate": float(RATE),
         "eeg/channels": names,
+        "eeg/units": "µV",
     }
 
 

@@ -229,7 +229,8 @@ def _once(markers: list[Markers]) -> list[Markers]:
     """Leave out what one table says of two files, where both began together: to a millisecond the same."""
     kept: list[Markers] = []
     for item in markers:
-        same = (other for other in kept if (other.source, other.text) == (item.source, item.text))
+        said = (item.name, item.source, item.text)
+        same = (other for other in kept if (other.name, other.source, other.text) == said)
         if not any(np.allclose(other.t, item.t, rtol=0, atol=_TOGETHER_S) for other in same):
             kept.append(item)
     return kept
