@@ -226,11 +226,15 @@ def choose_markers(
 
 
 def _once(markers: list[Markers]) -> list[Markers]:
-    """Leave out what one table says of two files, where both began together: to a millisecond the same."""
+    """Leave out what one table says of two files, where both began together: to a millisecond the same.
+
+    Streams of one file lie on one clock; which of those is meant is another question.
+    """
     kept: list[Markers] = []
     for item in markers:
-        said = (item.name, item.source, item.text)
-        same = (other for other in kept if (other.name, other.source, other.text) == said)
+        said = (item.source, item.text)
+        others = (other for other in kept if other.origin.clock != item.origin.clock)
+        same = (other for other in others if (other.source, other.text) == said)
         if not any(np.allclose(other.t, item.t, rtol=0, atol=_TOGETHER_S) for other in same):
             kept.append(item)
     return kept
