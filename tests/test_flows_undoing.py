@@ -42,7 +42,7 @@ def test_remove_says_what_was_emptied(dataset):
     assert_holds(open_windows(str(dataset)).load(), [SESSIONS[0], SESSIONS[2]])
     assert list_backups(str(dataset))[-1].id in said
     first, last = backups(str(dataset))
-    assert "state of generation 1" in first
+    assert "(generation 1," in first
     assert "can't be restored any more" in last
     assert "sub-02" not in said
     assert "to undo it" not in said
