@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from aggrade.commit.documents import labels_of
+from aggrade.encoding import labels_as_stored, type_problem
 from aggrade.errors import BadInput, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     import xarray as xr
 
-    from aggrade.commit import Snapshot
     from aggrade.guards import Asked
 
-__all__ = ["stored_labels_differ", "with_dim", "with_labels_of"]
-
-_EXACT = 2**53
+__all__ = ["stored_labels", "stored_labels_differ", "with_dim"]
 
 
 def with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
@@ -50,32 +47,6 @@ def with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
     return labelled.assign_coords({dim: [str(label)]}).drop_attrs(deep=False).assign_attrs(kept)
 
 
-def with_labels_of(snapshot: Snapshot | None, dataset: xr.Dataset, dim: str) -> xr.Dataset:
-    """Return whole numbers as the store's labels are, whatever they became on their way through xarray's missing values.
-
-    Parameters
-    ----------
-    snapshot
-        What the store shows; None on create.
-    dataset, dim
-        The layers and the dimension that grows.
-    """
-    document = snapshot.documents.get(dim) if snapshot else None
-    labels = dataset.variables[dim]
-    if (
-        document is None
-        or labels.dtype.kind != "f"
-        or not str(document["data_type"]).startswith(("int", "uint"))
-    ):
-        return dataset
-    whole = (
-        np.isfinite(labels.values)
-        & (np.abs(labels.values) < _EXACT)
-        & (np.trunc(labels.values) == labels.values)
-    )
-    return dataset.assign_coords({dim: labels.astype(np.int64)}) if whole.all() else dataset
-
-
 def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
     """Refuse to adopt a store in which a label occurs twice: a layer could not be found again by it."""
     if asked.stored is None or "dim" in asked.mark or asked.dim not in asked.stored:
@@ -91,3 +62,28 @@ def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
             )
             fix = "give the rows labels of their own, or leave all but one of them out, then append"
             yield Problem(where, told, "each label once", fix, "label-twice-there")
+
+
+def stored_labels(
+    dataset: xr.Dataset, dim: str, known: Mapping[str, Mapping[str, Any]]
+) -> tuple[xr.Dataset, list[str]]:
+    """Return a dataset with its labels in the store's own type, and the labels as text.
+
+    Parameters
+    ----------
+    dataset, dim
+        As `with_dim` returns them.
+    known
+        The store's `aggrade.encoding.encodings`.
+
+    Returns
+    -------
+    tuple of xarray.Dataset and list of str
+        Labels of a type that can't be stored are left as they are, and none of them is returned.
+    """
+    labels = dataset.variables[dim]
+    if type_problem(dim, labels):
+        return dataset, []
+    if dim in known:
+        labels = labels_as_stored(labels, dim, known[dim])
+    return dataset.assign_coords({dim: labels}), labels_of(labels)

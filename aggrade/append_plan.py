@@ -47,12 +47,23 @@ class AppendPlan(BaseModel):
         default_factory=dict, description="Label of a layer that is there → its commit."
     )
     commit: CommitPlan | None = Field(default=None, description="The commit, unless there is nothing to do.")
+    left_out: tuple[str, ...] = Field(
+        default=(), description="Attributes that the store won't keep, since it has its own."
+    )
     price: Price = Field(default_factory=Price, description="What it will cost.")
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the receipt says beside what was written."""
+        runs = {"channels": self.new[0].runs} if self.new and self.new[0].runs else {}
+        return runs | ({"left_out": list(self.left_out)} if self.left_out else {})
 
     def __str__(self) -> str:
         lines = [f"append to {self.store}, along {self.dim}"]
         lines += [f"  already there, nothing to do: {label}" for label in self.there]
         lines += [f"  + {layer.label} at index {layer.index}{_replaces(layer)}" for layer in self.new]
+        if self.left_out:
+            lines.append(f"  note: not kept, the store has its own: {', '.join(self.left_out)}")
         if self.commit is not None:
             created = (
                 "creates the store"
@@ -124,6 +135,7 @@ def plan_append(
     place: Place | None = None,
     union: Union | None = None,
     absent: AbstractSet[str] = frozenset(),
+    left_out: Sequence[str] = (),
 ) -> AppendPlan:
     """Make the plan. Pure: it opens nothing.
 
@@ -151,6 +163,8 @@ def plan_append(
         Which of the store's channels the layers have, where they need not have all of them.
     absent
         Variables that only fill the place of what was not handed over: objects that hold nothing else are not written.
+    left_out
+        Attributes that the store won't keep, as sentences name them.
 
     Raises
     ------
@@ -195,7 +209,8 @@ def plan_append(
     if place is not None:
         commit = commit.model_copy(update={"mark": {**commit.mark, "catalogue": place.way}})
     price = price_of(commit, seen, variables, place=place)
-    return AppendPlan(store=store, dim=dim, new=new, there=same, commit=commit, price=price)
+    noted = tuple(left_out)
+    return AppendPlan(store=store, dim=dim, new=new, there=same, commit=commit, left_out=noted, price=price)
 
 
 def _is_on(record: LayerRecord, runs: Mapping[str, Runs], snapshot: Snapshot | None) -> bool:

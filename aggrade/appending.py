@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from aggrade.append_labels import with_dim, with_labels_of
+from aggrade.append_labels import stored_labels, with_dim
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import price_of
+from aggrade.append_room import with_room
 from aggrade.append_weighing import weigh, weigh_lines
 from aggrade.append_writing import blocks_in, write_blocks
+from aggrade.attribute_guards import left_out
 from aggrade.channels import Channels, Union, channel_dims, demand_channels, unite_channels
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
 from aggrade.commit.agreement import demand_agreement, documents_at_stake
 from aggrade.commit.catalogue import NewLines, files_of, place_of
-from aggrade.commit.documents import labels_of, storable
+from aggrade.commit.documents import storable
 from aggrade.commit.plan import new_write_id
-from aggrade.encoding import encode, encodings, layer_digest, plain_dataset, type_problem
+from aggrade.encoding import encode, encodings, layer_digest, plain_dataset
 from aggrade.errors import Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, Asked, problems_of
 from aggrade.later_variables import without_later_variables
@@ -37,7 +39,7 @@ from aggrade.storage.remembering import Remembering
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aggrade.commit import CommitPlan, Document, Look, Snapshot
+    from aggrade.commit import CommitPlan, Document, Look
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
     from aggrade.storage import Storage
@@ -128,7 +130,7 @@ def append(
     backup
         What is kept of the state before: ``"touched"``, ``"full"`` or ``"none"``.
     dry_run
-        Check everything and return the plan; nothing is written.
+        Check everything and return the plan; nothing is written. It names the attributes that won't be kept.
     storage_options
         As `s3fs.S3FileSystem` takes them.
 
@@ -199,8 +201,9 @@ def append_to(
         work = _Append(storage, layers, dim, growing, channels, *sizes, depth)
         try:
             plan = work.plan(on_conflict, backup)
+            plan = with_room(storage, work.weighed(plan) if dry_run else plan, work.seen, work.weighed)
             if dry_run:
-                return work.weighed(plan)
+                return plan
             if plan.commit is None:
                 return _earlier(storage, plan, work.seen)
             if storage.consolidate():
@@ -254,11 +257,10 @@ class _Append:
         self._mark = snapshot.mark if snapshot else {}
         self.place = place_of(self._reading, self._mark, depth) if dim == "session" else None
         self.grow = tuple(dict.fromkeys([*self._mark.get("grow", []), *grow]))
-        self.dataset = dataset = with_labels_of(self.filled, dataset, dim)
-        self.labels = [] if type_problem(dim, dataset.variables[dim]) else labels_of(dataset.variables[dim])
-        self.channels, self.chunks, self.shards = channels, chunks, shards
+        self.dataset, self.channels, self.chunks, self.shards = dataset, channels, chunks, shards
         self.documents = self._documents()
         self.encodings = encodings(self.documents)
+        self.dataset, self.labels = stored_labels(dataset, dim, self.encodings)
 
     def _documents(self) -> dict[str, Document]:
         if self.filled is not None:
@@ -294,8 +296,9 @@ class _Append:
         self.dataset = union.dataset
         if self.place is not None:
             load(self.dataset.variables)
-        about = (self.documents, self.encodings, stored, self.chunks, self.shards, given)
-        raise_all(problems_of(Asked(self.dataset, self.dim, (*self.grow, *union.runs), *about)))
+        about = (self.documents, self.encodings, stored, self.chunks, self.shards, given, self.storage.url)
+        asked = Asked(self.dataset, self.dim, (*self.grow, *union.runs), *about)
+        raise_all(problems_of(asked))
         self.variables = encode(self.dataset, self.encodings)
         sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
         self.seen = replace(self.seen, requests=sent, bytes_read=self._counted.counts["bytes_read"])
@@ -307,7 +310,7 @@ class _Append:
             seen=self.seen,
             variables=self.variables,
             documents=self.documents,
-            attributes=_attributes(self.dataset, self.snapshot),
+            attributes=self.filled.attributes if self.filled else dict(self.dataset.attrs),
             dim=self.dim,
             grow=self.grow,
             digests=self.digests,
@@ -316,6 +319,7 @@ class _Append:
             place=self.place,
             union=union,
             absent=self.absent,
+            left_out=tuple(left_out(asked)),
         )
 
     def _read_ahead(self) -> xr.Dataset | None:
@@ -335,8 +339,7 @@ class _Append:
         with Transaction(self.storage, commit, self.seen) as txn:
             blocks = blocks_in(commit, self._rows(plan, txn.write_id))
             lines = self._lines(plan, txn.write_id)
-            details = {"channels": runs} if (runs := plan.new[0].runs) else {}
-            return txn.publish(write_blocks(txn.writer(), blocks), details=details, lines=lines)
+            return txn.publish(write_blocks(txn.writer(), blocks), details=plan.details, lines=lines)
 
     def weighed(self, plan: AppendPlan) -> AppendPlan:
         """Return the same plan with the bytes that its objects will have, for which they are encoded."""
@@ -393,8 +396,3 @@ class _Append:
             for name in STAMPS
             if name in variables and variables[name].dims == (self.dim,)
         }
-
-
-def _attributes(dataset: xr.Dataset, snapshot: Snapshot | None) -> dict[str, Any]:
-    """Return the root's attributes: the store's where it has any, else the dataset's, as JSON holds them."""
-    return snapshot.attributes if snapshot is not None and snapshot.documents else dict(dataset.attrs)

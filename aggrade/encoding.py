@@ -34,9 +34,11 @@ __all__ = [
     "BLOCK_BYTES",
     "blocks_of",
     "changed_values",
+    "differing",
     "encode",
     "encodings",
     "is_exact",
+    "labels_as_stored",
     "layer_digest",
     "plain_attribute",
     "plain_dataset",
@@ -205,20 +207,89 @@ def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]
     step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
     for start in range(0, rows, step):
         part = (variable[start : start + step] if variable.ndim else variable).load()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            raw = _encode(part, name, encoding)
-            raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
-            try:
-                back = xr.conventions.decode_cf_variable(name, raw)
-            except (ValueError, OverflowError):  # an instant that the store's time units can't tell
-                return np.atleast_1d(part.values).flat[0], "what can't be read"
+        try:
+            back = _round_trip(part, name, encoding)
+        except (ValueError, OverflowError):  # an instant that the store's time units can't tell
+            return np.atleast_1d(part.values).flat[0], "what can't be read"
         before, after = np.atleast_1d(storable(part).values), np.atleast_1d(back.values)
-        different = (before != after) & ~(_missing(before) & _missing(after))
+        different = differing(before, after)
         if different.any():
             place = np.unravel_index(int(np.argmax(different)), different.shape)
             return before[place], after[place]
     return None
+
+
+def _round_trip(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr.Variable:
+    """Return what readers see of a variable once it is stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = _encode(variable, name, encoding)
+        raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
+        back: xr.Variable = xr.conventions.decode_cf_variable(name, raw)
+    return back
+
+
+def labels_as_stored(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr.Variable:
+    """Return labels that are numbers in the type that readers of the store see, so that each has one spelling.
+
+    Parameters
+    ----------
+    variable
+        Labels as they were handed over.
+    name
+        Of the coordinate.
+    encoding
+        The store's, from `encodings`.
+
+    Returns
+    -------
+    xarray.Variable
+        The same labels. Those that the store can't hold, and such as are text or times, are left as they are.
+    """
+    numbers = variable.dtype.kind in "biuf" and np.dtype(encoding.get("dtype", "O")).kind in "biuf"
+    if not numbers or "units" in encoding or changed_values(variable, name, encoding) is not None:
+        return variable
+    values = _round_trip(variable, name, encoding).values
+    whole = values + 0 if values.dtype.kind == "f" else values  # -0.0 is 0.0
+    return xr.Variable(variable.dims, whole, variable.attrs)
+
+
+def differing(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Tell where two arrays of a shape hold different values, exactly: NumPy compares integers with floats as floats.
+
+    Parameters
+    ----------
+    one, other
+        Arrays of any types that can be compared; what is missing on both sides (NaN, NaT) is the same.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of booleans, in the same shape.
+    """
+    kinds = {one.dtype.kind, other.dtype.kind}
+    if "c" in kinds and kinds <= set("biufc"):
+        parts = differing(one.real, other.real), differing(_imaginary(one), _imaginary(other))
+        return np.asarray(parts[0] | parts[1])
+    if one.dtype.kind == "f" and other.dtype.kind in "biu":
+        return ~_is_integer(one, other)
+    if other.dtype.kind == "f" and one.dtype.kind in "biu":
+        return ~_is_integer(other, one)
+    different: np.ndarray[Any, Any] = np.asarray((one != other) & ~(_missing(one) & _missing(other)))
+    return different
+
+
+def _imaginary(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values.imag if values.dtype.kind == "c" else np.zeros(values.shape)
+
+
+def _is_integer(floats: np.ndarray[Any, Any], integers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Tell where floats are exactly these integers; they are compared as integers where those can hold them."""
+    whole = integers.astype(np.uint8) if integers.dtype.kind == "b" else integers
+    wide, limits = floats.astype(np.float64), np.iinfo(whole.dtype)
+    fits = (wide >= float(limits.min)) & (wide < float(limits.max + 1)) & (np.floor(wide) == wide)
+    same: np.ndarray[Any, Any] = fits & (np.where(fits, wide, 0).astype(whole.dtype) == whole)
+    return same
 
 
 def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

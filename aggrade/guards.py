@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aggrade.append_labels import stored_labels_differ
+from aggrade.attribute_guards import rates_match, units_match
 from aggrade.channels import channel_dims, other_channels, other_values
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
-from aggrade.encoding import changed_values, type_problem
+from aggrade.encoding import changed_values, differing, type_problem
 from aggrade.errors import Problem
+from aggrade.name_guards import keys_fit, names_can_be_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     Guard = Callable[["Asked"], Iterator[Problem]]
 
 __all__ = ["GUARDS", "OWN_GUARDS", "Asked", "adopted_rows", "problems_of"]
-
-RATES = ("rate", "unit", "window_size", "window_stride", "window_s", "offset_s")
 
 _FIXES = {
     f"{kind}_channel": f"choose the store's channels by {kind}_channels of the window specification"
@@ -64,6 +64,8 @@ class Asked:
         What was asked for by name.
     given
         The dataset as it was before it was put on the union of channels, where it was.
+    store
+        URL of the store; empty if it isn't known where it will lie.
     """
 
     dataset: xr.Dataset
@@ -75,6 +77,7 @@ class Asked:
     chunks: Mapping[str, Any] = field(default_factory=dict)
     shards: Mapping[str, Any] = field(default_factory=dict)
     given: xr.Dataset | None = None
+    store: str = ""
 
     @cached_property
     def known(self) -> dict[str, xr.Variable]:
@@ -125,15 +128,6 @@ class Asked:
 def problems_of(asked: Asked, guards: Sequence[Guard] | None = None) -> list[Problem]:
     """Return what every guard has to say, or those that are named."""
     return [problem for guard in (GUARDS if guards is None else guards) for problem in guard(asked)]
-
-
-def names_can_be_stored(asked: Asked) -> Iterator[Problem]:
-    """Refuse names that collide as keys: a slash, a leading dot, Zarr's own file names."""
-    for name in map(str, asked.dataset.variables):
-        if not name or "/" in name or name.startswith((".", "__")) or name in {"zarr.json", "c"}:
-            yield Problem(
-                f"variable {name!r}", "a name that Zarr can't hold", "a plain name", "rename it", "name"
-            )
 
 
 def types_can_be_stored(asked: Asked) -> Iterator[Problem]:
@@ -284,29 +278,6 @@ def growing_values_match(asked: Asked) -> Iterator[Problem]:
             yield Problem(f"variable {name!r}", found, expected, "use the store's values", "growing-values")
 
 
-def units_match(asked: Asked) -> Iterator[Problem]:
-    """Refuse a unit that differs: it makes a wrong number."""
-    if asked.stored is None:
-        return
-    for name, variable in asked.known.items():
-        if name not in asked.stored.variables or variable.dtype.kind in "mM":
-            continue
-        found, expected = variable.attrs.get("units"), asked.stored.variables[name].attrs.get("units")
-        if found != expected:
-            yield Problem(f"variable {name!r}", f"unit {found!r}", f"{expected!r}", "convert it", "unit")
-
-
-def rates_match(asked: Asked) -> Iterator[Problem]:
-    """Demand the store's sampling rates and window lengths: they stand there once, for all layers."""
-    if asked.stored is None:
-        return
-    for key, found in asked.dataset.attrs.items():
-        expected = asked.stored.attrs.get(key, found)
-        if any(word in str(key) for word in RATES) and not _same(np.asarray(found), np.asarray(expected)):
-            fix = "use a store of its own for this setting"
-            yield Problem(f"attribute {key!r}", repr(found), repr(expected), fix, "rate")
-
-
 def values_come_back(asked: Asked) -> Iterator[Problem]:
     """Demand that every value decodes to what was handed over: no overflow, rounding, re-based time."""
     known = asked.encodings
@@ -314,8 +285,7 @@ def values_come_back(asked: Asked) -> Iterator[Problem]:
         if name in asked.types:
             continue
         if not _castable(variable, known[name]):
-            found, expected = f"dtype {variable.dtype}", f"{known[name].get('dtype')}"
-            yield Problem(f"variable {name!r}", found, expected, "convert it", "dtype")
+            yield _another_kind(name, variable, known[name])
             continue
         changed = changed_values(variable, name, known[name])
         if changed is not None:
@@ -362,12 +332,29 @@ def _is_time(encoding: Mapping[str, Any]) -> bool:
     return "units" in encoding
 
 
+def _another_kind(name: str, variable: xr.Variable, encoding: Mapping[str, Any]) -> Problem:
+    """Return the problem of text, numbers and times that don't mix, by what readers see, not by what is stored."""
+    mine, units = storable(variable).dtype.kind, variable.attrs.get("units")
+    found = {"T": "text", "M": "times", "m": "lengths of time"}.get(mine, "numbers")
+    found += f" ({variable.dtype})" + (f" with units {units!r}" if units is not None else "")
+    fix = "convert it"
+    if _is_time(encoding):
+        kind = "datetime64" if " since " in str(encoding["units"]) else "timedelta64"
+        expected = f"{kind}: readers take units {encoding['units']!r} for times"
+        fix = f"convert it to {kind}, by xarray.decode_cf for instance, or name another unit"
+    elif np.dtype(encoding.get("dtype", "O")).kind in "OTU":
+        expected = "text"
+    else:
+        expected = f"numbers ({encoding.get('dtype')})"
+    return Problem(f"variable {name!r}", found, expected, fix, "dtype")
+
+
 def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     if one.shape != other.shape:
         return False
     if one.dtype.kind in "OUST" or other.dtype.kind in "OUST":
         return [str(item) for item in one.ravel()] == [str(item) for item in other.ravel()]
-    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc" and other.dtype.kind in "fc"))
+    return not differing(one, other).any()
 
 
 def _short(values: np.ndarray[Any, Any]) -> str:
@@ -385,6 +372,7 @@ OWN_GUARDS: tuple[Guard, ...] = (
 
 GUARDS: tuple[Guard, ...] = (
     *OWN_GUARDS,
+    keys_fit,
     dimension_is_the_stores,
     labels_are_new,
     stored_labels_differ,

@@ -63,16 +63,19 @@ def with_absent_modalities(dataset: xr.Dataset, stored: xr.Dataset, *, dim: str 
     -------
     xarray.Dataset
         The same variables, and those of the absent modalities: NaN, or what the store declares as fill. The fill
-        takes no memory.
+        takes no memory. Attributes named after an absent modality are the store's.
     """
     added: dict[Any, xr.Variable] = {}
+    settings: dict[Any, Any] = {}
     for modality in MODALITIES:
         names = [name for name in stored.variables if _of(modality, name)]
-        if not any(_of(modality, name) for name in dataset.variables):
+        if names and not any(_of(modality, name) for name in dataset.variables):
             added |= {name: _filled(stored.variables[name], dataset, dim) for name in names}
+            settings |= {name: value for name, value in stored.attrs.items() if _of(modality, name)}
     if not added:
         return dataset
-    return dataset.assign(added).set_coords([name for name in added if name in stored.coords])
+    filled = dataset.assign(added).set_coords([name for name in added if name in stored.coords])
+    return filled.assign_attrs({**settings, **dataset.attrs})
 
 
 def _filled(variable: xr.Variable, dataset: xr.Dataset, dim: str) -> xr.Variable:

@@ -15,13 +15,14 @@ from make_stores import write_zarr
 from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
-from aggrade import append_labels, guards
+from aggrade import append_labels, attribute_guards, guards, name_guards
 from aggrade.errors import BadInput, Refused
 from aggrade.storage.zarr_store import ReadStore
 
 __all__ = ["open_world"]
 
 STORE = "world://data/windows.zarr"
+_HOMES = (guards, append_labels, attribute_guards, name_guards)
 
 
 @pytest.fixture
@@ -67,14 +68,33 @@ def new(**changes):
 class TestNames:
     """Names that Zarr can hold."""
 
-    @pytest.mark.parametrize("name", ["a/b", ".hidden", "__private", "c", "zarr.json", ""])
+    @pytest.mark.parametrize(
+        "name", ["a/b", ".hidden", "__private", "c", "zarr.json", "", "a\\b", "a\0b", "v" * 256, "ä" * 128]
+    )
     def test_a_name_that_is_a_key(self, append, world, name):
         """A name that collides with Zarr's own keys is refused."""
         dataset = xr.Dataset({name: ("session", [1.0])}, {"session": ["s"]})
         (problem,) = refused(append, world, dataset, "name", grow=())
         assert repr(name) in problem.where
 
-    @pytest.mark.parametrize("name", ["a b", "ä", "eeg.raw", "C", "cc", "1", "a:b"])
+    def test_a_dimension_without_a_name(self, append, world):
+        """So is a dimension that is none."""
+        dataset = xr.Dataset({"a": (("session", ""), [[1.0]])}, {"session": ["s"]})
+        (problem,) = refused(append, world, dataset, "name", grow=())
+        assert problem.where == "dimension ''"
+
+    def test_a_key_longer_than_s3_holds(self, open_world, world):
+        """The longest key, with its prefix and within a backup, has 1024 bytes at most."""
+        url = f"world://bucket/{'/'.join(['p' * 200] * 3)}/{'p' * 130}/x.zarr"
+        how = {"dry_run": True, "storage_options": open_world(world)}
+        long, short = (xr.Dataset({"v" * n: ("session", [1.0])}, {"session": ["s"]}) for n in (255, 200))
+        with pytest.raises(Refused) as caught:
+            aggrade.append(long, url, **how)
+        assert [problem.code for problem in caught.value.problems] == ["key-length"]
+        assert caught.value.problems[0].where == f"variable {'v' * 255!r}"
+        assert "s" in {layer.label for layer in aggrade.append(short, url, **how).new}
+
+    @pytest.mark.parametrize("name", ["a b", "ä", "eeg.raw", "C", "cc", "1", "a:b", "v" * 255])
     def test_any_other_name(self, append, world, name):
         """Spaces, dots and any script are fine."""
         append(xr.Dataset({name: ("session", [1.0])}, {"session": ["s"]}), grow=(), chunks={})
@@ -186,6 +206,50 @@ class TestLabels:
         if labels.dtype.kind == "M":
             dataset = dataset.assign_coords(session=labels.astype("M8[ms]"))
         assert append(dataset, grow=(), chunks={}) == first
+        assert aggrade.verify(STORE, storage_options=open_world(world)).ok
+
+
+class TestLabelsOfTheStoresType:
+    """A label has one spelling: the store's own."""
+
+    def row(self, label, value):
+        """Return one row."""
+        return xr.Dataset({"v": ("session", [value])}, {"session": label})
+
+    @pytest.mark.parametrize(
+        ("first", "again"),
+        [
+            (np.array([5]), np.array([5.0])),
+            (np.array([1]), np.array([True])),
+            (np.array([5.0]), np.array([5])),
+            (np.array([0.1], "f4"), np.array([np.float32(0.1)], "f8")),
+            (np.array([0.0]), np.array([-0.0])),
+        ],
+    )
+    def test_the_same_in_another_type(self, append, world, open_world, first, again):
+        """It is the same layer: a no-op with the same content, refused with another; `verify` is content."""
+        receipt = append(self.row(first, 1.0), grow=(), chunks={})
+        assert append(self.row(again, 1.0), grow=(), chunks={}) == receipt
+        refused(append, world, self.row(again, 2.0), "layer-differs", grow=(), chunks={})
+        assert aggrade.verify(STORE, storage_options=open_world(world)).ok
+
+    @pytest.mark.parametrize(
+        ("first", "other", "fits"),
+        [
+            (np.array([5]), np.array([5.5]), False),
+            (np.array([5]), np.array([7.0]), True),
+            (np.array([5.0]), np.array([2**53 + 1]), False),
+            (np.array([5.0]), np.array([7]), True),
+        ],
+    )
+    def test_another(self, append, world, open_world, first, other, fits):
+        """What the store's type holds is a new layer, by the store's spelling; what it doesn't hold is refused."""
+        append(self.row(first, 1.0), grow=(), chunks={})
+        if not fits:
+            refused(append, world, self.row(other, 2.0), "value-lost", grow=(), chunks={})
+            return
+        spelt = str(other.astype(first.dtype)[0])
+        assert append(self.row(other, 2.0), grow=(), chunks={}).layers == {spelt: 1}
         assert aggrade.verify(STORE, storage_options=open_world(world)).ok
 
 
@@ -363,9 +427,64 @@ class TestUnits:
         (problem,) = refused(store, world, new().assign_attrs(eeg_rate=500.0), "rate")
         assert (problem.found, problem.expected) == ("500.0", "250.0")
 
-    def test_other_attributes(self, store):
-        """What isn't a rate may differ."""
-        store(new().assign_attrs(experimenter="B", eeg_rate=250))
+    @pytest.mark.parametrize("name", ["fs", "sfreq", "Sampling_Frequency", "SamplingRate", "eeg_hz", "srate"])
+    @pytest.mark.parametrize("where", ["dataset", "variable"])
+    def test_a_rate_of_any_name(self, append, world, name, where):
+        """Whatever a rate is called, one that differs, or that one side lacks, is refused; the same one passes."""
+
+        def session(label, value):
+            dataset = make_session(label, 3, 1)
+            carrier = dataset if where == "dataset" else dataset["eeg"]
+            carrier.attrs |= {} if value is None else {name: value}
+            return dataset
+
+        append(session("s1", 250))
+        refused(append, world, session("s2", 500), "rate")
+        refused(append, world, session("s2", None), "rate")
+        assert append(session("s2", 250.0)).layers == {"s2": 1}
+
+    def test_a_rate_that_the_store_lacks(self, store, world):
+        """A rate would get lost where the store has none, be it within a mapping."""
+        (problem,) = refused(store, world, new().assign_attrs(eeg={"sfreq": 250}), "rate")
+        assert (problem.where, problem.found, problem.expected) == ("attribute 'eeg.sfreq'", "250", "nothing")
+
+    def test_another_spelling_of_a_name(self, store, world):
+        """Names are the same in capitals."""
+        dataset = new().drop_attrs(deep=False).assign_attrs(EEG_Rate=250)
+        store(dataset)
+        refused(store, world, dataset.assign(session=("session", ["s3"])).assign_attrs(EEG_Rate=1), "rate")
+
+    def test_a_unit_in_the_singular(self, append, world):
+        """The attribute may be called `unit`, too."""
+        first, other = make_session("s1", 3, 1), new()
+        first["eeg"].attrs["unit"], other["eeg"].attrs["unit"] = "V", "µV"
+        append(first)
+        (problem,) = refused(append, world, other, "unit")
+        assert (problem.found, problem.expected) == ("unit 'µV'", "'V'")
+        other["eeg"].attrs["unit"] = "V"
+        append(other)
+
+    def test_a_session_without_a_modality(self, append):
+        """It lacks the rates of that modality, too, and is taken."""
+        both = make_session("s1", 3, 1).assign(fnirs=(("session", "window"), np.ones((1, 3))))
+        append(both.assign_attrs(fnirs_rate=10.0))
+        assert append(make_session("s2", 3, 2)).layers == {"s2": 1}
+
+    def test_other_attributes(self, append):
+        """What isn't a unit or a rate may differ: it isn't kept, and plan and receipt say so."""
+        append(make_session("s1", 3, 1).assign_attrs(subject="A", site="x"))
+        dataset = new().assign_attrs(subject="B", site="x", eeg_rate=250)
+        dataset["eeg"].attrs["reference"] = "Cz"
+        named = ["attribute 'subject' of the dataset", "attribute 'reference' of variable 'eeg'"]
+        plan = append(dataset, dry_run=True)
+        assert list(plan.left_out) == named
+        assert all(name in str(plan) for name in named)
+        assert append(dataset).details == {"left_out": named}
+
+    def test_nothing_to_note(self, store):
+        """Where attributes are the store's there is no note."""
+        assert "note" not in str(store(new(), dry_run=True))
+        assert store(new()).details == {}
 
 
 class TestValues:
@@ -391,6 +510,15 @@ class TestValues:
             (np.array([1], "i2"), np.array([1.7]), {}),
             (np.array([1], "i2"), np.array([np.nan]), {}),
             (np.array([1], "u2"), np.array([-1]), {}),
+            (np.array([1.0]), np.array([2**53 + 1]), {}),
+            (np.array([1.0]), np.array([2**64 - 1], "u8"), {}),
+            (np.array([1.0], "f4"), np.array([2**24 + 1], "i4"), {}),
+            (np.array([1]), np.array([2.0**63]), {}),
+            (np.array([1]), np.array([2**64 - 1], "u8"), {}),
+            (np.array([1], "u8"), np.array([-(2**63)]), {}),
+            (np.array([1 + 1j]), np.array([2**53 + 1]), {}),
+            (np.array([1.0]), np.array([1 + 2j]), {}),
+            (np.array([1.0]), np.array([complex(np.nan, 1)]), {}),
             (np.array([0.5]), np.array([1e6]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
             (np.array([0.5]), np.array([0.3]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
             (np.array([0.5]), np.array([-0.5]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
@@ -404,6 +532,7 @@ class TestValues:
         ],
     )
     @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+    @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
     def test_what_would_be_lost(self, append, world, first, then, encoding):
         """Overflow, rounding, packing, missing integers, fills, half days and half seconds are refused."""
         (problem,) = self.other(append, world, first, then, "value-lost", **encoding)
@@ -416,6 +545,11 @@ class TestValues:
             (np.array([0.5], "f4"), np.array([np.nan]), {}),
             (np.array([0.5], "f4"), np.array([7], "i2"), {}),
             (np.array([1], "i8"), np.array([5], "i2"), {}),
+            (np.array([1.0]), np.array([2**53]), {}),
+            (np.array([1.0]), np.array([2**63], "u8"), {}),
+            (np.array([1]), np.array([-(2.0**63)]), {}),
+            (np.array([1], "u8"), np.array([2.0**63]), {}),
+            (np.array([1 + 1j]), np.array([3]), {}),
             (np.array([1], "i2"), np.array([5.0]), {}),
             (np.array([0.5]), np.array([1.5]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
             (np.array([0.5]), np.array([np.nan]), {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}),
@@ -447,8 +581,19 @@ class TestValues:
         ],
     )
     def test_another_kind(self, append, world, first, then):
-        """Text, numbers and times don't mix."""
-        self.other(append, world, first, then, "dtype")
+        """Text, numbers and times don't mix, and what is expected is not what was found."""
+        (problem,) = self.other(append, world, first, then, "dtype")
+        assert problem.found != problem.expected
+
+    def test_numbers_with_the_unit_of_a_time(self, append, world):
+        """Readers would make times of them: refused with that reason; as times, or in plain days, they pass."""
+        since = {"units": "days since 2000-01-01"}
+        dataset = xr.Dataset({"v": ("session", [1.0], since)}, {"session": ["a"]})
+        (problem,) = refused(append, world, dataset, "dtype", grow=(), chunks={})
+        assert "since" in problem.found
+        assert problem.expected.startswith("datetime64")
+        dataset["v"].attrs["units"] = "d"
+        append(dataset.assign(w=xr.decode_cf(xr.Dataset({"w": ("session", [1.0], since)}))["w"]), grow=())
 
 
 class TestLayout:
@@ -519,9 +664,10 @@ class TestAllAtOnce:
         """A guard that isn't in the list would never be asked."""
         listed = {guard.__name__ for guard in guards.GUARDS}
         source = re.findall(r"^def (\w+)\(asked: Asked\) -> Iterator\[Problem\]", _source(), re.MULTILINE)
+        assert "units_match" in source
         assert listed == set(source)
         assert set(guards.OWN_GUARDS) <= set(guards.GUARDS)
 
 
 def _source():
-    return "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (guards, append_labels))
+    return "".join(Path(one.__file__).read_text("utf-8") for one in _HOMES)

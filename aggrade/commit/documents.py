@@ -157,7 +157,8 @@ def storable(variable: xr.Variable) -> xr.Variable:
 
 def labels_of(variable: xr.Variable) -> list[str]:
     """Return the labels of layers as text, the same whether they are handed over or lie in a store."""
-    return [str(label) for label in np.atleast_1d(storable(variable).values)]
+    values = np.atleast_1d(storable(variable).values)
+    return [str(label) for label in (values + 0 if values.dtype.kind == "f" else values)]  # -0.0 is 0.0
 
 
 def _is_text(variable: xr.Variable) -> bool:

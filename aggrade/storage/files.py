@@ -242,7 +242,10 @@ def _translate(error: OSError, where: str) -> BadInput | Unavailable:
     if error.errno in _MISNAMED:
         return BadInput(Problem(where, found, "a free name in a folder", "choose another name", "path"))
     if error.errno in _FULL:
-        return Unavailable(Problem(where, found, "room on the disk", "free some room and retry", "disk-full"))
+        fix = (
+            "free some room, of old backups by prune_backups for instance, which needs none, and run it again"
+        )
+        return Unavailable(Problem(where, found, "room on the disk", fix, "disk-full"))
     return Unavailable(Problem(where, found, "a disk that answers", "check the disk and retry", "disk"))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,6 +176,13 @@ class LocalStorage:
         if folder.parent == folder:
             raise BadInput(Problem("store", "a whole disk", "a folder on it", "name a folder", "store-url"))
         return LocalStorage(str(folder.parent)), folder.name
+
+    def space(self) -> tuple[int, int]:
+        """Return the number of the file system that the folder lies on, or will lie on, and its free bytes."""
+        top = Path(self.url)
+        there = next(path for path in (top, *top.parents) if path.exists())
+        with files.translated(there):
+            return there.stat().st_dev, shutil.disk_usage(there).free
 
     def _path(self, key: str) -> Path:
         path = Path(self.url, check_key(key))

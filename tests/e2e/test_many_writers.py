@@ -226,6 +226,7 @@ from session_writer import append, session
 
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
 url, filler = f"{folder}/windows.zarr", f"{folder}/filler"
+append(url, "zeroth", None)
 append(url, "first", None)
 with open(filler, "wb", buffering=0) as file:
     try:
@@ -235,18 +236,23 @@ with open(filler, "wb", buffering=0) as file:
         pass
 try:
     append(url, "second", None)
+except aggrade.Refused as error:
+    print(error.code)
+try:
+    aggrade.remove(url, "first")
 except aggrade.Unavailable as error:
-    print("refused", "No space left" in str(error))
-assert_holds(xr.open_zarr(url).load(), [session("first")])
+    print(error.code, "No space left" in str(error), "prune_backups" in str(error))
+assert_holds(xr.open_zarr(url).load(), [session("zeroth"), session("first")])
+print("pruned", len(aggrade.prune_backups(url, keep=0)))
 os.remove(filler)
 append(url, "second", None)
-assert_holds(xr.open_zarr(url).load(), [session("first"), session("second")])
+assert_holds(xr.open_zarr(url).load(), [session(label) for label in ("zeroth", "first", "second")])
 print("whole", aggrade.verify(url).ok)
 """
 
 
 def test_a_disk_that_is_full(tmp_path):
-    """On a disk without room an append is refused or fails clearly; the old state shows, and with room it goes in."""
+    """On a full disk an append is refused, a removal fails clearly, backups can be pruned; with room all goes on."""
     done = subprocess.run(
         ["unshare", "--mount", sys.executable, "-c", FULL, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
@@ -256,4 +262,5 @@ def test_a_disk_that_is_full(tmp_path):
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.strip()[-200:]}")
-    assert done.stdout.split() == ["refused", "True", "whole", "True"], done.stderr[-2000:]
+    told = ["disk-room", "disk-full True True", "pruned 1", "whole True"]
+    assert done.stdout.splitlines() == told, done.stderr[-2000:]
