@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
-
-import numpy as np
-import xarray as xr
 
 from aggrade.append_labels import stored_labels, with_dim
 from aggrade.append_layout import checked_sizes, default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
-from aggrade.append_pricing import price_of
+from aggrade.append_pricing import consolidation_price, price_of, price_of_nothing
 from aggrade.append_room import with_room
+from aggrade.append_rows import STAMPS, NewRows
 from aggrade.append_weighing import weigh, weigh_lines
 from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.attribute_guards import left_out
@@ -22,8 +21,9 @@ from aggrade.channels import Channels, Union, channel_dims, demand_channels, uni
 from aggrade.clock import clock_of
 from aggrade.commit import Transaction, describe, find_receipt, look, recover_store
 from aggrade.commit.agreement import demand_agreement, documents_at_stake
-from aggrade.commit.catalogue import NewLines, files_of, place_of
-from aggrade.commit.documents import storable
+from aggrade.commit.backup import copied_in_full
+from aggrade.commit.catalogue import files_of, place_of
+from aggrade.commit.layers import receipt_key
 from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, layer_digest, plain_dataset
 from aggrade.errors import Conflict, Damaged, Problem, raise_all
@@ -31,24 +31,25 @@ from aggrade.guards import OWN_GUARDS, Asked, problems_of
 from aggrade.later_variables import without_later_variables
 from aggrade.layout import STORE_SUFFIX, store_for
 from aggrade.modalities import with_absent_modalities
-from aggrade.session_rows import load, table_of
+from aggrade.session_rows import load
 from aggrade.settings import settings
-from aggrade.storage.counting import Counted
+from aggrade.storage.counting import Counted, requests_in
 from aggrade.storage.remembering import Remembering
+from aggrade.storage.together import read_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import xarray as xr
+
     from aggrade.commit import CommitPlan, Document, Look
+    from aggrade.commit.catalogue import NewLines
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
     from aggrade.storage import Storage
     from aggrade.storage.adopting import Adopting
 
-__all__ = ["STAMPS", "append", "append_to"]
-
-STAMPS = ("content_digest", "receipt")
-"""Variables that the append fills in itself, where the dataset has them; they don't count as content."""
+__all__ = ["append", "append_to"]
 
 _log = logging.getLogger(__name__)
 
@@ -197,8 +198,9 @@ def append_to(
     growing = (grow,) if isinstance(grow, str) else tuple(grow)
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
+    counts: Counter[str] = Counter()
     for attempt in itertools.count():
-        work = _Append(storage, layers, dim, growing, channels, *sizes, depth)
+        work = _Append(storage, layers, dim, growing, channels, *sizes, depth, counts)
         try:
             plan = work.plan(on_conflict, backup)
             plan = with_room(storage, work.weighed(plan) if dry_run else plan, work.seen, work.weighed)
@@ -206,7 +208,7 @@ def append_to(
                 return plan
             if plan.commit is None:
                 return _earlier(storage, plan, work.seen)
-            if storage.consolidate():
+            if work.storage.consolidate():
                 continue
             return work.carry_out(plan, plan.commit)
         except Conflict as error:
@@ -240,7 +242,7 @@ class _Append:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Adopting,
         dataset: xr.Dataset,
         dim: str,
         grow: tuple[str, ...],
@@ -248,9 +250,12 @@ class _Append:
         chunks: Mapping[str, Any],
         shards: Mapping[str, Any],
         depth: int,
+        counts: Counter[str],
     ) -> None:
-        self.storage, self.dim, self._counted = storage, dim, Counted(storage)
-        self._reading = Remembering(self._counted)
+        self.storage = storage.on(Counted(storage.inner, counts))
+        self.dim = dim
+        self._counts = counts
+        self._reading = Remembering(self.storage)
         self.seen = look(self._reading)
         self.snapshot = snapshot = self.seen.snapshot
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
@@ -300,8 +305,8 @@ class _Append:
         asked = Asked(self.dataset, self.dim, (*self.grow, *union.runs), *about)
         raise_all(problems_of(asked))
         self.variables = encode(self.dataset, self.encodings)
-        sent = {kind: count for kind, count in self._counted.counts.items() if kind.isupper()}
-        self.seen = replace(self.seen, requests=sent, bytes_read=self._counted.counts["bytes_read"])
+        sent = requests_in(self._counts)
+        self.seen = replace(self.seen, requests=sent, bytes_read=self._counts["bytes_read"])
         own = encode(given, self.encodings) if union.runs else self.variables
         content = {name: variable for name, variable in own.items() if name not in STAMPS}
         self.digests = {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
@@ -337,62 +342,36 @@ class _Append:
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""
         with Transaction(self.storage, commit, self.seen) as txn:
-            blocks = blocks_in(commit, self._rows(plan, txn.write_id))
-            lines = self._lines(plan, txn.write_id)
-            return txn.publish(write_blocks(txn.writer(), blocks), details=plan.details, lines=lines)
+            rows, lines = self._rows(plan, txn.write_id)
+            written = write_blocks(txn.writer(), blocks_in(commit, rows))
+            return txn.publish(written, details=plan.details, lines=lines)
 
     def weighed(self, plan: AppendPlan) -> AppendPlan:
         """Return the same plan with the bytes that its objects will have, for which they are encoded."""
-        if plan.commit is None:
-            return plan
-        write_id = new_write_id()
-        variables, lines = self._rows(plan, write_id), self._lines(plan, write_id)
-        weights = weigh(plan.commit, self.seen, variables)
-        told = weigh_lines(self.place, lines, self.seen) if self.place and lines else None
-        price = price_of(plan.commit, self.seen, variables, weights, place=self.place, told=told)
-        return plan.model_copy(update={"price": price})
-
-    def _rows(self, plan: AppendPlan, write_id: str) -> dict[str, xr.Variable]:
-        """Return what is written: the rows of the layers that are new."""
-        return (new := self._new(self.variables, plan)) | self._stamps(new, plan, write_id)
-
-    def _new(self, variables: Mapping[Any, xr.Variable], plan: AppendPlan) -> dict[str, xr.Variable]:
-        rows: Any = [self.labels.index(layer.label) for layer in plan.new]
-        rows = slice(rows[0], rows[-1] + 1) if len(rows) == 1 else rows
-        return {
-            str(name): variable.isel({self.dim: rows}) if self.dim in variable.dims else variable
-            for name, variable in variables.items()
-        }
-
-    def _lines(self, plan: AppendPlan, write_id: str) -> NewLines | None:
-        """Return what the catalogue is to say of the layers that are new."""
-        if self.place is None or plan.commit is None:
-            return None
-        variables = self._new(self.dataset.variables, plan)
-        table = table_of(
-            variables | self._stamps(variables, plan, write_id),
-            range(len(plan.new)),
-            store=self.place.store,
-            first=plan.new[0].index,
-            attributes=plan.commit.attributes,
-            mark={**self._mark, **plan.commit.mark},
+        commit = plan.commit
+        if commit is None:
+            receipt = self.storage.stat(receipt_key(next(iter(plan.there.values()))))
+            price = price_of_nothing(self.seen, receipt.size if receipt else 0)
+            return plan.model_copy(update={"price": price})
+        seen = self._seen_in_full(commit)
+        variables, lines = self._rows(plan, new_write_id())
+        weights = weigh(commit, seen, variables)
+        told = weigh_lines(self.place, lines, seen) if self.place and lines else None
+        there = copied_in_full(self.storage) if commit.backup == "full" else None
+        stored = self.storage.as_stored
+        price = price_of(
+            commit, seen, variables, weights, place=self.place, told=told, there=there, stored=stored
         )
-        return NewLines(
-            table, frozenset(layer.supersedes for layer in plan.new if layer.supersedes is not None)
-        )
+        return plan.model_copy(update={"price": price + consolidation_price(self.storage, seen)})
 
-    def _stamps(
-        self, variables: Mapping[str, xr.Variable], plan: AppendPlan, write_id: str
-    ) -> dict[str, xr.Variable]:
-        """Fill in what only the commit knows: each row's digest, and the receipt that tells of it."""
-        filled = {
-            "content_digest": [layer.digest for layer in plan.new],
-            "receipt": [write_id] * len(plan.new),
-        }
-        return {
-            name: storable(
-                xr.Variable((self.dim,), np.array(filled[name], dtype=object), variables[name].attrs)
-            )
-            for name in STAMPS
-            if name in variables and variables[name].dims == (self.dim,)
-        }
+    def _seen_in_full(self, commit: CommitPlan) -> Look:
+        """Return what was seen, with those shared chunks that the append itself reads later."""
+        seen = self.seen
+        keys = set(commit.shared(seen.snapshot.documents if seen.snapshot else {})) - set(seen.objects)
+        return replace(seen, objects={**seen.objects, **read_together(self.storage, keys)})
+
+    def _rows(self, plan: AppendPlan, write_id: str) -> tuple[dict[str, xr.Variable], NewLines | None]:
+        """Return what is written, and what the catalogue is to say of it."""
+        rows = NewRows(self.labels, self.dim, plan, write_id)
+        lines = rows.lines(self.dataset.variables, self.place, self._mark) if self.place else None
+        return rows.of(self.variables), lines

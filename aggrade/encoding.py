@@ -230,7 +230,9 @@ def _round_trip(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -
 
 
 def labels_as_stored(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> xr.Variable:
-    """Return labels that are numbers in the type that readers of the store see, so that each has one spelling.
+    """Return labels that are numbers in the store's type, so that each has one spelling.
+
+    Readers may see whole numbers as floats, where the store declares one of them missing.
 
     Parameters
     ----------
@@ -249,7 +251,8 @@ def labels_as_stored(variable: xr.Variable, name: str, encoding: Mapping[str, An
     numbers = variable.dtype.kind in "biuf" and np.dtype(encoding.get("dtype", "O")).kind in "biuf"
     if not numbers or "units" in encoding or changed_values(variable, name, encoding) is not None:
         return variable
-    values = _round_trip(variable, name, encoding).values
+    packed = {"scale_factor", "add_offset"} & set(encoding)
+    values = (_round_trip if packed else _encode)(variable, name, encoding).values
     whole = values + 0 if values.dtype.kind == "f" else values  # -0.0 is 0.0
     return xr.Variable(variable.dims, whole, variable.attrs)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.appending import STAMPS
+from aggrade.append_rows import STAMPS
 from aggrade.backup_checks import backup_problems
 from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot

@@ -99,15 +99,15 @@ class MemoryStorage:
 
         return self._request("PUT", key, effect)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """See `Storage.copy`."""
 
-        def effect() -> ObjectInfo:
+        def effect() -> str:
             found = self.world.objects.get(self._at(source))
             if found is None:
                 raise Damaged(Problem(source, "nothing", "an object", "look", "missing"))
             self.world.objects[self._at(target)] = (found[0], self.world.mark(found[0]))
-            return ObjectInfo(target, len(found[0]), self.world.objects[self._at(target)][1])
+            return self.world.objects[self._at(target)][1]
 
         return self._request("COPY", target, effect)
 

@@ -93,7 +93,7 @@ class Faulty:
         """See `Storage.write`."""
         return self.fault.around("PUT", key, lambda: self.storage.write(key, data, replacing=replacing))
 
-    def copy(self, source, target) -> ObjectInfo:
+    def copy(self, source, target) -> str:
         """See `Storage.copy`."""
         return self.fault.around("COPY", target, lambda: self.storage.copy(source, target))
 

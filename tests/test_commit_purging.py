@@ -103,13 +103,13 @@ class TestWhich:
 
     def test_copies_may_be_anybody_s(self, storage):
         """What a restore has given up is not looked into: such a backup goes."""
-        keep(storage, 3, copied={"x/c/2/0": storage.stat("x/c/2/0").etag})
+        keep(storage, 3, copied=[storage.stat("x/c/2/0")])
         assert generations(storage, "x", 6) == [3]
 
     @pytest.mark.parametrize("commit", ["restore", "remove"])
     def test_older_ones_go_with_one_that_they_need(self, storage, commit):
         """What such a commit has kept, no other backup has; without it older states are not whole."""
-        keep(storage, 4, commit=commit, copied={"x/c/2/0": storage.stat("x/c/2/0").etag})
+        keep(storage, 4, commit=commit, copied=[storage.stat("x/c/2/0")])
         found = generations(storage, "x", 6)
         assert {1, 2, 3, 4} <= set(found)
         assert 5 not in found

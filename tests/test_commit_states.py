@@ -16,7 +16,7 @@ from aggrade.commit.plan import Target
 from aggrade.commit.purging import purge
 from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Damaged, Refused
-from aggrade.storage import StoredObject
+from aggrade.storage import ObjectInfo, StoredObject
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_copies_are_read(storage):
     """What a backup holds as a copy is read from there, not from its archive."""
     root, info = storage.read("zarr.json"), storage.stat("x/c/2/0")
     before = storage.read("x/c/2/0").data
-    back_up(storage, "00000006-own", (6, "w"), "touched", {"zarr.json": root}, copied={"x/c/2/0": info.etag})
+    back_up(storage, "00000006-own", (6, "w"), "touched", {"zarr.json": root}, copied=[info])
     put(storage, "x/c/2/0", b"other")
     assert state_of(storage, 6).read("x/c/2/0") == before
     assert state_of(storage, 1).read("x/c/2/0") == before
@@ -134,7 +134,14 @@ class TestRefused:
     def test_one_whose_copy_is_gone(self, storage):
         """A copy that isn't there is damage, not fill."""
         root = StoredObject(storage.read("zarr.json").data, "")
-        back_up(storage, "00000006-own", (6, "w"), "touched", {"zarr.json": root}, copied={"x/c/2/0": "1"})
+        back_up(
+            storage,
+            "00000006-own",
+            (6, "w"),
+            "touched",
+            {"zarr.json": root},
+            copied=[ObjectInfo("x/c/2/0", 1, "1")],
+        )
         parent, name = storage.above()
         parent.delete([f"{name}.backups/00000006-own/objects/x/c/2/0"])
         with pytest.raises(Damaged, match="no x/c/2/0"):

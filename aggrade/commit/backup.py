@@ -25,9 +25,19 @@ from aggrade.settings import settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from aggrade.storage import Storage, StoredObject
+    from aggrade.storage import ObjectInfo, Storage, StoredObject
 
-__all__ = ["ARCHIVE", "COPIES", "MANIFEST", "Manifest", "back_up", "backup_id", "backups_beside", "manifests"]
+__all__ = [
+    "ARCHIVE",
+    "COPIES",
+    "MANIFEST",
+    "Manifest",
+    "back_up",
+    "backup_id",
+    "backups_beside",
+    "copied_in_full",
+    "manifests",
+]
 
 MANIFEST = "manifest.json"
 ARCHIVE = "objects.zip"
@@ -112,7 +122,7 @@ def back_up(
     *,
     commit: str = "",
     regions: Sequence[Target] = (),
-    copied: Mapping[str, str] | None = None,
+    copied: Iterable[ObjectInfo] = (),
 ) -> Manifest:
     """Keep what a commit will overwrite, or everything.
 
@@ -133,16 +143,16 @@ def back_up(
     regions
         Regions that `copied` holds whatever lies in.
     copied
-        Key → mark of further objects, which are copied on the server's side.
+        Further objects, which are copied on the server's side.
 
     Raises
     ------
     Unavailable
         If it can't be written, for instance for lack of space. Nothing of the store was touched.
     """
-    apart = {key: mark for key, mark in (copied or {}).items() if key not in touched}
+    apart = [info for info in copied if info.key not in touched]
     if kind == "full":
-        everything = {info.key: info.etag for info in storage.list() if not _is_passing(info.key)}
+        everything = [info for info in storage.list() if not _is_passing(info.key)]
         objects, size = _copy(storage, name, everything)
     else:
         objects, size = _archive(storage, name, touched)
@@ -159,11 +169,16 @@ def back_up(
         size=size,
         commit=commit,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        copied=() if kind == "full" else tuple(apart),
+        copied=() if kind == "full" else tuple(info.key for info in apart),
         regions=tuple(regions),
     )
     backups_beside(storage).write(f"{name}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
     return manifest
+
+
+def copied_in_full(storage: Storage) -> dict[str, int]:
+    """Return key → bytes of what a full backup of a store copies, by a listing."""
+    return {info.key: info.size for info in storage.list() if not _is_passing(info.key)}
 
 
 def _is_passing(key: str) -> bool:
@@ -181,11 +196,9 @@ def _archive(storage: Storage, name: str, touched: Mapping[str, StoredObject]) -
     return {key: hashlib.sha256(stored.data).hexdigest() for key, stored in touched.items()}, len(data)
 
 
-def _copy(storage: Storage, name: str, marks: Mapping[str, str]) -> tuple[dict[str, str], int]:
+def _copy(storage: Storage, name: str, objects: Sequence[ObjectInfo]) -> tuple[dict[str, str], int]:
     parent, own = storage.above()
-    keys: Iterable[str] = sorted(marks)
+    keys = sorted(info.key for info in objects)
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        copies = pool.map(
-            lambda key: parent.copy(f"{own}/{key}", f"{own}.backups/{name}/{COPIES}{key}"), keys
-        )
-        return dict(marks), sum(copy.size for copy in copies)
+        list(pool.map(lambda key: parent.copy(f"{own}/{key}", f"{own}.backups/{name}/{COPIES}{key}"), keys))
+    return {info.key: info.etag for info in objects}, sum(info.size for info in objects)

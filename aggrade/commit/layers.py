@@ -38,6 +38,7 @@ __all__ = [
     "keep_receipt",
     "layer_key",
     "layers_of",
+    "look_for_layer",
     "missing_of",
     "put_back",
     "receipt_key",
@@ -173,7 +174,20 @@ def find_layer(storage: Storage, label: str, state: Snapshot | None = None) -> L
     state
         What the store shows. Without it, a record of a commit that was undone is found, too.
     """
-    return _counting(_read(storage, layer_key(label), _ENTRY, "LayerRecord"), state)
+    return look_for_layer(storage, label, state)[0]
+
+
+def look_for_layer(
+    storage: Storage, label: str, state: Snapshot | None = None
+) -> tuple[LayerRecord | None, int | None]:
+    """Return the record of a layer, or None, and the bytes of what lies under its key, None if nothing does.
+
+    What lies there may not count: a record that was undone, or the mark of a removal. Parameters as for `find_layer`.
+    """
+    key = layer_key(label)
+    stored = storage.read(key)
+    entry = _parsed(storage, key, stored.data, _ENTRY, "LayerRecord") if stored else None
+    return _counting(entry, state), len(stored.data) if stored else None
 
 
 def layers_of(
@@ -217,10 +231,12 @@ def _read(storage: Storage, key: str, kind: TypeAdapter[_Kept], name: str) -> _K
         If it is torn, or of another version of aggrade.
     """
     stored = storage.read(key)
-    if stored is None:
-        return None
+    return _parsed(storage, key, stored.data, kind, name) if stored else None
+
+
+def _parsed(storage: Storage, key: str, data: bytes, kind: TypeAdapter[_Kept], name: str) -> _Kept:
     try:
-        return kind.validate_json(stored.data)
+        return kind.validate_json(data)
     except ValidationError as error:
         found, expected = "JSON that is not understood", f"a {name} of this version of aggrade"
         fix = "update aggrade; if that doesn't help, restore a backup"
@@ -228,20 +244,34 @@ def _read(storage: Storage, key: str, kind: TypeAdapter[_Kept], name: str) -> _K
         raise Damaged(problem) from error
 
 
-def keep_layer(storage: Storage, record: LayerRecord) -> None:
+def keep_layer(storage: Storage, record: LayerRecord, *, after_another: bool = False) -> None:
     """Write a layer's record; what is older of the same label gives way to it and is kept in it, what is newer stays.
 
     One that can't be read gives way to any.
+
+    Parameters
+    ----------
+    storage, record
+        Where and what.
+    after_another
+        Whether something is known to lie there: then it is not first tried to create the record.
     """
     key = layer_key(record.label)
+    if not after_another and _is_created(storage, key, record.model_dump_json().encode()):
+        return
+    stored = storage.read(key)
+    before = next(iter(entries_of(stored.data)), None) if stored else None
+    if before is None or before.generation < record.generation:
+        after = record.model_copy(update={"former": before})
+        storage.write(key, after.model_dump_json().encode(), replacing=stored.etag if stored else None)
+
+
+def _is_created(storage: Storage, key: str, data: bytes) -> bool:
     try:
-        storage.write(key, record.model_dump_json().encode())
+        storage.write(key, data)
     except ConditionFailed:
-        stored = storage.read(key)
-        before = next(iter(entries_of(stored.data)), None) if stored else None
-        if before is None or before.generation < record.generation:
-            after = record.model_copy(update={"former": before})
-            storage.write(key, after.model_dump_json().encode(), replacing=stored.etag if stored else None)
+        return False
+    return True
 
 
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:

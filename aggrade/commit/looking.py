@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aggrade.commit.intent import Intent, Lease, read_intent
-from aggrade.commit.layers import LayerRecord, find_layer
+from aggrade.commit.layers import LayerRecord, look_for_layer
 from aggrade.commit.snapshot import ROOT, Snapshot, moved_on, read_snapshot
 from aggrade.errors import Conflict
 from aggrade.storage.together import read_together, together
@@ -42,6 +42,8 @@ class Look:
         Its intent with its mark; None if there has never been one.
     records
         Label → record of those layers that were asked for and are there.
+    kept
+        Label → bytes of what lies where its record does, which may not count: it may be undone, or be removed.
     objects
         Key → object, or None where there is none, of those that were read.
     catalogue
@@ -57,6 +59,7 @@ class Look:
     snapshot: Snapshot | None
     intent: tuple[Intent, str] | None
     records: Mapping[str, LayerRecord] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, StoredObject | None] = field(default_factory=dict)
     catalogue: Mapping[str, StoredObject | None] = field(default_factory=dict)
     is_confirmed: bool = False
@@ -92,16 +95,23 @@ class Look:
         Damaged
             If a record can't be read.
         """
-        now, objects, told, *records = together(
+        now, objects, told, *found = together(
             lambda: storage.stat(ROOT),
             lambda: read_together(storage, keys),
             lambda: read_together(place.root, map(place.key, files)) if place else {},
-            *(lambda label=label: find_layer(storage, label, self.snapshot) for label in labels),
+            *(lambda label=label: look_for_layer(storage, label, self.snapshot) for label in labels),
         )
         if (now.etag if now else None) != (self.snapshot.etag if self.snapshot else None):
             raise Conflict(moved_on(storage.url))
-        known = {label: record for label, record in zip(labels, records, strict=True) if record is not None}
-        return replace(self, records=known, objects=objects, catalogue=told, is_confirmed=True)
+        by_label = dict(zip(labels, found, strict=True))
+        return replace(
+            self,
+            records={label: record for label, (record, _) in by_label.items() if record is not None},
+            kept={label: size for label, (_, size) in by_label.items() if size is not None},
+            objects=objects,
+            catalogue=told,
+            is_confirmed=True,
+        )
 
     def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
         """Tell whether root and objects are for certain what they are now that `lease` has been taken.

@@ -16,7 +16,7 @@ from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from aggrade.commit.documents import Document
     from aggrade.commit.writer import WrittenObject
@@ -196,7 +196,19 @@ def layer_records(
     return records
 
 
-def keep_layers(storage: Storage, records: Iterable[LayerRecord]) -> None:
-    """Write the records of several layers."""
+def keep_layers(storage: Storage, records: Iterable[LayerRecord], known: Collection[str] = ()) -> None:
+    """Write the records of several layers.
+
+    Parameters
+    ----------
+    storage, records
+        Where and what.
+    known
+        Labels under whose keys something lies.
+    """
+
+    def keep(record: LayerRecord) -> None:
+        keep_layer(storage, record, after_another=record.label in known)
+
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        list(pool.map(lambda record: keep_layer(storage, record), records))
+        list(pool.map(keep, records))

@@ -34,7 +34,7 @@ from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable, raise_all
 from aggrade.receipt import Receipt, undo_command
 from aggrade.storage import StoredObject
-from aggrade.storage.counting import Counted
+from aggrade.storage.counting import counted, requests_in
 from aggrade.storage.together import read_together, together
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit.catalogue import NewLines
     from aggrade.commit.looking import Look
-    from aggrade.storage import Storage
+    from aggrade.storage import ObjectInfo, Storage
 
 __all__ = ["Transaction"]
 
@@ -83,7 +83,7 @@ class Transaction:
     """
 
     def __init__(self, storage: Storage, plan: CommitPlan, seen: Look | None = None) -> None:
-        self.storage = Counted(storage)
+        self.storage, self._counts = counted(storage)
         self.plan = plan
         self.write_id = new_write_id()
         self._lease: Lease | None = None
@@ -92,10 +92,9 @@ class Transaction:
         self._replaceable: dict[str, str] = {}
         self._twins: frozenset[str] = frozenset()
         self._touched: dict[str, bytes | None] = {}
-        self._kept: dict[str, str] = {}
+        self._kept: list[ObjectInfo] = []
         self._switching = False
         self._backup: str | None = None
-        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -207,7 +206,8 @@ class Transaction:
         self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
         if self.plan.sparse:
             there = list(self.storage.list())
-            self._kept = found_in(there, self.plan.keeps)
+            kept = found_in(there, self.plan.keeps)
+            self._kept = [info for info in there if info.key in kept]
             self._replaceable |= found_in(there, self.plan.targets())
         self.lease.confirm()
         raise_all(disagreements(self.storage.url, self.published, read))
@@ -310,7 +310,7 @@ class Transaction:
         written = self._receipt(done, details, lines)
         receipt, _, etags, _ = together(
             lambda: keep_receipt(self.storage, written),
-            lambda: keep_layers(self.storage, records),
+            lambda: keep_layers(self.storage, records, self._seen.kept if self._seen else ()),
             self._follow,
             lambda: self._tell(lines),
         )
@@ -366,11 +366,10 @@ class Transaction:
 
     def _requests(self, lines: NewLines | None) -> dict[str, int]:
         """Return the requests by kind, with those still to come: itself, records, lines, documents, release."""
-        sent = {kind: count for kind, count in self.storage.counts.items() if kind.isupper()}
-        total = Counter(self._seen.requests if self._seen else {}) + Counter(sent)
-        layers = self.plan.layers
-        replaced = sum(layer.supersedes is not None for layer in layers)
-        total.update({"PUT": 2 + len(layers) + replaced + len(self._changed()), "GET": replaced})
+        seen, layers = self._seen, self.plan.layers
+        total = Counter(seen.requests if seen else {}) + Counter(requests_in(self._counts))
+        again = sum(layer.label in seen.kept for layer in layers) if seen else 0
+        total.update({"PUT": 2 + len(layers) + len(self._changed()), "GET": again})
         place = place_of(self.storage, self._mark())
         total.update(requests_of(place, lines.files(), self._told()) if place and lines else {})
         return {kind: count for kind, count in total.items() if count}

@@ -98,8 +98,13 @@ class Storage(Protocol):
         """
         ...
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """Copy an object to a key that no one else uses, on the server's side where there is one.
+
+        Returns
+        -------
+        str
+            The mark that the copy bears, as the store told it.
 
         Raises
         ------

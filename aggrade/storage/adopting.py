@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,6 +73,11 @@ class Adopting:
     ----------
     storage
         The Zarr store's storage.
+
+    Attributes
+    ----------
+    gathering : Counter
+        What it took to gather metadata that are not consolidated: ``GET``, ``LIST``, and ``bytes_read``.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -79,11 +85,23 @@ class Adopting:
         self._storage = storage
         self._format2: _Format2 | None = None
         self._gathered: StoredObject | None = None
+        self.gathering: Counter[str] = Counter()
 
     @property
     def inner(self) -> Storage:
         """The Zarr store's storage."""
         return self._storage
+
+    def on(self, storage: Storage) -> Adopting:
+        """Return the same store on another storage of the same objects, with what is known of it."""
+        other = copy.copy(self)
+        vars(other).update(_storage=storage, gathering=Counter())
+        return other
+
+    @property
+    def gathered(self) -> StoredObject | None:
+        """The root, where `consolidate` has to write it first."""
+        return self._gathered
 
     @property
     def has_fixed_keys(self) -> bool:
@@ -127,10 +145,29 @@ class Adopting:
         if self._format2 is None or (key != _ROOT and name is None):
             return self._storage.write(key, data, replacing=replacing)
         if name is not None:
-            entry = {**self._format2.arrays[name], "shape": json.loads(data)["shape"]}
+            entry = self._entry(self._format2, name, data)
             written = self._storage.write(f"{name}/{_ARRAY}", _dump(entry), replacing=replacing)
             return replace(written, key=key)
         return replace(self._switch(self._format2, json.loads(data), replacing), key=key)
+
+    def as_stored(self, key: str, data: bytes) -> list[bytes]:
+        """Return the objects that `write` makes of one; each after the first is looked at before it is written.
+
+        Parameters
+        ----------
+        key, data
+            As for `write`.
+        """
+        name = self._array_of(key)
+        if self._format2 is None or (key != _ROOT and name is None):
+            return [data]
+        if name is not None:
+            return [_dump(self._entry(self._format2, name, data))]
+        entries = self._format2.with_root(json.loads(data))
+        return [_consolidated(entries), _dump(entries[_ATTRIBUTES])]
+
+    def _entry(self, base: _Format2, name: str, data: bytes) -> dict[str, Any]:
+        return {**base.arrays[name], "shape": json.loads(data)["shape"]}
 
     def stat(self, key: str) -> ObjectInfo | None:
         """See `Storage.stat`. The size of metadata is that of what lies there."""
@@ -139,7 +176,7 @@ class Adopting:
             return ObjectInfo(key, len(self._gathered.data), self._gathered.etag)
         return None if found is None else replace(found, key=key)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """See `Storage.copy`."""
         return self._storage.copy(self._place(source), target)
 
@@ -185,6 +222,7 @@ class Adopting:
         if not isinstance(root, dict) or root.get("node_type") != "group" or root.get("zarr_format") != 3:
             return stored
         documents = self._read_all([f"{name}/{_ROOT}" for name in self._names()])
+        self.gathering.update(bytes_read=len(stored.data))
         named = {key.removesuffix(f"/{_ROOT}"): document for key, document in documents.items()}
         self._gathered = StoredObject(_root(root.get("attributes", {}), named), stored.etag)
         return self._gathered
@@ -205,12 +243,15 @@ class Adopting:
         return _Format2(self._read_all([_GROUP, _ATTRIBUTES, *within]), _UNMADE)
 
     def _names(self) -> Sequence[str]:
+        self.gathering.update(LIST=1)
         return [name for name in self._storage.folders() if not name.startswith(".")]
 
     def _read_all(self, keys: Sequence[str]) -> dict[str, Any]:
         with ThreadPoolExecutor(settings().parallel_requests) as pool:
             found = dict(zip(keys, pool.map(self._storage.read, keys), strict=True))
-        return {key: self._parsed(key, stored) for key, stored in found.items() if stored is not None}
+        there = {key: stored for key, stored in found.items() if stored is not None}
+        self.gathering.update(GET=len(keys), bytes_read=sum(len(stored.data) for stored in there.values()))
+        return {key: self._parsed(key, stored) for key, stored in there.items()}
 
     def _parsed(self, key: str, stored: StoredObject) -> Any:
         try:
@@ -225,8 +266,8 @@ class Adopting:
         if replacing != base.etag:
             raise ConditionFailed(_moved(self.url))
         entries = base.with_root(root)
-        data = _dump({"metadata": entries, "zarr_consolidated_format": 1})
-        written = self._storage.write(_METADATA, data, replacing=None if replacing == _UNMADE else replacing)
+        mark = None if replacing == _UNMADE else replacing
+        written = self._storage.write(_METADATA, _consolidated(entries), replacing=mark)
         self._format2 = _Format2(entries, written.etag)
         there = self._storage.stat(_ATTRIBUTES)
         self._storage.write(_ATTRIBUTES, _dump(entries[_ATTRIBUTES]), replacing=there.etag if there else None)
@@ -235,6 +276,10 @@ class Adopting:
 
 def _dump(document: Any) -> bytes:
     return json.dumps(document, indent=1).encode()
+
+
+def _consolidated(entries: dict[str, Any]) -> bytes:
+    return _dump({"metadata": entries, "zarr_consolidated_format": 1})
 
 
 def _root(attributes: dict[str, Any], documents: dict[str, Document]) -> bytes:

@@ -6,14 +6,35 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from aggrade.storage.adopting import Adopting
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aggrade.storage import ObjectInfo, Storage, StoredObject
 
-__all__ = ["Counted"]
+__all__ = ["Counted", "counted", "requests_in"]
 
 _LOCK = threading.Lock()
+
+
+def counted(storage: Storage, counts: Counter[str] | None = None) -> tuple[Storage, Counter[str]]:
+    """Return a storage whose requests are counted as they are sent, and where they are counted.
+
+    Parameters
+    ----------
+    storage
+        What is shown as another format than it has is counted below that: one write may be several.
+    counts
+        Where to count; by default, from zero.
+    """
+    wrapped = Counted(storage.inner if isinstance(storage, Adopting) else storage, counts)
+    return (storage.on(wrapped) if isinstance(storage, Adopting) else wrapped), wrapped.counts
+
+
+def requests_in(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the requests by kind, without bytes."""
+    return {kind: count for kind, count in counts.items() if kind.isupper() and count}
 
 
 class Counted:
@@ -67,7 +88,7 @@ class Counted:
         self._count(PUT=1, bytes_written=len(data))
         return self._storage.write(key, data, replacing=replacing)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """See `Storage.copy`."""
         self._count(COPY=1)
         return self._storage.copy(source, target)

@@ -99,19 +99,19 @@ class LocalStorage:
             files.sync_folder(path.parent)
         return ObjectInfo(key, len(data), etag)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """Copy an object to a key that no one else uses. See `Storage.copy`."""
         self._path(target)
         found = self.read(source)
         if found is None:
             raise Damaged(missing_source(source))
         try:
-            return self.write(target, found.data)
+            return self.write(target, found.data).etag
         except ConditionFailed:
             there = self.read(target)
             if there is None or there.data != found.data:
                 raise
-            return ObjectInfo(target, len(there.data), there.etag)
+            return there.etag
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, and the folders that this leaves empty. See `Storage.delete`."""

@@ -78,7 +78,7 @@ class Remembering:
         self._forget([key])
         return self._storage.write(key, data, replacing=replacing)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """See `Storage.copy`."""
         self._forget([target])
         return self._storage.copy(source, target)

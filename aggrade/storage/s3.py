@@ -117,19 +117,20 @@ class S3Storage:
             raise self._translated(failed, key) from failed
         return ObjectInfo(key, len(data), response["ETag"])
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
+    def copy(self, source: str, target: str) -> str:
         """Copy an object to a key that no one else uses, on the server. See `Storage.copy`."""
         check_key(target)
         request = {"CopySource": {"Bucket": self._bucket, "Key": self._root + check_key(source)}}
         try:
-            self._call("copy_object", Key=self._root + target, IfNoneMatch="*", **request)
+            response = self._call("copy_object", Key=self._root + target, IfNoneMatch="*", **request)
         except CallFailed as failed:
             if failed.failure.status == ABSENT and failed.failure.code != "NoSuchBucket":
                 raise Damaged(missing_source(f"{self.url}/{source}")) from failed
             if failed.failure.status != UNMET and failed.failure.code not in _UNKNOWN_TO_SERVER:
                 raise self._translated(failed, target) from failed
             return self._copy_by_hand(source, target)
-        return self.stat(target) or self._copy_by_hand(source, target)
+        mark = response["CopyObjectResult"]["ETag"].strip('"')
+        return f'"{mark}"'
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, a thousand with one request. See `Storage.delete`."""
@@ -304,18 +305,18 @@ class S3Storage:
             return None
         return ObjectInfo(key, int(response["ContentLength"]), response["ETag"])
 
-    def _copy_by_hand(self, source: str, target: str) -> ObjectInfo:
+    def _copy_by_hand(self, source: str, target: str) -> str:
         """Copy where the server refused: because the target is there, or because it knows no such condition."""
         found = self.read(source)
         if found is None:
             raise Damaged(missing_source(f"{self.url}/{source}"))
         try:
-            return self.write(target, found.data)
+            return self.write(target, found.data).etag
         except ConditionFailed:
             there = self.read(target)
             if there is None or there.data != found.data:
                 raise
-            return ObjectInfo(target, len(there.data), there.etag)
+            return there.etag
 
     def _absent_or_raise(self, failed: CallFailed, key: str) -> None:
         """Return if the object is absent. HEAD does not say whether the bucket is, so that is asked once."""
