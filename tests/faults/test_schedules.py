@@ -17,7 +17,6 @@ from schedules import LEASE_SECONDS, TIME, AtRandom, Schedule, Turns, one_reques
 
 import aggrade
 from aggrade.commit import read_intent
-from aggrade.errors import AggradeError
 from aggrade.storage import ConditionFailed
 from aggrade.storage.zarr_store import ReadStore
 
@@ -169,7 +168,7 @@ def assert_whole(open_world, play, start) -> None:
     options = open_world(play.world)
     assert play.view in serial_views(play.operations, start)
     assert READER.sees(play.world) == play.view
-    _append("last", options)
+    assert undisturbed(lambda me: _append("last", open_world(play.world, me))) is None
     assert_holds(shown(play.world), [SESSIONS[name] for name in (*play.view, "last")])
     report = aggrade.verify(STORE, storage_options=options)
     assert report.ok, str(report)
@@ -220,19 +219,18 @@ def run_again(open_world, one, schedule):
         failure = schedule.processes[name].failure
         if isinstance(failure, (aggrade.Conflict, Killed)):
             one.pending[name] = operation
-            failure = failure_of(operation, open_world(one.world), one.backup)
+            failure = undisturbed(lambda me, do=operation: do.run(open_world(one.world, me), one.backup))
             one.look(name)
         if failure is not None and getattr(failure, "code", None) not in operation.refusals:
             raise failure
 
 
-def failure_of(operation, options, backup):
-    """Run an operation; return the error that it ends with."""
-    try:
-        operation.run(options, backup)
-    except AggradeError as error:
-        return error
-    return None
+def undisturbed(work: Callable[[Any], Any]) -> BaseException | None:
+    """Have one process do something, with nobody beside it; return the error that it ends with."""
+    schedule = Schedule(lambda _, options: options[0])
+    process = schedule.add("alone", work)
+    schedule.run()
+    return process.failure
 
 
 @contextlib.contextmanager
