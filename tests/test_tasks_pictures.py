@@ -37,5 +37,6 @@ def test_sessions_that_are_not_there_cannot_be_drawn(tmp_path):
 def test_outside_of_a_run_nothing_is_opened(tmp_path, caplog):
     """Without a run to show it in, not even the store is looked at."""
     _, receipts = _root(tmp_path)
+    caplog.clear()
     show_quality("/nowhere/at/all", receipts, None)
     assert not caplog.records
