@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aggrade.recordings import Format, eeglab, hdf5, mne_formats, npz, reader_errors, snirf, xdf
+from aggrade.recordings.hdf5_heaps import demand_sound_heaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "format_of"]
 
+_SIZES = (8, 8)
 _WITHIN_HDF5 = (hdf5.FORMAT, snirf.FORMAT, eeglab.FORMAT)
 
 
@@ -24,18 +26,20 @@ _WITHIN_HDF5 = (hdf5.FORMAT, snirf.FORMAT, eeglab.FORMAT)
 def _open_hdf5(path: Path, name: str, *, said: Format) -> Iterator[Recording]:
     """Open an HDF5 file as the format whose groups it holds; as the one that its name says where it holds none."""
     with reader_errors(name, said.name):
-        held = _held(path)
+        held = _held(path, name)
     with (held or said).open(path, name) as recording:
         yield recording
 
 
-def _held(path: Path) -> Format | None:
+def _held(path: Path, name: str) -> Format | None:
     """Return the format of an HDF5 file by what lies in it; None for any other file."""
     import h5py
 
     if not h5py.is_hdf5(path):
         return None
     with h5py.File(path, "r") as file:
+        if file.id.get_create_plist().get_sizes() == _SIZES:
+            demand_sound_heaps(path, name)
         return next((known for known in _WITHIN_HDF5 if known.holds is not None and known.holds(file)), None)
 
 
