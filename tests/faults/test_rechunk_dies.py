@@ -141,7 +141,7 @@ def test_killed_at_every_request(open_world, case, after, content_etags, step):
 @pytest.mark.parametrize("case", CASES)
 def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and running it again leaves the new state, whole."""
-    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "1")
+    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     for place, world, _, layout in worlds(open_world, case, step):
         failures: list[AggradeError] = []
         disturbed(open_world(world, LosesReply(place)), layout, failures)

@@ -162,7 +162,7 @@ class Looks(Numbered):
 @each_case
 def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and one more run takes it away."""
-    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "1")
+    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     for place, world in worlds(open_world, case, step):
         failures: list[AggradeError] = []
         disturbed(open_world(world, LosesReply(place)), case, failures)

@@ -134,7 +134,7 @@ def test_growing_after_a_death(open_world, case, step):
 @each_case
 def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and running it again leaves the new state."""
-    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "1")
+    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     for place, world, backup, _, after in worlds(open_world, case, step):
         failures: list[AggradeError] = []
         disturbed(open_world(world, LosesReply(place)), backup, failures)
