@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.recordings import EEG
+from aggrade.errors import BadInput
+from aggrade.recordings import EEG, too_large
 from aggrade.window_quality import (
     COUPLING_S,
     LINE_HZ,
@@ -117,7 +118,7 @@ class _Filling:
         rows, first = _read(self._stream, placed, wide)
         values = self.values[part]
         if len(placed.row):
-            values[placed.window, :, placed.slot] = rows[placed.row - first]
+            values[placed.window, :, placed.slot] = self._single(rows)[placed.row - first]
         missing = np.isnan(values)
         empty = missing.all(axis=1)
         self.coverage[part] = 1 - empty.mean(axis=1)
@@ -129,6 +130,21 @@ class _Filling:
             self.special[part] = np.where(self.high[part] == self.low[part], np.float32(np.nan), found)
         elif self._wide:
             self.special[part] = self._coupling(part, rows, wide, first)
+
+    def _single(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return samples in single precision.
+
+        Raises
+        ------
+        BadInput
+            If one of them is too large for it, as damaged ones are.
+        """
+        try:
+            with np.errstate(over="raise"):
+                return rows.astype(np.float32, copy=False)
+        except FloatingPointError as error:
+            header = self._stream.header
+            raise BadInput(too_large(f"{header.source}, stream {header.name!r}")) from error
 
     def _coupling(self, part: slice, rows: NDArray[Any], wide: Placed, first: int) -> NDArray[np.float32]:
         """Look at the heartbeat around each window that has samples."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,6 +164,26 @@ def test_samples_without_a_number_are_counted_by_channel(tmp_path):
     expected[1, 1], expected[5] = 3, 5
     assert np.array_equal(windows["fnirs_nan_count"].values[0], expected)
     assert np.array_equal(windows["fnirs_nan_count"], np.isnan(windows["fnirs"]).sum("fnirs_sample"))
+
+
+def _large_snirf(folder, x):
+    write_snirf(folder / "a.snirf", np.arange(200) / 10, x)
+
+
+def _large_xdf(folder, x):
+    stream = nirs_stream(np.arange(200) / 10, np.zeros((200, 2)), labels=("o1", "o2"))
+    write_xdf(folder / "a.xdf", [replace(stream, samples=x)])
+
+
+@pytest.mark.parametrize("write", [_large_snirf, _large_xdf])
+def test_samples_too_large_to_be_stored_are_refused(tmp_path, write):
+    """What 32-bit floats can't hold, as damage leaves it, is told and never stored as infinite."""
+    x = counted(200, 2).astype("f8")
+    x[150, 1] = -1e300
+    write(tmp_path, x)
+    with pytest.raises(BadInput, match=r"32-bit floats.*3\.4e38") as caught:
+        cut_windows(tmp_path, TWO)
+    assert caught.value.code == "too-large"
 
 
 def test_a_clipped_channel_is_seen_across_windows(tmp_path):

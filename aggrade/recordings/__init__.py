@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from aggrade.errors import AggradeError, BadInput, Problem
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from aggrade.stamps import Timing
@@ -41,6 +42,7 @@ __all__ = [
     "modality_name",
     "reader_errors",
     "stated_resolution_s",
+    "too_large",
     "unique_names",
     "unit_name",
 ]
@@ -336,6 +338,12 @@ def stated_resolution_s(text: str) -> float:
     return 10.0 ** -len(digits[1]) if digits and int(digits[1]) else 1.0
 
 
+def too_large(where: str) -> Problem:
+    """Return the problem of a sample that can't be stored, as damaged ones are."""
+    found, expected = "a sample that 32-bit floats can't hold", "at most 3.4e38"
+    return Problem(where, found, expected, "look at the recording, and export it anew", "too-large")
+
+
 @contextmanager
 def reader_errors(name: str, what: str) -> Iterator[None]:
     """Turn whatever a reading library raises on a broken file into one `BadInput` that names the file.
@@ -348,9 +356,12 @@ def reader_errors(name: str, what: str) -> Iterator[None]:
         The format.
     """
     try:
-        yield
+        with np.errstate(over="raise"):
+            yield
     except (AggradeError, MemoryError):
         raise
+    except FloatingPointError as error:
+        raise BadInput(too_large(name)) from error
     except Exception as error:
         reason = str(error).strip().splitlines()
         found = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
