@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,6 +158,24 @@ class MemoryStorage:
         return MemoryStorage(self.world, parent, self.hooks), name
 
 
+class Hasty(Clock):
+    """Time of a process that nobody lives beside: it passes only where the process waits, and costs none."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        """See `Clock.now`."""
+        return self.time
+
+    def pause(self, shortest: float, longest: float | None = None) -> None:
+        """See `Clock.pause`."""
+        self.time += shortest if longest is None else (shortest + longest) / 2
+
+    def repeat(self, action: Callable[[], bool], seconds: float, done: threading.Event, name: str) -> None:
+        """See `Clock.repeat`: between two of the process's own pauses no time passes."""
+
+
 class Hooks:
     """What happens to a process around each of its requests: nothing. It measures time by `clock`."""
 
@@ -169,8 +188,17 @@ class Hooks:
         """Be called after a request took effect, before its reply arrives."""
 
 
-class Numbered(Hooks):
-    """Numbers the requests of the commit itself; the heartbeat's depend on time and are left out."""
+class Alone(Hooks):
+    """What happens to a process around each of its requests: nothing, and nobody else is alive."""
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The process's clock."""
+        return Hasty()
+
+
+class Numbered(Alone):
+    """Numbers the requests of a process."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -182,9 +210,7 @@ class Numbered(Hooks):
         self.number(kind, key)
 
     def number(self, kind: str, key: str) -> int:
-        """Return the request's number, or -1 for a heartbeat's."""
-        if threading.current_thread().name == "aggrade-heartbeat":
-            return -1
+        """Return the request's number."""
         with self._lock:
             self.count += 1
             self.kinds.append(f"{kind} {key}")
@@ -270,7 +296,7 @@ def open_world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
     """Make ``world://`` URLs known; the storage options carry the world and the hooks of a process."""
 
     def opener(url: str, options: Mapping[str, Any]) -> MemoryStorage:
-        return MemoryStorage(options["world"], url.removeprefix("world://"), options.get("hooks"))
+        return MemoryStorage(options["world"], url.removeprefix("world://"), options.get("hooks") or Alone())
 
     monkeypatch.setitem(OPENERS, "world", opener)
     return lambda world, hooks=None: {"world": world, "hooks": hooks}

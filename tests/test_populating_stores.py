@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from make_catalogues import write_table
-from memory_storage import MemoryStorage, Numbered, World, open_world
+from memory_storage import Hooks, MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade import populate
@@ -55,7 +55,7 @@ def test_two_populations_at_once_both_land(open_world, world):
 
     def run(pattern):
         try:
-            nights(open_world(world), pattern)
+            nights(open_world(world, Hooks()), pattern)
         except AggradeError as error:
             failures.append(error)
 

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 import zarr
 from make_datasets import assert_holds, make_session
-from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, World, open_world
+from memory_storage import DiesAt, Hooks, Killed, LosesReply, MemoryStorage, Numbered, World, open_world
 from storage_conformance import StorageConformance
 
 import aggrade
@@ -211,7 +211,9 @@ def test_two_writers(adopted, open_world, tmp_path, form):
     """Two that adopt the same store at the same time both get in, each once."""
     world = adopted(form, content_etags=True)
     threads = [
-        threading.Thread(target=append, args=(each, STORE), kwargs={"storage_options": open_world(world)})
+        threading.Thread(
+            target=append, args=(each, STORE), kwargs={"storage_options": open_world(world, Hooks())}
+        )
         for each in (SECOND, LONGER)
     ]
     for thread in threads:
