@@ -79,7 +79,7 @@ def price_of(
         {
             "GET": len(former)
             + again * (1 + len(shared) + len(commit.layers) + len(commit.grown(published))),
-            "HEAD": again * (1 + (seen.snapshot is None)) + more,
+            "HEAD": again * (1 + (seen.snapshot is None)) + more + (kept == "full"),
             "PUT": 4 + _written(commit, published) + len(commit.layers) + _KEPT[kept] + more,
             "COPY": (_stored_objects(published) if there is None else len(there)) if kept == "full" else 0,
             "LIST": int(kept == "full") + again * len(intent.dirty if intent else ()),
@@ -96,7 +96,7 @@ def price_of(
     lines = told if told is not None else _LINE_BYTES * len(commit.layers) + _held_bytes(seen)
     return Price(
         requests={kind: count for kind, count in requests.items() if count},
-        round_trips=7 + again * (2 + bool(shared)) + (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"],
+        round_trips=7 + again * (2 + bool(shared)) + 2 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"],
         bytes_read=seen.bytes_read
         + sum(former)
         + again * (_root_bytes(seen) + sum(held.values()) + sum(former)),

@@ -169,7 +169,7 @@ def _price(removal: StoreRemoval, again: Counter[str], shared: int, receipts: in
     texts, kept = len(removal.texts), 0 if removal.erases.purge else 1
     commit = {
         "GET": 7 + kept * texts + shared + receipts,
-        "HEAD": 2 + shared + texts,
+        "HEAD": 2 + shared + texts + bool(kept * removal.rewritten),
         "PUT": 4 + 2 * kept + removal.rewritten + texts + len(removal.purged),
         "COPY": kept * removal.rewritten,
         "LIST": 4 + dirty,

@@ -195,7 +195,7 @@ def _price(
     known, put_back = _put_back(state)
     requests = {
         "GET": 2 + len(fetched - {None}) + len(state.all) + kept + 1 + known,
-        "HEAD": 1 + put_back,
+        "HEAD": 1 + put_back + bool(copied),
         "PUT": 4 + 2 * kept + len(written) + covered + changed + put_back,
         "COPY": copied,
         "LIST": 2 + len(dirty),

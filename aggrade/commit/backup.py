@@ -23,7 +23,7 @@ from aggrade.errors import Damaged, Problem
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aggrade.storage import ObjectInfo, Storage, StoredObject
 
@@ -123,6 +123,7 @@ def back_up(
     commit: str = "",
     regions: Sequence[Target] = (),
     copied: Iterable[ObjectInfo] = (),
+    confirm: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Keep what a commit will overwrite, or everything.
 
@@ -144,6 +145,8 @@ def back_up(
         Regions that `copied` holds whatever lies in.
     copied
         Further objects, which are copied on the server's side.
+    confirm
+        Raises if the intent is no longer ours; called when all is copied: whoever slept may have copied what came since.
 
     Raises
     ------
@@ -158,6 +161,8 @@ def back_up(
         objects, size = _archive(storage, name, touched)
         copies, more = _copy(storage, name, apart)
         objects, size = objects | copies, size + more
+    if kind == "full" or apart:
+        confirm()
     generation, write_id = base
     manifest = Manifest(
         id=name,

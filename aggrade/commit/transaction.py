@@ -167,6 +167,7 @@ class Transaction:
             commit=plan.kind,
             regions=plan.keeps,
             copied=self._kept,
+            confirm=self.lease.confirm,
         )
 
     def _demand_base(self, base: Snapshot | None) -> None:

@@ -221,9 +221,10 @@ def test_prefect_was_told_everything(undisturbed):
     assert told[-1] == "Finished in state Completed()"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "share"),
-    [(signal.SIGKILL, 0.3), pytest.param(signal.SIGINT, 1.0, marks=pytest.mark.long)],
+    [(signal.SIGKILL, 0.3), (signal.SIGINT, 1.0)],
     ids=["killed early", "interrupted"],
 )
 def test_interrupted_and_run_again_it_goes_on(undisturbed, tmp_path_factory, seed, number, share):

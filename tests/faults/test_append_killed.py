@@ -113,8 +113,9 @@ def test_local_folders_survive(run, tmp_path, action):
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("action", ["kill-before", pytest.param("kill-after", marks=pytest.mark.long)])
+@pytest.mark.parametrize("action", ["kill-before", "kill-after"])
 def test_buckets_survive(run, s3_prefix, action):
     """Killed at every fifth request, a store in a bucket is old or new, and whole after one more run."""
     options = s3_prefix.storage_options
