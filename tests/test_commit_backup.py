@@ -10,7 +10,7 @@ import pytest
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World
 
 from aggrade.commit import backup
-from aggrade.errors import BadInput
+from aggrade.errors import BadInput, Conflict, Problem
 from aggrade.storage import StoredObject
 from aggrade.storage.local import LocalStorage
 
@@ -127,6 +127,20 @@ class TestManifestLast:
             make(dying, kind)
         assert list(backup.backups_beside(storage).list())
         assert backup.manifests(storage) == []
+
+
+@pytest.mark.parametrize("kind", ["touched", "full"])
+def test_copies_of_a_writer_that_was_taken_over_are_no_backup(storage, kind):
+    """Whoever slept amid its copies may have copied what came since: no manifest tells of them."""
+
+    def overtaken():
+        raise Conflict(Problem("intent", "another's", "ours", "run it again", "overtaken"))
+
+    copied = [storage.stat("eeg/c/1/0")]
+    with pytest.raises(Conflict):
+        backup.back_up(storage, NAME, (3, "base"), kind, TOUCHED, copied=copied, confirm=overtaken)
+    assert [info.key for info in backup.backups_beside(storage).list() if "objects/eeg/c/1/0" in info.key]
+    assert backup.manifests(storage) == []
 
 
 class TestList:
