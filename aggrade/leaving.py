@@ -8,19 +8,21 @@ then on the row shows as long as the other store doesn't show the session. When 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
-__all__ = ["LEAVING", "LEFT", "hidden_rows", "to_open_again"]
+__all__ = ["LEAVING", "LEFT", "hidden_rows", "open_together", "to_open_again"]
 
 LEAVING, LEFT = "leaving", "left"
 _SESSION = "session"
+_LOOKS = 2
+_Part = TypeVar("_Part")
 
 
 def _mark(part: xr.Dataset) -> Mapping[str, Any]:
@@ -80,3 +82,36 @@ def _doubled(parts: Mapping[str, xr.Dataset]) -> set[str]:
         for label in np.delete(part[_SESSION].values, sorted(hidden[path])):
             lying[str(label)].append(path)
     return {path for paths in lying.values() if len(paths) > 1 for path in paths}
+
+
+def open_together(
+    paths: Sequence[str],
+    open_below: Callable[[Sequence[str]], Mapping[str, _Part]],
+    dataset_of: Callable[[_Part], xr.Dataset],
+) -> dict[str, _Part]:
+    """Open stores, and those again that were opened too early to show sessions that moved into them meanwhile.
+
+    Parameters
+    ----------
+    paths
+        Of the stores, below the dataset root.
+    open_below
+        Opens some of them; what isn't there is left out.
+    dataset_of
+        Returns the dataset of one that is open.
+
+    Returns
+    -------
+    dict
+        Path → what `open_below` made of it, sorted by path.
+    """
+    opened = dict(open_below(paths))
+    for _ in range(_LOOKS):
+        shown = {path: dataset_of(part) for path, part in opened.items()}
+        if not all(_SESSION in dataset.variables for dataset in shown.values()):
+            break
+        again = to_open_again(shown)
+        if not again:
+            break
+        opened |= open_below(sorted(again))
+    return dict(sorted(opened.items()))

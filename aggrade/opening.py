@@ -16,7 +16,7 @@ import xarray as xr
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.keeping import keep_windows
 from aggrade.layout import SESSIONS, stores_in, window_stores_in
-from aggrade.leaving import hidden_rows, to_open_again
+from aggrade.leaving import hidden_rows, open_together
 from aggrade.settings import settings
 from aggrade.storage import open_storage
 from aggrade.uniting import unite
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["live_rows", "no_windows", "open_dataset", "open_windows", "without_superseded"]
 
-_LOOKS = 2
 logger = logging.getLogger(__name__)
 
 
@@ -115,16 +114,6 @@ def _open_below(storage: Storage, paths: Sequence[str]) -> dict[str, xr.Dataset]
         return {path: dataset for path, dataset in zip(paths, opened, strict=True) if dataset is not None}
 
 
-def _at_one_time(storage: Storage, opened: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Open those stores again that were opened too early to show sessions that moved into them meanwhile."""
-    for _ in range(_LOOKS):
-        again = to_open_again(opened) if all("session" in one.variables for one in opened.values()) else None
-        if not again:
-            break
-        opened = dict(sorted({**opened, **_open_below(storage, sorted(again))}.items()))
-    return opened
-
-
 def _without(dataset: xr.Dataset, hidden: set[int]) -> xr.Dataset:
     if not hidden:
         return dataset
@@ -165,7 +154,8 @@ def open_windows(
         If a store's metadata cannot be read.
     """
     storage = open_storage(store, storage_options)
-    opened = _at_one_time(storage, _open_below(storage, window_stores_in(storage)))
+    paths = window_stores_in(storage)
+    opened = open_together(paths, lambda some: _open_below(storage, some), lambda dataset: dataset)
     if not opened or any("session" not in dataset.dims for dataset in opened.values()):
         raise BadInput(no_windows(storage))
     hidden = hidden_rows(opened)

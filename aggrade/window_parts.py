@@ -11,6 +11,7 @@ import numpy as np
 
 from aggrade.errors import BadInput, Problem, Refused
 from aggrade.layout import window_stores_in
+from aggrade.leaving import hidden_rows, open_together
 from aggrade.opening import live_rows, no_windows, open_dataset
 from aggrade.settings import settings
 from aggrade.storage import open_storage
@@ -214,19 +215,25 @@ def open_parts(store: str, storage_options: Mapping[str, Any] | None = None) -> 
     """
     storage = open_storage(store, storage_options)
     paths = window_stores_in(storage)
-    with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        opened = list(pool.map(lambda path: _open(storage, path), paths))
-    parts = [part for part in opened if part is not None]
-    if not parts or any("session" not in part.dataset.dims for part in parts):
+    opened = open_together(paths, lambda some: _open_below(storage, some), lambda part: part.dataset)
+    if not opened or any("session" not in part.dataset.dims for part in opened.values()):
         raise BadInput(no_windows(storage))
-    return parts
+    hidden = hidden_rows({path: part.dataset for path, part in opened.items()})
+    for path, part in opened.items():
+        part.rows = np.delete(part.rows, sorted(hidden[path]))
+    return list(opened.values())
+
+
+def _open_below(storage: Storage, paths: Sequence[str]) -> dict[str, Part]:
+    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+        opened = pool.map(lambda path: _open(storage, path), paths)
+        return {path: part for path, part in zip(paths, opened, strict=True) if part is not None}
 
 
 def _open(storage: Storage, path: str) -> Part | None:
+    """Open one store with all of its rows."""
     store = IndexedStore(storage.within(path) if path else storage)
     dataset = open_dataset(store.storage, store)
     if dataset is None:
         return None
-    live = live_rows(dataset, "session")
-    rows = np.arange(dataset.sizes.get("session", 0)) if live is None else live
-    return Part(path or storage.url, store, dataset, rows)
+    return Part(path or storage.url, store, dataset, np.arange(dataset.sizes.get("session", 0)))

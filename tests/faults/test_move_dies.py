@@ -38,11 +38,20 @@ def requests():
 
 
 def assert_shown_once(options):
-    """Assert that both sessions show once, with their samples, whichever partition the first is in."""
+    """Assert that both sessions show once, also in training, with their samples, whichever partition the first is in."""
     found = aggrade.open_windows(ROOT, storage_options=options)
     assert sorted(map(str, found["session"].values)) == sorted([ODD, "other"])
     assert np.array_equal(found["eeg"].sel(session=ODD).values, NEW["eeg"].values[0])
     assert str(found["session_start"].sel(session=ODD).values) in {"", "2026-10-31"}
+    reader = aggrade.WindowReader(ROOT, 4, shuffle=False, modalities=["eeg"], storage_options=options)
+    assert sorted(reader.sessions) == sorted([ODD, "other"])
+    own = [
+        values
+        for batch in reader
+        for values, label in zip(batch["eeg"], batch["session"], strict=True)
+        if label == ODD
+    ]
+    assert np.array_equal(own, NEW["eeg"].values[0])
 
 
 def die(place, *, after):
