@@ -151,7 +151,7 @@ def _put_rows(file: h5py.File, node: h5py.Group, name: str, rows: list[dict[str,
 
 def _put_value(node: h5py.Group, name: str, value: Any, chunks: Any = None) -> None:
     if isinstance(value, str):
-        codes = np.frombuffer(value.encode("utf-16-le"), "<u2")
+        codes = np.frombuffer(value.encode("utf-16-le", "surrogatepass"), "<u2")
         kind, stored = "char", codes[:, None]
     else:
         stored = np.atleast_2d(np.asarray(value)).T

@@ -243,6 +243,14 @@ def _with_epochs_73(path):
     return path
 
 
+def test_half_a_character_in_a_name_is_refused(tmp_path):
+    """Half of a pair of code units is no text: no store could hold such a channel's name."""
+    write_set73(tmp_path / "a.set", places=places_of("Fz", "\udc41z"))
+    with pytest.raises(BadInput, match=r"'\\udc41z'.*text in Unicode") as caught:
+        cut_windows(tmp_path, {"window_size_s": 1.0, "window_stride_s": 1.0})
+    assert caught.value.code == "unreadable"
+
+
 def test_epochs_of_three_dimensions_are_refused_in_version_73(tmp_path):
     """Numbers of three dimensions are epochs, turned round as HDF5 has them."""
     assert _refused(_with_epochs_73(tmp_path / "a.set")).code == "epoched"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from math import isnan
 from typing import TYPE_CHECKING
 
+from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.recordings import Session
 from aggrade.recordings.bids_tables import with_sidecars
 from aggrade.recordings.choosing import choose_streams, named_markers
@@ -18,9 +19,9 @@ from aggrade.recordings.parts import join, join_markers, place_parts
 from aggrade.stamps import check_stamps, timing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from aggrade.recordings import Markers, Origin, Recording, Stream
+    from aggrade.recordings import Markers, Origin, Recording, Stream, StreamHeader
     from aggrade.recordings.choosing import Choice, Wanted
     from aggrade.recordings.clocks import Alignment
     from aggrade.recordings.discover import LocalSession
@@ -73,6 +74,7 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
             if file.format is not None
         ]
         headers = [header for recording in opened for header in recording.streams]
+        raise_all(_broken_texts(headers), BadInput)
         choices = choose_streams(headers, wanted, files.id)
         loaded = _load(opened, choices, files.id)
         tables = [
@@ -82,6 +84,18 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
             for table in files.sidecars[name].tables
         ]
         yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables}), wanted)
+
+
+def _broken_texts(headers: Iterable[StreamHeader]) -> Iterator[Problem]:
+    """Yield names that can't be stored: a damaged one may hold half of a character."""
+    for header in headers:
+        for text in {header.name, *header.channels, *header.units, *header.types}:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                fix = "copy the recording again from where it was made, or export it anew"
+                where = f"{header.source}, stream {header.name!r}"
+                yield Problem(where, f"the name {text!r}", "text in Unicode", fix, "unreadable")
 
 
 def _load(opened: list[Recording], choices: Mapping[str, Choice], label: str) -> _Loaded:
