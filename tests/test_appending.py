@@ -493,7 +493,7 @@ class TestTogether:
         def run(session):
             start.wait(60)
             try:
-                append(session)
+                append(session, hooks=Hooks())
             except aggrade.AggradeError as error:  # pragma: no cover - only when it fails
                 failures.append(error)
 
