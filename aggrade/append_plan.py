@@ -47,6 +47,9 @@ class AppendPlan(BaseModel):
         default_factory=dict, description="Label of a layer that is there → its commit."
     )
     commit: CommitPlan | None = Field(default=None, description="The commit, unless there is nothing to do.")
+    copied: tuple[str, ...] = Field(
+        default=(), description="Variables whose objects are copied from staging as they lie there."
+    )
     left_out: tuple[str, ...] = Field(
         default=(), description="Attributes that the store won't keep, since it has its own."
     )
@@ -62,6 +65,8 @@ class AppendPlan(BaseModel):
         lines = [f"append to {self.store}, along {self.dim}"]
         lines += [f"  already there, nothing to do: {label}" for label in self.there]
         lines += [f"  + {layer.label} at index {layer.index}{_replaces(layer)}" for layer in self.new]
+        if self.copied:
+            lines.append(f"  copied from staging as they lie there: {', '.join(self.copied)}")
         if self.left_out:
             lines.append(f"  note: not kept, the store has its own: {', '.join(self.left_out)}")
         if self.commit is not None:

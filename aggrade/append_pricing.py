@@ -16,7 +16,7 @@ from aggrade.price import Price
 from aggrade.storage.counting import requests_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     import xarray as xr
 
@@ -44,6 +44,8 @@ def price_of(
     told: int | None = None,
     there: Mapping[str, int] | None = None,
     stored: Stored = as_given,
+    taken_over: Collection[str] = (),
+    by_copy: bool = True,
 ) -> Price:
     """Return what an append costs, what was read to plan it included, if nobody comes in between.
 
@@ -67,6 +69,10 @@ def price_of(
         Key → bytes of all that a full backup copies, where it is known.
     stored
         What is written for an object, by its key and content.
+    taken_over
+        Variables whose objects lie staged as they are to lie in the store.
+    by_copy
+        Whether these are copied on the server's side, or read and written.
     """
     published = seen.snapshot.documents if seen.snapshot else {}
     kept = commit.backup if seen.snapshot else "none"
@@ -74,21 +80,25 @@ def price_of(
     former = [seen.kept[layer.label] for layer in commit.layers if layer.label in seen.kept]
     again, intent = not seen.is_calm, seen.intent[0] if seen.intent else None
     more = len(root_objects(commit, seen.snapshot, stored)) - 1
+    staged = sum(name in taken_over for name, _, _ in commit.objects())
+    copies = staged if by_copy else 0
     requests = Counter(seen.requests)
     requests.update(
         {
             "GET": len(former)
+            + (staged - copies)
             + again * (1 + len(shared) + len(commit.layers) + len(commit.grown(published))),
             "HEAD": again * (1 + (seen.snapshot is None)) + more + (kept == "full"),
-            "PUT": 4 + _written(commit, published) + len(commit.layers) + _KEPT[kept] + more,
-            "COPY": (_stored_objects(published) if there is None else len(there)) if kept == "full" else 0,
+            "PUT": 4 + _written(commit, published) - copies + len(commit.layers) + _KEPT[kept] + more,
+            "COPY": copies + (_in_full(published, there) if kept == "full" else 0),
             "LIST": int(kept == "full") + again * len(intent.dirty if intent else ()),
         }
     )
     telling = _telling(commit, seen, place)
     requests.update(telling)
     sizes: Counter[str] = Counter()
-    for region in commit.regions:
+    sent = [region for region in commit.regions if not (by_copy and region.variable in taken_over)]
+    for region in sent:
         sizes[region.variable] += _region_bytes(region, variables)
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())
     held = {key: len(found.data) for key in shared if (found := seen.objects.get(key)) is not None}
@@ -105,7 +115,7 @@ def price_of(
         + sum(former)
         + (lines if place else 0),
         weighed=encoded is not None,
-        peak_memory=_memory(commit, variables),
+        peak_memory=_memory(commit, sent, variables),
     )
 
 
@@ -160,14 +170,17 @@ def _written(commit: CommitPlan, published: Mapping[str, Document]) -> int:
     return changed + sum(1 for _ in commit.objects())
 
 
-def _stored_objects(published: Mapping[str, Document]) -> int:
+def _in_full(published: Mapping[str, Document], there: Mapping[str, int] | None) -> int:
+    """Return how many objects a full backup copies; an estimate unless it is known what lies there."""
+    if there is not None:
+        return len(there)
     return 2 + sum(1 + math.prod(grid_of(document)) for document in published.values())
 
 
-def _memory(commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> int:
+def _memory(commit: CommitPlan, sent: Sequence[Region], variables: Mapping[str, xr.Variable]) -> int:
     """Return the bytes of the values in hand, as they are made and written, and of the objects they become."""
-    units = {region.variable: _unit_bytes(commit, region.variable, variables) for region in commit.regions}
-    blocks = [size for region in commit.regions for size in _blocks(region, units, variables)]
+    units = {region.variable: _unit_bytes(commit, region.variable, variables) for region in sent}
+    blocks = [size for region in sent for size in _blocks(region, units, variables)]
     if not blocks:
         return 0
     return _COPIES * min(sum(blocks), max(IN_HAND, *blocks)) + _COPIES_OF_UNIT * max(units.values())

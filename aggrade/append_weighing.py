@@ -14,7 +14,7 @@ from aggrade.session_rows import empty_table
 from aggrade.storage import ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import xarray as xr
 
@@ -38,7 +38,9 @@ class _Scale:
         return ObjectInfo(key, len(data), "")
 
 
-def weigh(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) -> dict[str, int]:
+def weigh(
+    commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable], *, without: Collection[str] = ()
+) -> dict[str, int]:
     """Return the bytes of the objects that a commit writes, by variable.
 
     Of a variable of more than 48 MB blocks at even distances are encoded, and the rest is taken to be like them.
@@ -51,6 +53,8 @@ def weigh(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) 
         What was read of the store; chunks that it does not hold are taken to hold no published rows.
     variables
         Encoded variables; along the commit's dimension they have the new rows only.
+    without
+        Variables that are left out.
     """
     published = seen.snapshot.documents if seen.snapshot else {}
     held = {key: stored.data if stored else None for key, stored in seen.objects.items()}
@@ -61,7 +65,7 @@ def weigh(commit: CommitPlan, seen: Look, variables: Mapping[str, xr.Variable]) 
     scale: Any = _Scale()
     writer = Writer(scale, commit.documents, published, marks, generation, held=known)
     blocks: dict[str, list[Block]] = defaultdict(list)
-    for block in blocks_in(commit, variables):
+    for block in blocks_in(commit, variables, without=without):
         blocks[block.name].append(block)
     return {name: _weigh(writer, found) for name, found in blocks.items()}
 

@@ -15,7 +15,7 @@ from aggrade.encoding import blocks_of
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import xarray as xr
 
@@ -73,7 +73,9 @@ class Budget:
                 self._changed.notify_all()
 
 
-def blocks_in(commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> Iterator[Block]:
+def blocks_in(
+    commit: CommitPlan, variables: Mapping[str, xr.Variable], *, without: Collection[str] = ()
+) -> Iterator[Block]:
     """Yield the regions of a commit in blocks of whole units, of some 16 MB each.
 
     Parameters
@@ -82,8 +84,12 @@ def blocks_in(commit: CommitPlan, variables: Mapping[str, xr.Variable]) -> Itera
         What will be written.
     variables
         Encoded variables; along the commit's dimension they have the new rows only.
+    without
+        Variables that are left out.
     """
     for region in commit.regions:
+        if region.variable in without:
+            continue
         document, variable = commit.documents[region.variable], variables[region.variable]
         origins = [
             start if dim == commit.dim else 0

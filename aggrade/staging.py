@@ -8,7 +8,6 @@ that the dataset's own store will record. When the session has landed, its stagi
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -22,8 +21,9 @@ from aggrade.errors import Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.montages import montage_of
 from aggrade.placing import COMMON, Layout, Partition, windows_store
-from aggrade.price import Price
 from aggrade.receipt import Receipt
+from aggrade.splicing import foretold, form_of, list_key, list_of
+from aggrade.staging_price import is_small, price_of_passing
 from aggrade.storage import open_storage
 from aggrade.storage.together import read_together
 from aggrade.storage.zarr_store import ReadStore, span_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aggrade.channels import Channels
     from aggrade.commit.documents import Document
     from aggrade.commit.plan import BackupKind
+    from aggrade.splicing import StagedForm
     from aggrade.storage import Storage
 
 __all__ = [
@@ -56,8 +57,6 @@ __all__ = [
 
 STAGING = f"{BOOKKEEPING}/staging"
 _ROOT = "zarr.json"
-_SMALL = 1 << 16
-"""Values of an array that is read when a staged session is opened, together with all others of its size."""
 _logger = logging.getLogger(__name__)
 
 
@@ -107,14 +106,9 @@ def stage(
     AggradeError
         As `aggrade.append`.
     """
-    receipt = append(
-        dataset,
-        _url(root, name),
-        dim="session",
-        grow=("window",),
-        backup="none",
-        storage_options=storage_options,
-    )
+    storage = store_for(_url(root, name), "session", storage_options)
+    receipt = append_to(storage, dataset, depth=0, grow=("window",), backup="none", lists=True)
+    assert isinstance(receipt, Receipt)
     session = str(dataset["session"].values[0])
     return Staged(
         session=session,
@@ -170,7 +164,6 @@ def plan_landing(
         "backup": backup,
         "dry_run": True,
     }
-    plan = _append_below(root, store, dataset, storage_options, how)
     staging = append(
         dataset,
         _url(root, name),
@@ -179,38 +172,15 @@ def plan_landing(
         dry_run=True,
         storage_options=storage_options,
     )
-    assert isinstance(plan, AppendPlan)
     assert isinstance(staging, AppendPlan)
+    how["staged"] = foretold(_folder(name), staging.commit) if staging.commit else None
+    plan = _append_below(root, store, dataset, storage_options, how)
+    assert isinstance(plan, AppendPlan)
     if plan.commit is None:
         return plan
-    price = plan.price + staging.price + _price_of_passing(staging, is_new=plan.commit.base is None)
+    price = plan.price + staging.price + price_of_passing(staging, plan)
     memory = price.peak_memory + dataset.nbytes
     return plan.model_copy(update={"price": price.model_copy(update={"peak_memory": memory})})
-
-
-def _price_of_passing(staging: AppendPlan, *, is_new: bool) -> Price:
-    """Return what it costs to look for a session in its store, to read the staged one and to remove it."""
-    if staging.commit is None:
-        return Price()
-    documents = staging.commit.documents
-    keys = [(name, key) for name, key, _ in staging.commit.objects()]
-    large = sum(not _is_small(documents[name]) for name, _ in keys)
-    bookkeeping = ("root", "intent", "layer record", "receipt")
-    return Price(
-        requests={
-            "GET": 3 + len(keys) + large,
-            "HEAD": 1 + is_new,
-            "LIST": 1,
-            "DELETE": len(keys) + len(documents) + len(bookkeeping),
-        },
-        round_trips=6 + 2 * large,
-        bytes_read=staging.price.bytes_written,
-        weighed=staging.price.weighed,
-    )
-
-
-def _is_small(document: Document) -> bool:
-    return math.prod(shape_of(document)) <= _SMALL
 
 
 def land(
@@ -238,8 +208,13 @@ def land(
     AggradeError
         As `aggrade.append`.
     """
-    dataset = open_staged(staged, storage_options=storage_options)
-    how: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
+    dataset, form = _open(staged, storage_options)
+    how: dict[str, Any] = {
+        "channels": channels,
+        "on_conflict": on_conflict,
+        "backup": backup,
+        "staged": form,
+    }
     receipt = _append_below(staged.root, store, dataset, storage_options, how)
     assert isinstance(receipt, Receipt)
     return receipt
@@ -261,12 +236,13 @@ def check_landing(
     AggradeError
         As `aggrade.append`.
     """
-    dataset = open_staged(staged, storage_options=storage_options)
+    dataset, form = _open(staged, storage_options)
     how: dict[str, Any] = {
         "channels": channels,
         "on_conflict": on_conflict,
         "backup": backup,
         "dry_run": True,
+        "staged": form,
     }
     _append_below(staged.root, store, dataset, storage_options, how)
 
@@ -294,7 +270,11 @@ def _said(dataset: xr.Dataset, name: str) -> str:
 
 
 def _url(root: str, name: str) -> str:
-    return f"{root.rstrip('/')}/{STAGING}/{name}{STORE_SUFFIX}"
+    return f"{root.rstrip('/')}/{_folder(name)}"
+
+
+def _folder(name: str) -> str:
+    return f"{STAGING}/{name}{STORE_SUFFIX}"
 
 
 def is_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> bool:
@@ -312,22 +292,29 @@ def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = N
     Damaged
         Here or when values are read, if the staging store has been removed meanwhile.
     """
+    return _open(staged, storage_options)[0]
+
+
+def _open(staged: Staged, storage_options: Mapping[str, Any] | None) -> tuple[xr.Dataset, StagedForm]:
+    """Open a staged session, and tell in which form it lies there."""
     storage = staging_of(staged, storage_options)
     snapshot = read_snapshot(storage)
     if snapshot is None:
         raise Damaged(_gone(storage.url, _ROOT))
-    found = read_together(storage, _small_objects(snapshot.documents))
+    listed = list_key(snapshot.write_id)
+    found = read_together(storage, [listed, *_small_objects(snapshot.documents)])
+    written = found.pop(listed)
+    form = form_of(_folder(staged.name), snapshot.documents, list_of(written.data if written else None))
     held = {key: stored.data for key, stored in found.items() if stored is not None}
     store = _WholeStore(storage, {_ROOT: snapshot.data, **held})
     opened: xr.Dataset = xr.open_zarr(store, consolidated=True, zarr_format=3, chunks=None)
-    return opened.drop_attrs(deep=False).assign_attrs(
-        {k: v for k, v in opened.attrs.items() if k != "aggrade"}
-    )
+    own = {k: v for k, v in opened.attrs.items() if k != "aggrade"}
+    return opened.drop_attrs(deep=False).assign_attrs(own), form
 
 
 def _small_objects(documents: Mapping[str, Document]) -> Iterator[str]:
     for name, document in documents.items():
-        if _is_small(document):
+        if is_small(document):
             for index in units_in(document, tuple((0, size) for size in shape_of(document))):
                 yield key_of(name, document, index)
 
@@ -360,7 +347,7 @@ def _gone(store: ReadStore | str, key: str) -> Problem:
 def drop_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> None:
     """Remove a session's staging store, its root first, so that nobody opens what is half gone."""
     storage = open_storage(staged.root, storage_options)
-    folder = f"{STAGING}/{staged.name}{STORE_SUFFIX}"
+    folder = _folder(staged.name)
     storage.delete([f"{folder}/{_ROOT}"])
     keys = [info.key for info in storage.list(f"{folder}/")]
     storage.delete(keys)

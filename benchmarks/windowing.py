@@ -1,6 +1,7 @@
 """How far cutting, staging and landing sessions is from what the machine can do at best.
 
-    python benchmarks/windowing.py [--minutes 3] [--sessions 2] [--rounds 3] [--lease 1 10] [--flow]
+    python benchmarks/windowing.py [--minutes 3] [--sessions 2] [--rounds 3] [--flow]
+    python benchmarks/windowing.py --lease 1 180 [--rate 100] [--rounds 3] [--s3]
 
 A session has 64 channels of EEG at 500 Hz (EDF) and 40 of fNIRS at 10 Hz (SNIRF); windows are 2 s long. Compared
 are, round by round in turn:
@@ -11,7 +12,8 @@ are, round by round in turn:
 
 Printed are seconds of time and of processor time, which other programs on the machine disturb less, for each step, and
 the floor over ours: 1 is as fast as the floor. With ``--lease`` the time between taking and freeing the intent is
-measured for sessions of so many minutes, with ``--flow`` the ingest flow is timed beside the same calls without Prefect.
+measured, and nothing else, for sessions of so many minutes, on a disk or an S3 server; the sessions are one minute again
+and again. With ``--flow`` the ingest flow is timed beside the same calls without Prefect.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +44,13 @@ from aggrade.staging import drop_staged, land, stage  # noqa: E402
 from aggrade.storage import OPENERS, open_storage  # noqa: E402
 from aggrade.storage.counting import Counted  # noqa: E402
 from aggrade.windowing import cut_windows  # noqa: E402
+from flows.demo_servers import s3_server  # noqa: E402
 from flows.recording_writers import write_edf, write_snirf  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import xarray as xr
 
     from aggrade.storage import ObjectInfo
 
@@ -54,14 +60,14 @@ SPEC = {"window_size_s": WINDOW_S}
 PAIRS = [(source, detector, wave) for source in range(1, 6) for detector in range(1, 5) for wave in (1, 2)]
 
 
-def write_session(folder: Path, number: int, minutes: float) -> Path:
+def write_session(folder: Path, number: int, minutes: float, rate: int = EEG_RATE) -> Path:
     """Write the two files of one session."""
     rng, seconds = np.random.default_rng(number), int(minutes * 60)
     folder.mkdir(parents=True)
     start = START + timedelta(days=number)
-    samples = rng.normal(0, 30, (seconds * EEG_RATE, EEG_CHANNELS)).astype("f4")
+    samples = rng.normal(0, 30, (seconds * rate, EEG_CHANNELS)).astype("f4")
     labels = [f"EEG {channel:03}" for channel in range(EEG_CHANNELS)]
-    write_edf(folder / "eeg.edf", start, samples, rate=EEG_RATE, labels=labels)
+    write_edf(folder / "eeg.edf", start, samples, rate=rate, labels=labels)
     stamps = np.arange(seconds * FNIRS_RATE) / FNIRS_RATE
     light = rng.normal(1, 0.01, (len(stamps), len(PAIRS)))
     write_snirf(
@@ -161,50 +167,79 @@ def throughput(folder: Path, sessions: list[Path], rounds: int, threads: int) ->
 
 
 class Watched(Counted):
-    """A storage that notes when an intent is written."""
+    """A storage that notes when an intent is written, and what had been requested by then."""
 
-    moments: list[float]
+    moments: list[tuple[float, Counter[str]]]
 
     def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:
         """See `Storage.write`."""
         began = time.perf_counter()
         info = super().write(key, data, replacing=replacing)
         if key.endswith(".aggrade/intent.json"):
-            self.moments += [began, time.perf_counter()]
+            counts = Counter(self.counts)
+            self.moments += [(began, counts), (time.perf_counter(), counts)]
         return info
 
     def within(self, path: str) -> Watched:
         """See `Storage.within`."""
-        return _watched(self.inner.within(path), self.moments)
+        return _watched(self.inner.within(path), self.moments, self.counts)
 
     def above(self) -> tuple[Watched, str]:
         """See `Storage.above`."""
         parent, name = self.inner.above()
-        return _watched(parent, self.moments), name
+        return _watched(parent, self.moments, self.counts), name
 
 
-def _watched(storage: Any, moments: list[float]) -> Watched:
-    watched = Watched(storage)
+def _watched(
+    storage: Any, moments: list[tuple[float, Counter[str]]], counts: Counter[str] | None = None
+) -> Watched:
+    watched = Watched(storage, counts)
     watched.moments = moments
     return watched
 
 
-def lease(folder: Path, minutes: list[float]) -> Iterator[str]:
+def lengthened(dataset: xr.Dataset, minutes: float) -> xr.Dataset:
+    """Return a session of one minute again and again."""
+    count = int(minutes * 60 / WINDOW_S)
+    longer = dataset.isel(window=np.arange(count) % dataset.sizes["window"])
+    starts = (("session", "window"), np.arange(count)[None] * float(WINDOW_S), dataset["window_start"].attrs)
+    return longer.assign(window_start=starts, n_windows=("session", np.array([count], np.int32)))
+
+
+def lease(folder: Path, minutes: list[float], rate: int, rounds: int, *, on_s3: bool) -> Iterator[str]:
     """Yield how long the intent was held while sessions of these lengths landed."""
-    moments: list[float] = []
-    OPENERS["watched"] = lambda url, _: _watched(open_storage(url.partition("://")[2]), moments)
-    root = f"watched://{folder / 'leased'}"
-    for number, length in enumerate([min(minutes), *minutes]):
-        session = write_session(folder / f"lease-{number}", 100 + number, length)
-        staged = stage(cut_windows(session, SPEC), root, session.name)
-        moments.clear()
-        used = time.process_time()
-        land(staged, staged.store())
-        if number:
-            yield (
-                f"{length:g} min: intent held for {moments[-1] - moments[0]:.2f} s, landed in "
-                f"{time.process_time() - used:.2f} CPU s"
-            )
+    with ExitStack() as stack:
+        options: dict[str, Any] = {}
+        root = str(folder / "leased")
+        if on_s3:
+            server = stack.enter_context(s3_server(folder / "s3", ["bucket"]))
+            root, options = "s3://bucket/leased", server.storage_options
+        minute = cut_windows(write_session(folder / "minute", 100, 1, rate), SPEC)
+        held: dict[float, list[float]] = defaultdict(list)
+        counts: dict[float, dict[str, int]] = {}
+        for number, length in enumerate([min(minutes), *minutes * rounds]):
+            seconds, counts[length] = _landed(lengthened(minute, length), number, root, options)
+            if number:
+                held[length].append(seconds)
+        for length, seconds in held.items():
+            middle, most = statistics.median(seconds), " ".join(f"{one:.2f}" for one in seconds)
+            sent = ", ".join(f"{count} {kind}" for kind, count in counts[length].items() if kind.isupper())
+            yield f"{length:g} min at {rate} Hz: intent held for {middle:.2f} s ({most}); under it {sent}"
+
+
+def _landed(
+    session: xr.Dataset, number: int, root: str, options: dict[str, Any]
+) -> tuple[float, dict[str, int]]:
+    """Return for how many seconds the intent was held while a session landed, and what was requested meanwhile."""
+    moments: list[tuple[float, Counter[str]]] = []
+    OPENERS["watched"] = lambda url, more: _watched(open_storage(url.partition("://")[2], more), moments)
+    named = session.assign_coords(session=("session", np.array([f"s{number}"], object)))
+    staged = stage(named, f"watched://{root}", f"s{number}", storage_options=options)
+    moments.clear()
+    land(staged, staged.store(), storage_options=options)
+    drop_staged(staged, storage_options=options)
+    (began, before), (ended, after) = moments[0], moments[-1]
+    return ended - began, dict(after - before)
 
 
 def flow(folder: Path, sessions: list[Path]) -> Iterator[str]:
@@ -231,17 +266,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--lease", type=float, nargs="*", default=[])
+    parser.add_argument("--rate", type=int, default=EEG_RATE, help="EEG's, in Hz, for --lease")
+    parser.add_argument("--s3", action="store_true", help="measure the lease on an S3 server")
     parser.add_argument("--flow", action="store_true")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        wanted = asked.sessions if asked.flow or not asked.lease else 0
         sessions = [
             write_session(folder / "recordings" / f"s{number}", number, asked.minutes)
-            for number in range(asked.sessions)
+            for number in range(wanted)
         ]
-        lines = [throughput(folder, sessions, asked.rounds, asked.threads)] if asked.rounds else []
-        lines += [lease(folder, asked.lease)] if asked.lease else []
+        lines = (
+            [throughput(folder, sessions, asked.rounds, asked.threads)] if wanted and not asked.lease else []
+        )
+        lines += (
+            [lease(folder, asked.lease, asked.rate, max(asked.rounds, 1), on_s3=asked.s3)]
+            if asked.lease
+            else []
+        )
         lines += [flow(folder, sessions)] if asked.flow else []
         for part in lines:
             for line in part:

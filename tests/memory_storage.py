@@ -100,14 +100,18 @@ class MemoryStorage:
 
         return self._request("PUT", key, effect)
 
-    def copy(self, source: str, target: str) -> str:
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
         """See `Storage.copy`."""
 
         def effect() -> str:
             found = self.world.objects.get(self._at(source))
-            if found is None:
+            if found is None or unchanged not in {None, found[1]}:
                 raise Damaged(Problem(source, "nothing", "an object", "look", "missing"))
-            self.world.objects[self._at(target)] = (found[0], self.world.mark(found[0]))
+            there = self.world.objects.get(self._at(target))
+            if there is not None and there[0] != found[0]:
+                raise ConditionFailed(Problem(target, "another object", "none", "plan again", "condition"))
+            mark = self.world.mark(found[0]) if unchanged is None else unchanged
+            self.world.objects.setdefault(self._at(target), (found[0], mark))
             return self.world.objects[self._at(target)][1]
 
         return self._request("COPY", target, effect)
@@ -150,12 +154,12 @@ class MemoryStorage:
 
     def within(self, path: str) -> MemoryStorage:
         """See `Storage.within`."""
-        return MemoryStorage(self.world, self._at(path), self.hooks)
+        return type(self)(self.world, self._at(path), self.hooks)
 
     def above(self) -> tuple[MemoryStorage, str]:
         """See `Storage.above`."""
         parent, _, name = self.prefix.rpartition("/")
-        return MemoryStorage(self.world, parent, self.hooks), name
+        return type(self)(self.world, parent, self.hooks), name
 
 
 class Hasty(Clock):

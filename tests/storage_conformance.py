@@ -255,6 +255,26 @@ class StorageConformance:
             storage.copy("k", "backup")
         assert raw.read("backup").data == b"one"
 
+    def test_copy_of_what_goes(self, storage, raw):
+        """A copy of an object that bears the mark it must bear outlives it; made twice it is one, and replaces nothing."""
+        info = raw.write("source/k", b"bytes")
+        made = [storage.copy("source/k", "new/folder/k", unchanged=info.etag) for _ in range(2)]
+        assert [raw.stat("new/folder/k").etag] * 2 == made
+        raw.write("taken", b"other")
+        with pytest.raises(ConditionFailed):
+            storage.copy("source/k", "taken", unchanged=info.etag)
+        storage.delete(["source/k"])
+        assert (raw.read("new/folder/k").data, raw.read("taken").data) == (b"bytes", b"other")
+
+    def test_copy_of_what_has_changed(self, storage, raw):
+        """An object that bears another mark than it must is not copied."""
+        info = raw.write("k", b"one")
+        raw.write("k", b"two", replacing=info.etag)
+        with pytest.raises(Damaged) as caught:
+            storage.copy("k", "copy", unchanged=info.etag)
+        assert caught.value.code == "object-missing"
+        assert raw.stat("copy") is None
+
     def test_delete(self, storage, raw):
         """Deleting takes exactly the named objects; what is not there counts as deleted."""
         for key in ("a/1", "a/2", "b", "ab"):

@@ -93,9 +93,11 @@ class Faulty:
         """See `Storage.write`."""
         return self.fault.around("PUT", key, lambda: self.storage.write(key, data, replacing=replacing))
 
-    def copy(self, source, target) -> str:
+    def copy(self, source, target, *, unchanged=None) -> str:
         """See `Storage.copy`."""
-        return self.fault.around("COPY", target, lambda: self.storage.copy(source, target))
+        return self.fault.around(
+            "COPY", target, lambda: self.storage.copy(source, target, unchanged=unchanged)
+        )
 
     def delete(self, keys):
         """See `Storage.delete`; one request per key."""

@@ -153,12 +153,13 @@ def test_planning_writes_nothing(session, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_price_is_what_is_sent(open_world):
+@pytest.mark.parametrize(("windows", "samples"), [(5, 5), (40, 4000)], ids=["written", "copied"])
+def test_the_price_is_what_is_sent(open_world, windows, samples):
     """The plan's requests are those of staging, looking, appending and removing, in a new store and in one that is there."""
     world, hooks = World(), Numbered()
     options = {"storage_options": open_world(world, hooks)}
     for label in ("S 01/b", "S 02"):
-        session = make_session(label, windows=5, seed=1)
+        session = make_session(label, windows, seed=1, samples=samples)
         plan = plan_landing(session, "world://data", "name", **options)
         hooks.kinds.clear()
         staged = stage(session, "world://data", "name", **options)
@@ -167,6 +168,7 @@ def test_the_price_is_what_is_sent(open_world):
         land(staged, staged.store(), **options)
         drop_staged(staged, **options)
         assert plan.price.requests == Counter(kind.split()[0] for kind in hooks.kinds)
+        assert plan.price.requests.get("COPY", 0) == int(samples == 4000)
 
 
 def test_a_session_that_has_landed_costs_no_staging(session, staged):

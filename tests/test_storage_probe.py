@@ -53,10 +53,10 @@ class Careless(LocalStorage):
         self.first.setdefault(key, StoredObject(data, info.etag))
         return info
 
-    def copy(self, source, target):
+    def copy(self, source, target, *, unchanged=None):
         """Overwrite the target where that is ignored."""
         if "copy" not in self.ignored:
-            return super().copy(source, target)
+            return super().copy(source, target, unchanged=unchanged)
         found = self.stat(target)
         return super().write(target, self.read(source).data, replacing=found.etag if found else None)
 
@@ -254,7 +254,7 @@ def test_cleans_up_after_trouble(tmp_path):
     """A store that fails in the middle is left without scratch objects."""
 
     class Failing(Careless):
-        def copy(self, *_):
+        def copy(self, *_, **__):
             raise Unavailable(Problem("store", "nothing", "an answer", "retry", "no-answer"))
 
     with pytest.raises(Unavailable):

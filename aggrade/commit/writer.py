@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from zarr.core.buffer import Buffer
 
-__all__ = ["Writer", "WrittenObject", "write_object"]
+__all__ = ["Writer", "WrittenObject", "taken", "write_object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,13 @@ def write_object(storage: Storage, key: str, data: bytes, replacing: str | None)
     except ConditionFailed as error:
         stored = storage.read(key)
         if stored is None or stored.data != data:
-            raise Conflict(_taken(storage, key)) from error
+            raise Conflict(taken(storage, key)) from error
         return WrittenObject(key, len(data), stored.etag, sha256)
     return WrittenObject(key, len(data), info.etag, sha256)
 
 
-def _taken(storage: Storage, key: str) -> Problem:
+def taken(storage: Storage, key: str) -> Problem:
+    """Return the problem of an object that lies where a commit was to write."""
     return Problem(
         f"{storage.url}/{key}",
         "an object that somebody else wrote",
@@ -249,7 +250,7 @@ class Writer:
     def _read_unchanged(self, key: str) -> bytes | None:
         stored = self.storage.read(key)
         if stored is not None and stored.etag != self.etags.get(key, stored.etag):
-            raise Conflict(_taken(self.storage, key))
+            raise Conflict(taken(self.storage, key))
         return None if stored is None else stored.data
 
 

@@ -98,18 +98,31 @@ class Storage(Protocol):
         """
         ...
 
-    def copy(self, source: str, target: str) -> str:
-        """Copy an object to a key that no one else uses, on the server's side where there is one.
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
+        """Copy an object to a key where none lies, on the server's side where there is one.
+
+        Some servers ignore that condition (see `aggrade.storage.probe`): then any object goes that lies there. A copy
+        that is there already, byte for byte, counts as made.
+
+        Parameters
+        ----------
+        source, target
+            Which object, and its new key.
+        unchanged
+            The mark that `source` must bear still. It will never be replaced then, but go, so that on a disk both may
+            be names of one file.
 
         Returns
         -------
         str
-            The mark that the copy bears, as the store told it.
+            The mark that the copy bears, as the store told it. If it is `unchanged`, the copy is that very object.
 
         Raises
         ------
+        ConditionFailed
+            If another object lies at `target`.
         Damaged
-            If `source` does not exist.
+            If `source` does not exist, or bears another mark.
         """
         ...
 

@@ -176,9 +176,9 @@ class Adopting:
             return ObjectInfo(key, len(self._gathered.data), self._gathered.etag)
         return None if found is None else replace(found, key=key)
 
-    def copy(self, source: str, target: str) -> str:
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
         """See `Storage.copy`."""
-        return self._storage.copy(self._place(source), target)
+        return self._storage.copy(self._place(source), target, unchanged=unchanged)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Storage.delete`."""

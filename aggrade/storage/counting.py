@@ -88,10 +88,10 @@ class Counted:
         self._count(PUT=1, bytes_written=len(data))
         return self._storage.write(key, data, replacing=replacing)
 
-    def copy(self, source: str, target: str) -> str:
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
         """See `Storage.copy`."""
         self._count(COPY=1)
-        return self._storage.copy(source, target)
+        return self._storage.copy(source, target, unchanged=unchanged)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Storage.delete`."""

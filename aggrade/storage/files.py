@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "link_new",
+    "linked",
     "locked",
     "mark",
     "only_lock",
@@ -93,6 +94,25 @@ def spool(path: Path, data: bytes, *, make_folder: bool) -> tuple[Path, str]:
     raise Unavailable(
         Problem(str(path), "a folder that vanishes", "a folder that stays", "retry", "folder-vanished")
     )
+
+
+def linked(source: Path, path: Path) -> Path | None:
+    """Give a file a second, temporary name beside `path`; None if it is gone or the file system can't."""
+    temporary = path.with_name(_TEMPORARY + secrets.token_hex(8))
+    for _ in range(_FOLDER_ATTEMPTS):
+        try:
+            _make_folder(path.parent)
+            os.link(source, temporary)
+        except (FileNotFoundError, NotADirectoryError):
+            if not source.exists():
+                return None
+        except OSError as error:
+            if error.errno not in _LINKLESS | {errno.EXDEV}:
+                raise
+            return None
+        else:
+            return temporary
+    return None
 
 
 def _fill(descriptor: int, temporary: Path, data: bytes) -> str:
@@ -219,7 +239,12 @@ def sync_folder(folder: Path) -> None:
 
 def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if folder.exists() and not folder.is_dir():
+            raise
+        raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(folder)) from error
     for path in reversed(missing):
         sync_folder(path.parent)
 

@@ -99,11 +99,15 @@ class LocalStorage:
             files.sync_folder(path.parent)
         return ObjectInfo(key, len(data), etag)
 
-    def copy(self, source: str, target: str) -> str:
-        """Copy an object to a key that no one else uses. See `Storage.copy`."""
-        self._path(target)
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
+        """Copy an object to a key where none lies; by a hard link where it is to go. See `Storage.copy`."""
+        path = self._path(target)
+        if unchanged is not None:
+            with files.translated(path):
+                if _link_same(self._path(source), path, unchanged):
+                    return unchanged
         found = self.read(source)
-        if found is None:
+        if found is None or unchanged not in {None, found.etag}:
             raise Damaged(missing_source(source))
         try:
             return self.write(target, found.data).etag
@@ -212,6 +216,23 @@ def _info(path: Path, key: str) -> ObjectInfo | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return None if path.is_dir() else ObjectInfo(key, status.st_size, files.mark(status))
+
+
+def _link_same(source: Path, path: Path, mark: str) -> bool:
+    """Give a file a second name if it bears this mark and the name is free or its own; return whether it has both."""
+    temporary = files.linked(source, path)
+    if temporary is None:
+        return False
+    try:
+        same = files.mark(temporary.stat()) == mark
+        if same and not files.link_new(temporary, path):
+            there = _info(path, "")
+            same = there is not None and there.etag == mark
+    finally:
+        temporary.unlink(missing_ok=True)
+    if same:
+        files.sync_folder(path.parent)
+    return same
 
 
 def _swap(temporary: Path, path: Path, key: str, replacing: str) -> None:

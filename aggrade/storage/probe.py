@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage
 
-__all__ = ["SCRATCH", "Probe", "conditions", "probe"]
+__all__ = ["SCRATCH", "Probe", "conditions", "keeps_copies", "probe"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Probe:
     read_after_write
         What was written last is what is read and listed.
     conditional_copy
-        A copy does not overwrite what is at its target. The commit does without it.
+        A copy does not overwrite what is at its target. Without it, staged objects are read and written instead.
     conditional_delete
         An object is deleted by who knows its mark, and by no one who knows an older one. Only a repair needs it.
     content_md5, checksums
@@ -131,6 +131,26 @@ def conditions(storage: Storage, recorded: Probe | None = None) -> Probe | None:
             with _GUARD:
                 _KNOWN[address] = known
     return known
+
+
+def keeps_copies(storage: Storage, recorded: Probe | None) -> bool:
+    """Tell whether a copy overwrites nothing, by what is known without asking; a server that nobody asked counts.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    recorded
+        What an earlier writer saw. Whoever holds the intent has it from there, and so for certain.
+    """
+    address = getattr(bare(storage), "address", None)
+    if address is None:
+        return True
+    with _GUARD:
+        known = _KNOWN.get(address)
+    if recorded is not None and (recorded.endpoint, recorded.place) == address:
+        known = recorded
+    return known is None or bool(known.conditional_copy)
 
 
 def probe(storage: Storage) -> Probe:

@@ -78,10 +78,10 @@ class Remembering:
         self._forget([key])
         return self._storage.write(key, data, replacing=replacing)
 
-    def copy(self, source: str, target: str) -> str:
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
         """See `Storage.copy`."""
         self._forget([target])
-        return self._storage.copy(source, target)
+        return self._storage.copy(source, target, unchanged=unchanged)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Storage.delete`."""

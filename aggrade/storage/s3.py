@@ -117,10 +117,14 @@ class S3Storage:
             raise self._translated(failed, key) from failed
         return ObjectInfo(key, len(data), response["ETag"])
 
-    def copy(self, source: str, target: str) -> str:
-        """Copy an object to a key that no one else uses, on the server. See `Storage.copy`."""
+    def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
+        """Copy an object to a key where none lies, on the server. See `Storage.copy`."""
         check_key(target)
-        request = {"CopySource": {"Bucket": self._bucket, "Key": self._root + check_key(source)}}
+        request: dict[str, Any] = {
+            "CopySource": {"Bucket": self._bucket, "Key": self._root + check_key(source)}
+        }
+        if unchanged is not None:
+            request["CopySourceIfMatch"] = unchanged
         try:
             response = self._call("copy_object", Key=self._root + target, IfNoneMatch="*", **request)
         except CallFailed as failed:
@@ -128,7 +132,7 @@ class S3Storage:
                 raise Damaged(missing_source(f"{self.url}/{source}")) from failed
             if failed.failure.status != UNMET and failed.failure.code not in _UNKNOWN_TO_SERVER:
                 raise self._translated(failed, target) from failed
-            return self._copy_by_hand(source, target)
+            return self._copy_by_hand(source, target, unchanged)
         mark = response["CopyObjectResult"]["ETag"].strip('"')
         return f'"{mark}"'
 
@@ -305,10 +309,10 @@ class S3Storage:
             return None
         return ObjectInfo(key, int(response["ContentLength"]), response["ETag"])
 
-    def _copy_by_hand(self, source: str, target: str) -> str:
-        """Copy where the server refused: because the target is there, or because it knows no such condition."""
+    def _copy_by_hand(self, source: str, target: str, unchanged: str | None) -> str:
+        """Copy where the server refused: because of what is there, or because it knows no such condition."""
         found = self.read(source)
-        if found is None:
+        if found is None or unchanged not in {None, found.etag}:
             raise Damaged(missing_source(f"{self.url}/{source}"))
         try:
             return self.write(target, found.data).etag
