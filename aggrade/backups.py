@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aggrade.receipt import Receipt
-    from aggrade.storage import Storage
+    from aggrade.storage import Opener, Storage
 
 __all__ = ["backups_with_receipts", "delete_backups", "list_backups", "prune_backups", "stores_with_backups"]
 
 _log = logging.getLogger(__name__)
 
 
-def stores_with_backups(store: str, storage_options: Mapping[str, Any] | None = None) -> list[Storage]:
+def stores_with_backups(
+    store: str, storage_options: Mapping[str, Any] | None = None, opener: Opener = open_storage
+) -> list[Storage]:
     """Return one Zarr store, or those of a dataset root, the ones included of which only backups are left.
 
     Parameters
@@ -36,9 +38,11 @@ def stores_with_backups(store: str, storage_options: Mapping[str, Any] | None = 
         A dataset root, or one Zarr store.
     storage_options
         As `s3fs.S3FileSystem` takes them.
+    opener
+        What opens storages.
     """
-    there = open_stores(store, storage_options)
-    root = open_storage(store.rstrip("/"), storage_options)
+    there = open_stores(store, storage_options, opener)
+    root = opener(store.rstrip("/"), storage_options)
     if store.rstrip("/").endswith(STORE_SUFFIX) or [storage.url for storage in there] == [root.url]:
         return there
     left = {

@@ -15,7 +15,7 @@ from aggrade.storage import bare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Clock", "clock_of"]
+__all__ = ["Clock", "SkippingClock", "clock_of"]
 
 
 class Clock:
@@ -53,6 +53,24 @@ class Clock:
                 pass
 
         threading.Thread(target=run, name=name, daemon=True).start()
+
+
+class SkippingClock(Clock):
+    """A clock on which time passes only where somebody would be waited for, at once, and nothing is repeated."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        """See `Clock.now`."""
+        return self._now
+
+    def pause(self, shortest: float, longest: float | None = None) -> None:
+        """See `Clock.pause`."""
+        self._now += shortest if longest is None else (shortest + longest) / 2
+
+    def repeat(self, action: Callable[[], bool], seconds: float, done: threading.Event, name: str) -> None:
+        """See `Clock.repeat`."""
 
 
 _MACHINE = Clock()

@@ -26,7 +26,7 @@ from aggrade.storage.together import read_together
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aggrade.storage import Storage, StoredObject
+    from aggrade.storage import Opener, Storage, StoredObject
 
 __all__ = [
     "BACKUPS_SUFFIX",
@@ -177,7 +177,9 @@ def stores_in(storage: Storage) -> list[str]:
     return sorted(path for folder in ("", PARTITIONS, SESSIONS) for path in _stores_below(storage, folder))
 
 
-def open_stores(store: str, storage_options: Mapping[str, Any] | None = None) -> list[Storage]:
+def open_stores(
+    store: str, storage_options: Mapping[str, Any] | None = None, opener: Opener = open_storage
+) -> list[Storage]:
     """Open one Zarr store, or every Zarr store of a dataset root. Raises as `stores_in`.
 
     Parameters
@@ -186,8 +188,10 @@ def open_stores(store: str, storage_options: Mapping[str, Any] | None = None) ->
         A dataset root, or one Zarr store: its name ends in ``.zarr``, or a store lies there.
     storage_options
         As `s3fs.S3FileSystem` takes them.
+    opener
+        What opens the storage.
     """
-    storage = open_storage(store.rstrip("/"), storage_options)
+    storage = opener(store.rstrip("/"), storage_options)
     if store.rstrip("/").endswith(STORE_SUFFIX):
         return [Adopting(storage)]
     return [Adopting(storage.within(path) if path else storage) for path in stores_in(storage)]

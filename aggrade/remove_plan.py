@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import find_layer, manifests, read_intent
 from aggrade.commit.catalogue import place_of
-from aggrade.commit.cataloguing import forgetting
+from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
-from aggrade.commit.erasing import held_objects, is_shared, names
+from aggrade.commit.erasing import held_objects, memory_to_erase, names
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
@@ -20,7 +19,6 @@ from aggrade.commit.regions import beyond, everything
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
-from aggrade.storage.counting import Counted
 
 if TYPE_CHECKING:
     from aggrade.commit import Snapshot
@@ -49,7 +47,7 @@ class StoreRemoval(_Frozen):
     copied: bool = Field(
         default=False, description="Whether it is a rechunked copy, of which no backup is kept."
     )
-    price: Price = Field(default_factory=Price, description="What it costs there.")
+    memory: int = Field(default=0, description="Bytes of memory that it takes to overwrite them, at most.")
 
     def __str__(self) -> str:
         if self.erases.whole:
@@ -126,8 +124,9 @@ def look_into(
     )
 
 
-def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: bool) -> StoreRemoval | None:
-    storage = Counted(bare)
+def _shared(
+    storage: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: bool
+) -> StoreRemoval | None:
     labels = _labels(storage, snapshot, dim)
     rows = tuple(row for row, one in enumerate(labels) if one == label)
     record = find_layer(storage, label)
@@ -135,8 +134,7 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
     erases = Erasure(label=label, dim=dim, rows=rows, since=since, purge=purge)
     kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
     place = place_of(storage, snapshot.mark)
-    telling, lines = forgetting(place, erases) if place else (0, Counter())
-    found = bool(rows or record or (purge and kept) or telling)
+    found = bool(rows or record or (purge and kept) or (place and telling(place, erases)))
     intent = read_intent(storage)
     dirty = intent[0].dirty if intent else ()
     objects = list(held_objects(storage, erases, snapshot.documents, dirty))
@@ -145,7 +143,7 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
         return None
     receipts = [info.key for info in storage.list(RECEIPTS)]
     named = tuple(key for key in receipts if _names(storage, key, label))
-    removal = StoreRemoval(
+    return StoreRemoval(
         store=storage.url,
         erases=erases,
         found=found,
@@ -154,31 +152,7 @@ def _shared(bare: Storage, snapshot: Snapshot, label: str, dim: str, *, purge: b
         texts=(*((layer_key(label),) if record else ()), *named),
         purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
         copied="rechunk" in snapshot.mark,
-    )
-    again = Counter({kind: count for kind, count in storage.counts.items() if kind.isupper()})
-    shared = sum(is_shared(held, erases, snapshot.documents) for held in emptied)
-    price = _price(removal, again + lines, shared, len(receipts), len(dirty))
-    return removal.model_copy(update={"price": price})
-
-
-def _price(removal: StoreRemoval, again: Counter[str], shared: int, receipts: int, dirty: int) -> Price:
-    """Return what a removal costs in one store whose backups stay: looking once more, lines, then the commit.
-
-    Emptying backups is left out: what it takes depends on what is found in them.
-    """
-    texts, kept = len(removal.texts), 0 if removal.erases.purge else 1
-    commit = {
-        "GET": 7 + kept * texts + shared + receipts,
-        "HEAD": 2 + shared + texts + bool(kept * removal.rewritten),
-        "PUT": 4 + 2 * kept + removal.rewritten + texts + len(removal.purged),
-        "COPY": kept * removal.rewritten,
-        "LIST": 4 + dirty,
-    }
-    return Price(
-        requests=dict(again + Counter(commit)),
-        round_trips=20,
-        bytes_read=removal.size,
-        bytes_written=removal.size,
+        memory=memory_to_erase(objects, snapshot.documents),
     )
 
 

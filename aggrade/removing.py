@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
@@ -16,19 +15,19 @@ from aggrade.commit.documents import labels_of
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
 from aggrade.old_versions import drop_deleted, drop_old, drop_told
-from aggrade.price import Price
 from aggrade.receipt import Receipt
 from aggrade.remove_plan import RemovePlan, look_into, removal_commit
 from aggrade.settings import settings
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
+from aggrade.storage.rehearsing import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggrade.commit import Snapshot
     from aggrade.remove_plan import StoreRemoval
-    from aggrade.storage import Storage
+    from aggrade.storage import Opener, Storage
 
 __all__ = ["remove"]
 
@@ -103,30 +102,66 @@ def remove(
     Unavailable
         If a store did not answer. Run it again: what was half done is finished.
     """
+    if dry_run:
+        return _rehearsed(store, label, dim, purge_backups, storage_options)
     work = _Removal(store, label, dim, purge_backups, storage_options)
-    if not dry_run:
-        work.recover()
-    plan = work.plan()
-    if not plan.found:
-        fix = "check the label; with purge_backups, backups are searched, too"
-        problem = Problem(work.root.url, f"nothing of {label!r}", f"a label of {dim}", fix, "no-such-layer")
-        raise BadInput(problem)
-    return plan if dry_run else work.carry_out(plan)
+    return work.carry_out(work.found())
+
+
+def _rehearsed(
+    store: str, label: str, dim: str, purge: bool, storage_options: Mapping[str, Any] | None
+) -> RemovePlan:
+    """Return the plan with the price of its rehearsal, in which nothing is written."""
+    with Rehearsal() as rehearsal:
+        work = _Removal(store, label, dim, purge, storage_options, rehearsal.open)
+        plan = work.found()
+        work.carry_out(plan)
+        memory = max((one.memory for one in plan.stores), default=0)
+        return plan.model_copy(update={"price": rehearsal.price(memory)})
 
 
 class _Removal:
     """One removal from the stores of a dataset."""
 
     def __init__(
-        self, store: str, label: str, dim: str, purge: bool, options: Mapping[str, Any] | None
+        self,
+        store: str,
+        label: str,
+        dim: str,
+        purge: bool,
+        options: Mapping[str, Any] | None,
+        opener: Opener = open_storage,
     ) -> None:
         self.label, self.dim, self.purge = label, dim, purge
-        named = open_storage(store.rstrip("/"), options)
+        named = opener(store.rstrip("/"), options)
         self.root = _root_of(named, store)
         self.named = named.url if named.url != self.root.url else None
-        self.stores = {one.url: one for one in stores_with_backups(self.root.url, options)}
+        self.stores = {one.url: one for one in stores_with_backups(self.root.url, options, opener)}
         if self.named:
             self.stores.setdefault(self.named, Adopting(named))
+
+    def found(self) -> RemovePlan:
+        """Plan, once what dead writers left has been finished.
+
+        Raises
+        ------
+        BadInput
+            If nothing of it is there.
+        """
+        self.recover()
+        plan = self.plan()
+        if not plan.found:
+            fix = "check the label; with purge_backups, backups are searched, too"
+            raise BadInput(
+                Problem(
+                    self.root.url,
+                    f"nothing of {self.label!r}",
+                    f"a label of {self.dim}",
+                    fix,
+                    "no-such-layer",
+                )
+            )
+        return plan
 
     def recover(self) -> None:
         """Finish what dead writers left, so that it is known where something of the layer may lie."""
@@ -162,10 +197,9 @@ class _Removal:
             one for storage in self._chosen() if (one := self._look_into(storage, read_snapshot(storage)))
         ]
         staging = tuple(storage.url for storage in self._staging() if self._is_staged(storage))
-        plan = RemovePlan(
+        return RemovePlan(
             root=self.root.url, label=self.label, dim=self.dim, stores=tuple(found), staging=staging
         )
-        return plan.model_copy(update={"price": _price(plan)})
 
     def _look_into(self, storage: Storage, snapshot: Snapshot | None) -> StoreRemoval | None:
         whole = self._is_own(storage)
@@ -268,17 +302,3 @@ def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Recei
     }
     hidden = {"store": plan.root, "undo": None} if whole else {}
     return first.model_copy(update={"details": details, **hidden})
-
-
-def _price(plan: RemovePlan) -> Price:
-    """Return what the removal costs, where no staging store lies; deletions are free."""
-    prices = [store.price for store in plan.stores]
-    requests = Counter(LIST=1)
-    for price in prices:
-        requests.update(price.requests)
-    return Price(
-        requests=dict(requests),
-        round_trips=sum(price.round_trips for price in prices),
-        bytes_read=sum(price.bytes_read for price in prices),
-        bytes_written=sum(price.bytes_written for price in prices),
-    )

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.dirt import found_in, uncovered
-from aggrade.commit.documents import index_of, key_of
-from aggrade.commit.layers import missing_of
-from aggrade.commit.plan import Base, CommitPlan, Target
+from aggrade.commit.documents import index_of
+from aggrade.commit.plan import Base, CommitPlan
 from aggrade.commit.regions import box_around, everything
 from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 from aggrade.restore_array import ArrayPlan, How, plan_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from aggrade.commit.documents import Document
     from aggrade.commit.snapshot import Snapshot
     from aggrade.commit.states import KeptState
     from aggrade.storage import ObjectInfo
 
-__all__ = ["RestorePlan", "catalogue_mark", "plan_restore"]
-
-_AT_ONCE = 16
+__all__ = ["RestorePlan", "plan_restore"]
 
 
 class RestorePlan(BaseModel):
@@ -57,11 +51,7 @@ class RestorePlan(BaseModel):
 
 
 def plan_restore(
-    state: KeptState,
-    now: Snapshot | None,
-    there: Mapping[str, ObjectInfo],
-    dirty: Sequence[Target] = (),
-    lines: Mapping[str, int] = MappingProxyType({}),
+    state: KeptState, now: Snapshot | None, there: Mapping[str, ObjectInfo]
 ) -> tuple[RestorePlan, list[ArrayPlan]]:
     """Plan a restore.
 
@@ -73,15 +63,11 @@ def plan_restore(
         What the store shows; None where there is no store any more.
     there
         Key → what lies in the store.
-    dirty
-        Regions that are on record as dirty.
-    lines
-        Requests, by kind, by which the catalogue follows.
 
     Returns
     -------
     tuple
-        The plan, and what becomes of each array.
+        The plan, but for its price, and what becomes of each array.
 
     Raises
     ------
@@ -130,7 +116,6 @@ def plan_restore(
         generation=state.manifest.generation,
         arrays={array.name: array.how for array in arrays},
         commit=commit,
-        price=_price(state, commit, arrays, now, there, dirty, lines),
     )
     return plan, arrays
 
@@ -150,68 +135,12 @@ def _mark(shown: Snapshot, now: Snapshot | None, last: int) -> dict[str, Any]:
     kept = {key: value for key, value in shown.mark.items() if key not in own}
     return {
         **kept,
-        **catalogue_mark(shown, now),
+        **_catalogue_mark(shown, now),
         "undone": [*(kept.get("undone") or []), [shown.generation, last]],
     }
 
 
-def catalogue_mark(shown: Snapshot, now: Snapshot | None) -> dict[str, Any]:
-    """Return where the catalogue of the restored store lies, as its root names it; nothing if it has none.
-
-    Parameters
-    ----------
-    shown, now
-        The state that is restored, and what the store shows.
-    """
+def _catalogue_mark(shown: Snapshot, now: Snapshot | None) -> dict[str, Any]:
+    """Return where the catalogue of the restored store lies, as its root names it; nothing if it has none."""
     marks = {**shown.mark, **(now.mark if now else {})}
     return {"catalogue": marks["catalogue"]} if "catalogue" in marks else {}
-
-
-def _price(
-    state: KeptState,
-    commit: CommitPlan,
-    arrays: list[ArrayPlan],
-    now: Snapshot | None,
-    there: Mapping[str, ObjectInfo],
-    dirty: Sequence[Target],
-    lines: Mapping[str, int],
-) -> Price:
-    """Return what the restore costs beyond its plan, on a store whose last writer finished; of bytes, those of the objects."""
-    jobs = [(array, index) for array in arrays for index in array.wanted]
-    fetched, written, size = set(), set(), 0
-    for array, index in jobs:
-        key = key_of(array.name, array.before, index)
-        source = state.source(key)
-        fetched.add(state.reads_of(key))
-        is_there = key in (there if source is None else source.objects)
-        if is_there or key_of(array.name, array.after, index) in there:
-            written.add(key_of(array.name, array.after, index))
-        size += there[key].size if key in there else 0
-    published = now.documents if now else {}
-    changed = sum(published.get(name) != document for name, document in commit.documents.items())
-    copied = len(found_in(there.values(), commit.keeps)) if now else 0
-    covered = sum(1 for _ in uncovered(dirty, published, commit.documents, written))
-    kept = int(now is not None)
-    known, put_back = _put_back(state)
-    requests = {
-        "GET": 2 + len(fetched - {None}) + len(state.all) + kept + 1 + known,
-        "HEAD": 1 + put_back + bool(copied),
-        "PUT": 4 + 2 * kept + len(written) + covered + changed + put_back,
-        "COPY": copied,
-        "LIST": 2 + len(dirty),
-    }
-    return Price(
-        requests=dict(Counter(requests) + Counter(lines)),
-        round_trips=12,
-        bytes_read=size,
-        bytes_written=size,
-        peak_memory=_AT_ONCE * max((info.size for info in there.values()), default=0),
-    )
-
-
-def _put_back(state: KeptState) -> tuple[int, int]:
-    """Return how many objects are read to put back what removals changed, and how many are written."""
-    kept = state.bookkeeping()
-    there = {key: state.storage.read(key) for key in kept}
-    lacking = sum(missing_of(key, kept[key], there[key]) is not None for key in kept)
-    return len(kept) + state.bookkeeping_reads(), lacking

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
-from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
-from aggrade.commit.catalogue import place_of
-from aggrade.commit.cataloguing import CATALOGUED, following
-from aggrade.commit.chunks import Chunks
-from aggrade.commit.documents import key_of
-from aggrade.commit.salting import salted, unsalted
-from aggrade.commit.states import KeptObjects, KeptState
-from aggrade.commit.writer import write_object
+from aggrade.commit import Manifest, Transaction, manifests, read_snapshot
+from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
-from aggrade.restore_plan import RestorePlan, catalogue_mark, plan_restore
+from aggrade.restore_plan import RestorePlan, plan_restore
+from aggrade.restore_writing import RestoreWeighing, in_hand, write_as_it_was
 from aggrade.settings import settings
+from aggrade.storage import open_storage
+from aggrade.storage.rehearsing import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aggrade.commit import Snapshot, WrittenObject
-    from aggrade.commit.writer import Writer
     from aggrade.receipt import Receipt
     from aggrade.restore_array import ArrayPlan
-    from aggrade.storage import Storage
+    from aggrade.restore_writing import WriteOne
+    from aggrade.storage import Opener, Storage
 
 __all__ = ["restore", "restore_storage"]
 
@@ -91,12 +86,26 @@ def restore(
         If the store did not answer. Run it again: what was half done is recovered.
     """
     wanted = backup if isinstance(backup, str) else backup.id
-    return restore_storage(_holder(store, wanted, storage_options), wanted, dry_run=dry_run)
+    if dry_run:
+        return _rehearsed(store, wanted, storage_options)
+    return restore_storage(_holder(store, wanted, storage_options), wanted)
 
 
-def _holder(store: str, backup: str, storage_options: Mapping[str, Any] | None) -> Storage:
+def _rehearsed(store: str, backup: str, storage_options: Mapping[str, Any] | None) -> RestorePlan:
+    """Return the plan with the price of its rehearsal, in which nothing is written."""
+    weighing = RestoreWeighing()
+    with Rehearsal() as rehearsal:
+        storage = _holder(store, backup, storage_options, rehearsal.open)
+        attempt, _ = _restored(storage, backup, weighing)
+        memory = weighing.memory(attempt.state, attempt.arrays)
+        return attempt.plan.model_copy(update={"price": rehearsal.price(memory)})
+
+
+def _holder(
+    store: str, backup: str, storage_options: Mapping[str, Any] | None, opener: Opener = open_storage
+) -> Storage:
     """Return the one store, of those that are named, which has the backup."""
-    stores = stores_with_backups(store, storage_options)
+    stores = stores_with_backups(store, storage_options, opener)
     if len(stores) == 1:
         return stores[0]
     ids = {storage.url: [manifest.id for manifest in manifests(storage)] for storage in stores}
@@ -108,7 +117,7 @@ def _holder(store: str, backup: str, storage_options: Mapping[str, Any] | None) 
     return found
 
 
-def restore_storage(storage: Storage, backup: str, *, dry_run: bool = False) -> Receipt | RestorePlan:
+def restore_storage(storage: Storage, backup: str) -> Receipt:
     """Do what `restore` does, with one Zarr store.
 
     Parameters
@@ -117,33 +126,39 @@ def restore_storage(storage: Storage, backup: str, *, dry_run: bool = False) -> 
         The store.
     backup
         The backup's id.
-    dry_run
-        As for `restore`.
     """
+    return _restored(storage, backup, write_as_it_was)[1]
+
+
+class _Attempt(NamedTuple):
+    """What is planned, and the state to restore."""
+
+    plan: RestorePlan
+    arrays: list[ArrayPlan]
+    state: KeptState
+
+
+def _restored(storage: Storage, backup: str, write: WriteOne) -> tuple[_Attempt, Receipt]:
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
-    for attempt in itertools.count():
-        plan, arrays, state = _plan(storage, backup)
-        if dry_run:
-            return plan
+    for number in itertools.count():
+        attempt = _plan(storage, backup)
         try:
-            return _carry_out(storage, plan, arrays, state)
+            return attempt, _carry_out(storage, attempt, write)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
                 raise
             _log.info("planning again: %s", error)
-            clock.back_off(attempt)
+            clock.back_off(number)
     raise AssertionError("every attempt returns or raises")
 
 
-def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], KeptState]:
+def _plan(storage: Storage, backup: str) -> _Attempt:
     now = read_snapshot(storage)
     state = KeptState(storage, backup)
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
-    intent = read_intent(storage)
     try:
-        lines = _following(storage, state, now)
-        plan, arrays = plan_restore(state, now, there, intent[0].dirty if intent else (), lines)
+        plan, arrays = plan_restore(state, now, there)
     except (RuntimeError, ValueError) as error:
         problem = Problem(
             f"backup {backup}",
@@ -156,15 +171,7 @@ def _plan(storage: Storage, backup: str) -> tuple[RestorePlan, list[ArrayPlan], 
     moving = [name for name, how in plan.arrays.items() if how == "moves"]
     if moving and getattr(storage, "has_fixed_keys", False):
         raise Refused(_fixed(storage.url, moving))
-    return plan, arrays, state
-
-
-def _following(storage: Storage, state: KeptState, now: Snapshot | None) -> Counter[str]:
-    """Return what it costs to have the catalogue follow, by kind of request."""
-    place = place_of(storage, catalogue_mark(state.shown, now))
-    if place is None or CATALOGUED not in state.shown.documents:
-        return Counter()
-    return following(place, cast("Storage", KeptObjects(state)), state.shown)
+    return _Attempt(plan, arrays, state)
 
 
 def _fixed(url: str, moving: list[str]) -> Problem:
@@ -173,28 +180,12 @@ def _fixed(url: str, moving: list[str]) -> Problem:
     return Problem(url, found, "arrays that can be given another key encoding", fix, "zarr-format")
 
 
-def _carry_out(storage: Storage, plan: RestorePlan, arrays: list[ArrayPlan], state: KeptState) -> Receipt:
+def _carry_out(storage: Storage, attempt: _Attempt, write: WriteOne) -> Receipt:
+    plan, arrays, state = attempt
     with Transaction(storage, plan.commit) as txn:
         writer = txn.writer()
         jobs = [(array, index) for array in arrays for index in array.wanted]
-        with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            done = list(pool.map(lambda job: _write(writer, state, *job), jobs))
+        with ThreadPoolExecutor(in_hand(arrays)) as pool:
+            done = list(pool.map(lambda job: write(writer, state, *job), jobs))
         details = {"backup": plan.backup, "generation": plan.generation, "arrays": plan.arrays}
         return txn.publish([item for item in done if item is not None], details=details)
-
-
-def _write(
-    writer: Writer, state: KeptState, array: ArrayPlan, index: tuple[int, ...]
-) -> WrittenObject | None:
-    """Write one object as it was; fill where there was none, unless there is none now."""
-    key = key_of(array.name, array.after, index)
-    etag = writer.etags.get(key)
-    data = state.read(key_of(array.name, array.before, index))
-    if data is None:
-        if etag is None:
-            return None
-        chunks = Chunks(array.before)
-        data = chunks.bytes_of(chunks.values(None))
-    plain = unsalted(array.before, data)
-    salty = plain if etag is None else salted(array.before, plain, writer.generation)
-    return write_object(writer.storage, key, salty, etag)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ import pyarrow as pa
 from aggrade.commit.catalogue import FILE_ROWS, decoded, files_of, merged, place_of, revise, rows_of
 from aggrade.commit.documents import labels_of
 from aggrade.session_rows import chosen, empty_table, needed, table_of
-from aggrade.storage.counting import Counted
 from aggrade.storage.remembering import Remembering
 from aggrade.storage.together import read_together
 
@@ -35,9 +33,8 @@ __all__ = [
     "add_lines",
     "discard_files",
     "follow",
-    "following",
-    "forgetting",
     "make_lines",
+    "telling",
 ]
 
 CATALOGUING = "catalogue"
@@ -202,28 +199,6 @@ def make_lines(
     return revise(place, change, files, shown.generation, confirm)
 
 
-def following(place: Place, storage: Storage, shown: Snapshot) -> Counter[str]:
-    """Return what `make_lines` costs where a store comes to show a state, by kind of request.
-
-    Parameters
-    ----------
-    place
-        Where the lines of the store lie.
-    storage, shown
-        The state, and where its objects can be read.
-    """
-    counted = Counted(storage)
-    sessions = Sessions(counted, shown, place)
-    files = sorted({*sessions.files, *place.files()})
-    found = read_together(place.root, map(place.key, files))
-    changed = 0
-    for file in files:
-        stored = found[place.key(file)]
-        before = decoded(stored.data) if stored else empty_table()
-        changed += before is None or not sessions.renewed(file, before).equals(before)
-    return Counter(LIST=1, GET=len(files) + counted.counts["GET"], HEAD=int(bool(files)), PUT=changed)
-
-
 def _forget(
     storage: Storage, shown: Snapshot, place: Place, erases: Erasure, confirm: Callable[[], None]
 ) -> None:
@@ -245,8 +220,8 @@ def _without(table: pa.Table, erases: Erasure) -> pa.Table:
     return chosen(table, lambda name, row: name != erases.label and row not in gone)
 
 
-def forgetting(place: Place, erases: Erasure) -> tuple[int, Counter[str]]:
-    """Return how many files tell of a session, and what taking it out of them costs, by kind of request.
+def telling(place: Place, erases: Erasure) -> int:
+    """Return how many files tell of a session.
 
     Parameters
     ----------
@@ -257,8 +232,7 @@ def forgetting(place: Place, erases: Erasure) -> tuple[int, Counter[str]]:
     """
     found = read_together(place.root, map(place.key, place.files())).values()
     tables = [decoded(stored.data) if stored else empty_table() for stored in found]
-    telling = sum(table is None or len(_without(table, erases)) < len(table) for table in tables)
-    return telling, Counter(LIST=1, GET=len(tables), HEAD=int(bool(tables)), PUT=telling)
+    return sum(table is None or len(_without(table, erases)) < len(table) for table in tables)
 
 
 def discard_files(place: Place, *, anyhow: bool = False) -> int:

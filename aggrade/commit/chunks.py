@@ -46,6 +46,11 @@ class Chunks:
         held[f"{_NAME}/zarr.json"] = CpuBuffer.from_bytes(self._document)
         return MemoryStore(held)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values of one object; of text, those of its references."""
+        return int(zarr.open_array(self._store({}), path=_NAME, mode="r").nbytes)
+
     def values(self, data: bytes | None) -> np.ndarray[Any, Any]:
         """Return the values of an object, of the shape of its unit; fill where there is no object.
 

@@ -24,19 +24,30 @@ from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
+from aggrade.storage.together import hands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aggrade.commit.documents import Document
     from aggrade.commit.plan import Erasure, Target
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["Held", "erase", "held_objects", "is_shared", "may_hold", "names", "same_values", "without_label"]
+__all__ = [
+    "Held",
+    "erase",
+    "held_objects",
+    "may_hold",
+    "memory_to_erase",
+    "names",
+    "same_values",
+    "without_label",
+]
 
 _log = logging.getLogger(__name__)
 _CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
 _LEDGER = ".aggrade/ledger/"
+_COPIES, _COPIES_OF_VALUES = 3, 5
 _PLACES = {"store", "write_id", "backup", "undo"}
 
 
@@ -68,19 +79,6 @@ def held_objects(
         if may_hold(info.key, erasure, documents) or _may_be_dirty(info.key, dirty):
             name = info.key.partition("/")[0]
             yield Held(info, name, _place(info.key, documents))
-
-
-def is_shared(held: Held, erasure: Erasure, documents: Mapping[str, Document]) -> bool:
-    """Tell whether an object holds rows of others, too."""
-    if held.place is None:
-        return False
-    document = documents[held.name]
-    dims = dims_of(document)
-    if erasure.dim not in dims:
-        return True
-    axis = dims.index(erasure.dim)
-    start, unit = held.place[axis] * unit_of(document)[axis], unit_of(document)[axis]
-    return not set(range(start, min(start + unit, shape_of(document)[axis]))) <= set(erasure.rows)
 
 
 def may_hold(key: str, erasure: Erasure, documents: Mapping[str, Document]) -> bool:
@@ -161,11 +159,34 @@ def erase(
 
     found = list(held_objects(storage, erasure, documents, dirty))
     confirm()
-    with ThreadPoolExecutor(settings().parallel_requests) as pool:
+    with ThreadPoolExecutor(hands(max(_in_hand(found, documents), default=0))) as pool:
         list(pool.map(wipe, found))
     _replace(storage, layer_key(erasure.label), confirm, removed(generation))
     _clean_texts(storage, erasure.label, confirm)
     _log.info("wiped a layer out of %d objects of %s", len(found), storage.url)
+
+
+def _in_hand(found: Iterable[Held], documents: Mapping[str, Document]) -> list[int]:
+    """Return the bytes that each object takes while it is wiped: as it is stored, and as values."""
+    names = {held.name for held in found if held.place is not None}
+    sizes = {name: Chunks(documents[name]).nbytes for name in names}
+    return [
+        _COPIES * held.info.size + _COPIES_OF_VALUES * sizes[held.name]
+        for held in found
+        if held.place is not None
+    ]
+
+
+def memory_to_erase(found: Sequence[Held], documents: Mapping[str, Document]) -> int:
+    """Return the bytes of memory that wiping some objects takes at most. Parameters as for `held_objects`.
+
+    Parameters
+    ----------
+    found
+        The objects.
+    """
+    sizes = sorted(_in_hand(found, documents), reverse=True)
+    return sum(sizes[: hands(max(sizes, default=0))])
 
 
 class _Blank:

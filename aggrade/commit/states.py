@@ -20,12 +20,15 @@ from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.storage import StoredObject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aggrade.commit.backup import Manifest
     from aggrade.storage import Storage
 
-__all__ = ["KeptObjects", "KeptState", "kept_root"]
+__all__ = ["ARCHIVES_HELD", "KeptState", "kept_root"]
 
-_ARCHIVES = 4
+ARCHIVES_HELD = 4
+"""How many archives a state holds in memory at once."""
 
 
 class KeptState:
@@ -84,12 +87,17 @@ class KeptState:
             return None if stored is None else stored.data
         return self.kept(source, key) if key in source.objects else None
 
-    def reads_of(self, key: str) -> str | None:
-        """Return what has to be fetched to read an object: its own name, an archive's, or None if nothing has to."""
+    def place(self, key: str) -> tuple[Storage, str] | None:
+        """Return where an object lies as it was, by itself; None if there was none or an archive holds it."""
         source = self.source(key)
-        if source is None or (key in source.objects and source.holds_copy(key)):
-            return key
-        return source.id if key in source.objects and source.id not in self._archives else None
+        if source is None:
+            return self.storage, key
+        is_copy = key in source.objects and source.holds_copy(key)
+        return (self._backups, f"{source.id}/{COPIES}{key}") if is_copy else None
+
+    def archives(self) -> Iterator[tuple[Storage, str]]:
+        """Yield where the archives lie of that backup and all that were made later."""
+        return ((self._backups, f"{one.id}/{ARCHIVE}") for one in self.later if one.kind != "full")
 
     def bookkeeping(self) -> dict[str, list[bytes]]:
         """Return the records and receipts that later removals changed, as each of these found them, oldest first."""
@@ -98,13 +106,6 @@ class KeptState:
             for key in _bookkeeping_in(one):
                 changed.setdefault(key, []).append(self.kept(one, key))
         return changed
-
-    def bookkeeping_reads(self) -> int:
-        """Return how many objects have to be fetched for it: an archive, or a copy."""
-        found = {
-            (one.id, key if one.holds_copy(key) else "") for one in self.later for key in _bookkeeping_in(one)
-        }
-        return len(found)
 
     def kept(self, manifest: Manifest, key: str) -> bytes:
         """Return what one backup holds of an object.
@@ -132,7 +133,7 @@ class KeptState:
             if stored is None:
                 raise Damaged(_gone(self._backups, manifest, ARCHIVE))
             self._archives[manifest.id] = zipfile.ZipFile(io.BytesIO(stored.data))
-            if len(self._archives) > _ARCHIVES:
+            if len(self._archives) > ARCHIVES_HELD:
                 self._archives.popitem(last=False)
         return self._archives[manifest.id]
 
@@ -141,25 +142,6 @@ def _bookkeeping_in(manifest: Manifest) -> list[str]:
     if manifest.commit != "remove":
         return []
     return [key for key in manifest.objects if key.startswith((LAYERS, RECEIPTS))]
-
-
-class KeptObjects:
-    """What a state held, to be read as a storage is.
-
-    Parameters
-    ----------
-    state
-        The state.
-    """
-
-    def __init__(self, state: KeptState) -> None:
-        self.url = state.storage.url
-        self._state = state
-
-    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> StoredObject | None:
-        """See `aggrade.storage.Storage.read`. The etags are empty."""
-        data = self._state.read(key)
-        return None if data is None else StoredObject(data[start:stop], "")
 
 
 def kept_root(storage: Storage, manifest: Manifest) -> Snapshot:

@@ -316,8 +316,9 @@ class Transaction:
             lambda: self._tell(lines),
         )
         dirty = complete(self.storage, self.lease, plan.documents, self.generation)
-        self.lease.release(dirty=dirty, etags=etags)
-        self._lease = None
+        if not (plan.erases and plan.erases.whole):
+            self.lease.release(dirty=dirty, etags=etags)
+        self._close()
         _log.info("%s", receipt)
         assert isinstance(receipt, Receipt)
         return receipt

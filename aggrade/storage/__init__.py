@@ -15,6 +15,8 @@ from aggrade.errors import Conflict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    Opener = Callable[[str, Mapping[str, Any] | None], "Storage"]
+
 __all__ = ["OPENERS", "ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "bare", "open_storage"]
 
 

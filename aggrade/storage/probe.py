@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from aggrade.errors import BadInput, Problem
@@ -111,7 +111,8 @@ def conditions(storage: Storage, recorded: Probe | None = None) -> Probe | None:
     Returns
     -------
     Probe or None
-        None where there is no server: a disk and its locks are our own code.
+        None where there is no server: a disk and its locks are our own code. Of a server at which something is only
+        rehearsed it is taken for granted that it keeps them.
 
     Raises
     ------
@@ -123,6 +124,8 @@ def conditions(storage: Storage, recorded: Probe | None = None) -> Probe | None:
         return None
     if recorded is not None and recorded.safe and (recorded.endpoint, recorded.place) == address:
         return recorded
+    if getattr(bare(storage), "is_rehearsed", False):
+        return Probe(*address, *[True] * (len(fields(Probe)) - len(address)))
     with _GUARD:
         known = _KNOWN.get(address)
     if known is None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["S3Storage"]
 
 _STAMP = "aggrade-write"
-_MOST_DELETED_AT_ONCE = 1000
 _DELETED = ("a deleted object", "delete it again", "delete-failed")
 _UNKNOWN_TO_SERVER = {"NotImplemented", "501"}
 
@@ -55,7 +54,14 @@ class S3Storage:
     ------
     BadInput
         If the URL names no bucket, or a prefix that is no key.
+
+    Attributes
+    ----------
+    at_once : int
+        How many keys one request lists or deletes at most.
     """
+
+    at_once = 1000
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
@@ -139,8 +145,8 @@ class S3Storage:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, a thousand with one request. See `Storage.delete`."""
         doomed = sorted({self._root + check_key(key) for key in keys})
-        for first in range(0, len(doomed), _MOST_DELETED_AT_ONCE):
-            names = [{"Key": name} for name in doomed[first : first + _MOST_DELETED_AT_ONCE]]
+        for first in range(0, len(doomed), self.at_once):
+            names = [{"Key": name} for name in doomed[first : first + self.at_once]]
             response = self._checked("", "delete_objects", Delete={"Objects": names, "Quiet": True})
             problems = [
                 Problem(

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["read_together", "together"]
+__all__ = ["hands", "read_together", "together"]
+
+_IN_HAND = 256 << 20
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
@@ -26,6 +28,16 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         running = [pool.submit(call) for call in calls]
     return [one.result() for one in running]
+
+
+def hands(size: int) -> int:
+    """Return how many objects to hold at once, the largest of which takes so many bytes.
+
+    They are ``AGGRADE_PARALLEL_REQUESTS`` where that is 256 MB at most, fewer where they are larger, and
+    ``AGGRADE_PARALLEL_OBJECTS`` in any case.
+    """
+    most = settings()
+    return min(most.parallel_requests, max(most.parallel_objects, _IN_HAND // max(size, 1)))
 
 
 def read_together(storage: Storage, keys: Iterable[str]) -> dict[str, StoredObject | None]:
