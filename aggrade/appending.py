@@ -7,12 +7,13 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from aggrade.append_arguments import check_arguments
 from aggrade.append_attempt import Attempt
 from aggrade.append_labels import with_dim
 from aggrade.append_layout import checked_sizes
 from aggrade.append_plan import AppendPlan, OnConflict
 from aggrade.append_room import with_room
-from aggrade.channels import Channels, demand_channels
+from aggrade.channels import Channels
 from aggrade.clock import clock_of
 from aggrade.commit import find_receipt, recover_store
 from aggrade.encoding import plain_dataset
@@ -126,7 +127,7 @@ def append(
     Raises
     ------
     BadInput
-        If the dataset has no label for the layer, or the URL or credentials are wrong.
+        If the dataset has no label for the layer, or an argument, the URL or credentials are wrong.
     Refused
         If a guard says no; every reason is named and nothing was written.
     Conflict
@@ -181,9 +182,9 @@ def append_to(
     lists
         Whether the store keeps a list of what is written, for whoever copies it.
     """
+    check_arguments(dataset, on_conflict=on_conflict, backup=backup, channels=channels)
     layers = plain_dataset(with_dim(dataset, dim))
     sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
-    demand_channels(channels)
     growing = (grow,) if isinstance(grow, str) else tuple(grow)
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import Problem
 from aggrade.modalities import fill_of
 from aggrade.uniting import placed
 
@@ -29,7 +29,6 @@ __all__ = [
     "Runs",
     "Union",
     "channel_dims",
-    "demand_channels",
     "grown",
     "indices_of",
     "length_at",
@@ -48,22 +47,6 @@ Runs = tuple[tuple[int, int], ...]
 """Indices along an axis, in order, as half-open runs."""
 
 _NAMED = 64
-
-
-def demand_channels(channels: str) -> None:
-    """Refuse what is no way of dealing with channels.
-
-    Raises
-    ------
-    BadInput
-        Naming those that there are.
-    """
-    known = get_args(Channels)
-    if channels not in known:
-        fix = "choose one of them"
-        raise BadInput(
-            Problem("channels", repr(channels), " or ".join(map(repr, known)), fix, "channels-rule")
-        )
 
 
 def channel_dims(dataset: xr.Dataset) -> list[str]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "content_digest", "own_objects", "row_of", "verify"]
 
 _log = logging.getLogger(__name__)
+_ANEW = "remove it and append it anew, or restore a backup that has it"
 
 
 class Report(BaseModel):
@@ -285,11 +286,11 @@ def _layer(
     checked["objects"] += record.objects
     missing, digest = own_objects(storage, state[0], record)
     if missing:
-        yield f"{where} misses {len(missing)} objects, such as {missing[0]}; restore."
+        yield f"{where} misses {len(missing)} objects, such as {missing[0]}; {_ANEW}."
     elif digest != record.objects_sha256:
-        yield f"{where}: its objects are not the bytes that were written; restore."
+        yield f"{where}: its objects are not the bytes that were written; {_ANEW}."
     elif receipt is not None and receipt.kind == "append" and content_digest(*state, record) != record.digest:
-        yield f"{where}: its content is not what was appended; restore."
+        yield f"{where}: its content is not what was appended; {_ANEW}."
 
 
 def _replaced(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> Iterator[str]:

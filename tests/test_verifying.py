@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from make_datasets import CHUNKS, make_session
+from make_datasets import CHUNKS, assert_holds, make_session
 from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
@@ -141,7 +141,26 @@ class TestObjects:
     def test_one_that_is_missing(self, store):
         """A missing chunk is never taken for fill."""
         store.storage.delete(["eeg/c/1/2/0/0"])
-        assert "layer 's1' misses 1 objects, such as eeg/c/1/2/0/0; restore." in store.found()
+        said = "layer 's1' misses 1 objects, such as eeg/c/1/2/0/0; remove it and append it anew"
+        assert said in store.found()
+
+    def test_what_is_said_to_help_does(self, tmp_path):
+        """A layer whose chunk is lost is whole again once it was removed and appended anew; the others stay."""
+        root, sessions = (
+            str(tmp_path),
+            [make_session(label, 2, seed) for seed, label in enumerate(("s1", "s2"))],
+        )
+        for session in sessions:
+            aggrade.append(session, root, chunks=CHUNKS)
+        lost = tmp_path / "windows.zarr/eeg/c/0/0/0/0"
+        lost.unlink()
+        assert not aggrade.verify(root).ok
+        aggrade.append(sessions[0], root)
+        assert not lost.exists()
+        aggrade.remove(root, "s1")
+        aggrade.append(sessions[0], root)
+        assert aggrade.verify(root).ok
+        assert_holds(aggrade.open_windows(root).load(), sessions[::-1])
 
     def test_one_byte_that_is_flipped(self, store):
         """Any byte of any chunk of its own."""

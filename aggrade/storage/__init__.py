@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from aggrade.errors import Conflict
+from aggrade.errors import BadInput, Conflict, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -173,6 +173,10 @@ def bare(storage: Any) -> Any:
 def _open_local(url: str, _: Mapping[str, Any]) -> Storage:
     from aggrade.storage.local import LocalStorage
 
+    if url.removesuffix(":") in OPENERS:
+        raise BadInput(
+            Problem("store", repr(url), "a bucket", f"name one: {url}//bucket/prefix", "store-url")
+        )
     return LocalStorage(url)
 
 
