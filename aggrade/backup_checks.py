@@ -43,7 +43,7 @@ def backup_problems(storage: Storage, checked: Counter[str]) -> Iterator[str]:
         try:
             manifest = Manifest.model_validate_json(stored.data)
         except ValidationError:
-            yield f"{backups.url}/{name}: its manifest can't be understood; {_FIX}."
+            yield f"{backups.url}/{name}: its manifest can't be understood; {_FIX}, or prune it."
             continue
         wrong = "" if manifest.purged else _wrong_with(backups, name, manifest)
         if wrong:

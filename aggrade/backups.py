@@ -59,7 +59,8 @@ def stores_with_backups(
 def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None) -> list[Manifest]:
     """Return the backups of one store, or of all stores of a dataset root, oldest first per store.
 
-    Those that a removal has emptied are ``purged``: they can't be restored any more.
+    Those that a removal has emptied are ``purged``, and those whose manifest can't be understood ``unreadable``:
+    neither can be restored.
 
     Parameters
     ----------
@@ -180,8 +181,8 @@ def _doomed(storage: Storage, keep: int, limit: datetime | None) -> list[Manifes
 
 
 def _kept_from(there: list[Manifest], keep: int) -> int:
-    """Return the place of the first backup to keep; purged ones don't count."""
-    whole = [place for place, one in enumerate(there) if not one.purged]
+    """Return the place of the first backup to keep; those that can't be restored don't count."""
+    whole = [place for place, one in enumerate(there) if one.is_whole]
     if keep == 0:
         return len(there)
     return whole[-keep] if len(whole) > keep else 0

@@ -11,7 +11,7 @@ from aggrade.commit import find_layer, manifests, read_intent
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
-from aggrade.commit.erasing import held_objects, memory_to_erase, names
+from aggrade.commit.erasing import attributes_without, held_objects, memory_to_erase, names
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
@@ -21,7 +21,7 @@ from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
-    from aggrade.commit import Snapshot
+    from aggrade.commit import Document, Snapshot
     from aggrade.commit.plan import BackupKind, Target
     from aggrade.storage import Storage
 
@@ -168,7 +168,7 @@ def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) ->
     found
         What `look_into` found there.
     """
-    erases, attributes = found.erases, snapshot.attributes
+    erases = found.erases
     hidden = {*snapshot.mark.get("superseded", []), *erases.rows}
     is_lost = erases.purge or "rechunk" in snapshot.mark
     kept: BackupKind = "none" if is_lost else "full" if erases.whole else "touched"
@@ -177,8 +177,8 @@ def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) ->
         store=storage.url,
         dim=erases.dim,
         base=Base(etag=snapshot.etag, generation=snapshot.generation),
-        documents=snapshot.documents,
-        attributes={key: value for key, value in attributes.items() if value != erases.label},
+        documents={name: _without(document, erases.label) for name, document in snapshot.documents.items()},
+        attributes=attributes_without(snapshot.attributes, erases.label),
         mark={"superseded": sorted(hidden)},
         backup=kept,
         sparse=True,
@@ -186,6 +186,13 @@ def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) ->
         keeps_also=found.texts,
         erases=erases,
     )
+
+
+def _without(document: Document, label: str) -> Document:
+    """Return an array document whose attributes don't name a label."""
+    before = document.get("attributes", {})
+    after = attributes_without(before, label)
+    return document if after == before else {**document, "attributes": after}
 
 
 def _regions(snapshot: Snapshot, erases: Erasure) -> tuple[Target, ...]:

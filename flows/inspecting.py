@@ -165,6 +165,8 @@ def _line(manifest: Manifest, receipt: Receipt | None) -> str:
     made = f"{when}  before {what}"
     if manifest.purged:
         return f"{made}  {manifest.store}  {manifest.id}  purged by a removal, can't be restored any more"
+    if manifest.unreadable:
+        return f"{made}  {manifest.store}  {manifest.id}  its manifest can't be understood, and it not be restored"
     kept = f"generation {manifest.generation}, {manifest.kind}, {len(manifest.objects)} objects, {human_bytes(manifest.size)}"
     return f"{made}  ({kept})  {shlex.join(['aggrade', 'restore', manifest.store, manifest.id])}"
 

@@ -11,7 +11,8 @@ from memory_storage import DiesAt, Hooks, Killed, MemoryStorage, Numbered, World
 import aggrade
 from aggrade.commit import Transaction, manifests, read_intent
 from aggrade.commit.purging import purge
-from aggrade.errors import BadInput
+from aggrade.commit.snapshot import read_snapshot
+from aggrade.errors import BadInput, Damaged
 
 __all__ = ["open_world"]
 
@@ -273,3 +274,47 @@ class Begins(Hooks):
             self.transaction = Transaction(self.storage, plan_rows(self.storage, "meanwhile"))
             self.transaction.__enter__()
             self.backup = read_intent(self.storage)[0].journal.backup
+
+
+class TestTornManifest:
+    """One backup that can't be understood stands in the way of no other."""
+
+    @pytest.fixture
+    def torn(self, storage):
+        """Tear the manifest of the second of four backups; return the ids of all."""
+        ids = [manifest.id for manifest in manifests(storage)]
+        storage.world.objects[f"data/s.zarr.backups/{ids[1]}/manifest.json"] = (b'{"id": ', "torn")
+        return ids
+
+    def restore(self, open_world, world, backup):
+        """Restore the state of a backup."""
+        return aggrade.restore(f"{ROOT}/s.zarr", backup, storage_options=open_world(world))
+
+    def test_later_ones_are_restored(self, open_world, world, storage, torn):
+        """A state is told by its backup and those after it."""
+        self.restore(open_world, world, torn[2])
+        assert read_snapshot(storage).length("row") == 3
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_it_and_older_ones_are_not(self, open_world, world, storage, torn, which):
+        """What it held can't be told: they are refused, the present state stays, and the sentence names it."""
+        with pytest.raises(Damaged, match=f"{torn[1]}/manifest.json.*made later"):
+            self.restore(open_world, world, torn[which])
+        assert read_snapshot(storage).length("row") == 5
+
+    def test_it_is_listed_and_pruned(self, storage, torn, prune):
+        """It does not count among those that are kept, and goes with the older ones."""
+        assert [one.unreadable for one in manifests(storage)] == [False, True, False, False]
+        assert [one.id for one in prune(2)] == torn[:2]
+        assert [one.id for one in manifests(storage)] == torn[2:]
+
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_a_layer_is_removed(self, open_world, world, torn, purge):
+        """Nobody knows what it holds: with the other backups it is emptied where backups are to be."""
+        options = open_world(world)
+        receipt = aggrade.remove(
+            f"{ROOT}/s.zarr", "c", dim="row", purge_backups=purge, storage_options=options
+        )
+        assert set(torn) <= set(receipt.details["purged"]) if purge else not receipt.details["purged"]
+        left = [key for key in world.objects if torn[1] in key]
+        assert left == [f"data/s.zarr.backups/{torn[1]}/manifest.json"] if purge else len(left) > 1

@@ -162,6 +162,16 @@ class TestList:
         make(storage)
         assert backup.manifests(MemoryStorage(storage.world, "data/y.zarr")) == []
 
+    @pytest.mark.parametrize("data", [b"", b"{", b'{"id": "x", "of a later": "version"}'])
+    def test_one_that_is_not_understood(self, storage, data):
+        """It is listed with what its name tells, and is not whole."""
+        backup.backups_beside(storage).write("00000004-w/manifest.json", data)
+        make(storage)
+        whole, torn = sorted(backup.manifests(storage), key=lambda one: one.id)
+        assert (torn.id, torn.generation, torn.write_id, torn.unreadable) == ("00000004-w", 4, "w", True)
+        assert (whole.is_whole, torn.is_whole) == (True, False)
+        assert "unreadable" not in whole.model_dump_json()
+
     def test_they_lie_beside_the_store(self, storage):
         """A store's folder holds the store alone."""
         assert backup.backups_beside(storage).url == f"{storage.url}.backups"

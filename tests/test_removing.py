@@ -377,6 +377,29 @@ class TestUndone:
         data.assert_others()
 
 
+def test_attributes_of_the_session_that_made_the_store(open_world):
+    """What it said of itself in attributes, of the dataset and of variables, goes with it; units and the rest stay."""
+    world = World()
+    options = open_world(world)
+    told = {"source": f"{GONE}.xdf", "who": {GONE: 1, "with": [GONE, "sub-9"]}, "made": "by hand"}
+    first, other = (make_session(label, 2, seed)[["eeg"]] for seed, label in enumerate((GONE, "sub-9")))
+    first["eeg"].attrs |= {"units": "µV", "note": GONE, "of": f"cap of {GONE}, size 56"}
+    other["eeg"].attrs["units"] = "µV"
+    aggrade.append(first.assign_attrs(told), ROOT, chunks=CHUNKS, storage_options=options)
+    aggrade.append(other, ROOT, chunks=CHUNKS, storage_options=options)
+    aggrade.remove(ROOT, GONE, purge_backups=True, storage_options=options)
+    left = aggrade.open_windows(ROOT, storage_options=options).load()
+    assert_holds(left, [other])
+    assert {key: left.attrs[key] for key in told} == {
+        "source": ".xdf",
+        "who": {"with": ["sub-9"]},
+        "made": "by hand",
+    }
+    assert left["eeg"].attrs == {"units": "µV", "of": "cap of , size 56"}
+    assert not [key for key, (data, _) in world.objects.items() if GONE.encode() in data]
+    assert aggrade.verify(ROOT, storage_options=options).ok
+
+
 class TestRefused:
     """Reasons not to."""
 

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.intent import INTENT
 from aggrade.commit.plan import BackupKind, Target
-from aggrade.errors import Damaged, Problem
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -73,6 +72,16 @@ class Manifest(BaseModel):
     purged: bool = Field(
         default=False, description="Whether a removal has emptied it; it can't be restored any more."
     )
+    unreadable: bool = Field(
+        default=False,
+        exclude=True,
+        description="Whether what lies there can't be understood: it holds who knows what.",
+    )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be restored, as far as its manifest tells."""
+        return not self.purged and not self.unreadable
 
     def holds_copy(self, key: str) -> bool:
         """Tell whether an object lies under ``objects/`` rather than in the archive."""
@@ -93,24 +102,22 @@ def backups_beside(storage: Storage) -> Storage:
 def manifests(storage: Storage) -> list[Manifest]:
     """Return the manifests of a Zarr store's backups, oldest first.
 
-    Raises
-    ------
-    Damaged
-        If one can't be understood.
+    One that can't be understood is ``unreadable``, with what its name tells.
     """
     backups = backups_beside(storage)
     found = {name: backups.read(f"{name}/{MANIFEST}") for name in backups.folders()}
-    return [_understood(backups, name, stored.data) for name, stored in found.items() if stored is not None]
+    return [
+        _understood(storage.url, name, stored.data) for name, stored in found.items() if stored is not None
+    ]
 
 
-def _understood(backups: Storage, name: str, data: bytes) -> Manifest:
+def _understood(store: str, name: str, data: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        found, expected = "JSON that is not understood", "a manifest of this version of aggrade"
-        fix = "update aggrade; if that doesn't help, bring it back from elsewhere"
-        where = f"{backups.url}/{name}/{MANIFEST}"
-        raise Damaged(Problem(where, found, expected, fix, "manifest-unreadable")) from error
+    except ValidationError:
+        generation, _, write_id = name.partition("-")
+        about = {"generation": int(generation) if generation.isdigit() else 0, "write_id": write_id}
+        return Manifest(id=name, kind="touched", store=store, objects={}, size=0, unreadable=True, **about)
 
 
 def back_up(

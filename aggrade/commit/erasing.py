@@ -48,6 +48,10 @@ _log = logging.getLogger(__name__)
 _CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
 _LEDGER = ".aggrade/ledger/"
 _COPIES, _COPIES_OF_VALUES = 3, 5
+_HOW_TO_READ = {
+    *("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"),
+    *("coordinates", "_ARRAY_DIMENSIONS"),
+}
 _PLACES = {"store", "write_id", "backup", "undo"}
 
 
@@ -310,3 +314,22 @@ def without_label(value: Any, label: str) -> Any:
     if isinstance(value, str):
         return re.sub(rf"(?<!\w){re.escape(label)}(?!\w)", "", value) if label else value
     return value
+
+
+def attributes_without(attributes: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Return attributes of a group or an array without a label: those that are it are left out, texts lose it.
+
+    Attributes that say how values are read are left as they are.
+
+    Parameters
+    ----------
+    attributes
+        As JSON holds them.
+    label
+        The layer's.
+    """
+    return {
+        name: value if name in _HOW_TO_READ else without_label(value, label)
+        for name, value in attributes.items()
+        if name in _HOW_TO_READ or value != label
+    }

@@ -34,12 +34,16 @@ _log = logging.getLogger(__name__)
 def first_generation(storage: Storage, label: str) -> int:
     """Return the first generation that a layer's records tell of, here or in a backup; 0 if none does.
 
+    It is 0, too, where a backup can't be understood: the layer may have been there from the start.
+
     Parameters
     ----------
     storage, label
         The store and the layer.
     """
     key, there = layer_key(label), manifests(storage)
+    if any(one.unreadable for one in there):
+        return 0
     stored = storage.read(key)
     found = [stored.data] if stored else []
     found += [KeptState(storage, one.id, there).kept(one, key) for one in there if key in one.objects]

@@ -12,11 +12,11 @@ import zipfile
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from aggrade.commit.backup import ARCHIVE, COPIES, backups_beside, manifests
+from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, backups_beside, manifests
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.layers import LAYERS, RECEIPTS
 from aggrade.commit.snapshot import ROOT, Snapshot, snapshot_of
-from aggrade.errors import BadInput, Damaged, Problem, Refused
+from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.storage import StoredObject
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class KeptState:
         self.all = tuple(there)
         self.manifest = _chosen(storage, there, backup)
         self.later = [one for one in there if one.generation >= self.manifest.generation and not one.purged]
+        raise_all((_torn(self._backups, one) for one in self.later if one.unreadable), Damaged)
         self.shown: Snapshot = kept_root(storage, self.manifest)
 
     def source(self, key: str) -> Manifest | None:
@@ -168,7 +169,7 @@ def _member(backups: Storage, manifest: Manifest, archive: bytes) -> bytes:
 def _chosen(storage: Storage, there: list[Manifest], backup: str) -> Manifest:
     found = next((manifest for manifest in there if manifest.id == backup), None)
     if found is None:
-        ids = ", ".join(manifest.id for manifest in there if not manifest.purged) or "none"
+        ids = ", ".join(manifest.id for manifest in there if manifest.is_whole) or "none"
         fix = "name one of them: aggrade backups"
         raise BadInput(Problem(storage.url, f"no backup {backup!r}", f"one of {ids}", fix, "no-backup"))
     if found.purged:
@@ -176,6 +177,12 @@ def _chosen(storage: Storage, there: list[Manifest], backup: str) -> Manifest:
         problem = Problem(f"backup {backup}", "one that a removal has purged", expected, fix, "backup-purged")
         raise Refused(problem)
     return found
+
+
+def _torn(backups: Storage, manifest: Manifest) -> Problem:
+    where, found = f"{backups.url}/{manifest.id}/{MANIFEST}", "JSON that is not understood"
+    fix = "update aggrade, bring it back from elsewhere, or restore a backup that was made later"
+    return Problem(where, found, "a manifest of this version of aggrade", fix, "manifest-unreadable")
 
 
 def _gone(backups: Storage, manifest: Manifest, key: str) -> Problem:
