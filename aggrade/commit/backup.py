@@ -115,9 +115,17 @@ def _understood(store: str, name: str, data: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError:
-        generation, _, write_id = name.partition("-")
-        about = {"generation": int(generation) if generation.isdigit() else 0, "write_id": write_id}
-        return Manifest(id=name, kind="touched", store=store, objects={}, size=0, unreadable=True, **about)
+        told, _, write_id = name.partition("-")
+        return Manifest(
+            id=name,
+            kind="touched",
+            store=store,
+            generation=int(told) if told.isdecimal() else 0,
+            write_id=write_id,
+            objects={},
+            size=0,
+            unreadable=True,
+        )
 
 
 def back_up(
