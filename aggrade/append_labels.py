@@ -86,4 +86,13 @@ def stored_labels(
         return dataset, []
     if dim in known:
         labels = labels_as_stored(labels, dim, known[dim])
+    labels = _in_nanoseconds(labels)
     return dataset.assign_coords({dim: labels}), labels_of(labels)
+
+
+def _in_nanoseconds(labels: xr.Variable) -> xr.Variable:
+    """Return times as readers see them, so that each has one spelling; those that don't fit are left as they are."""
+    if labels.dtype.kind not in "mM":
+        return labels
+    fine = labels.astype(f"{labels.dtype.kind}8[ns]")
+    return fine if (fine.astype(labels.dtype) == labels).all() else labels

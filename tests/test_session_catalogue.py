@@ -126,6 +126,18 @@ def data(open_world, request):
     return Data(open_world(grown(request.param).copy()), request.param)
 
 
+@pytest.mark.parametrize("kind", ["M8[s]", "M8[ms]", "M8[ns]", "m8[s]"])
+def test_times_as_ids_are_spelled_as_the_store_does(open_world, kind):
+    """Of whatever resolution they were handed over, the catalogue tells what it is rebuilt to."""
+    data = Data(open_world(World()))
+    for day in (18_000, 18_001):
+        labels = np.array([day], "M8[D]" if kind[0] == "M" else "m8[D]").astype(kind)
+        session = xr.Dataset({"z": ("session", [float(day)])}, {"session": labels})
+        aggrade.append(session, ROOT, storage_options=data.options)
+    shown = aggrade.open_windows(ROOT, storage_options=data.options)["session"].values
+    data.assert_follows(list(map(str, shown)))
+
+
 @pytest.fixture
 def common(open_world):
     """Return a dataset of three sessions in the common store."""
