@@ -66,7 +66,7 @@ MUTANTS = (
         "a chunk is written over whatever lies there",
         (
             f"{COMMIT}/writer.py",
-            "            raise Conflict(_taken(storage, key)) from error\n",
+            "            raise Conflict(taken(storage, key)) from error\n",
             "            stored = storage.write(key, data, replacing=stored.etag if stored else None)\n",
         ),
         by=f"{DIES}::test_sleeper_wakes_after_take_over",

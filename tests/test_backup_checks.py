@@ -85,12 +85,13 @@ def test_an_archive(store, damage):
 @pytest.mark.parametrize("damage", ["cut", "empty"])
 def test_a_manifest_that_is_torn(store, damage):
     """It is named, and whoever needs it is told the same."""
-    key = f"{BACKUPS}/{store.receipts[1].backup}/manifest.json"
+    backup = store.receipts[1].backup
+    key = f"{BACKUPS}/{backup}/manifest.json"
     store.put(key, DAMAGE[damage](store.read(key)))
     (problem,) = store.problems()
     assert "manifest" in problem
     with pytest.raises(Damaged, match="manifest of this version"):
-        aggrade.list_backups(STORE, storage_options=store.options)
+        aggrade.restore(STORE, backup, storage_options=store.options)
 
 
 def test_a_manifest_that_is_lost(store):

@@ -11,6 +11,7 @@ from make_commits import add_rows, assert_rows, open_world_store, plan_rows, wri
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, SleepsAt, World
 from waiting import wait_until
 
+from aggrade.clock import Clock
 from aggrade.commit import (
     Intent,
     Transaction,
@@ -379,6 +380,7 @@ class TestAcquire:
         monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "6")
         first = acquire(storage, self.journal(), "w1")
         hooks, got = Numbered(), []
+        hooks.clock = Clock()
         second = MemoryStorage(storage.world, storage.prefix, hooks)
         thread = threading.Thread(target=lambda: got.append(self.taken(second, "w2")))
         thread.start()
