@@ -357,7 +357,6 @@ def test_a_text_that_is_on_no_marker_can_be_refused_or_passed_over(both, caplog)
     with pytest.raises(BadInput, match=r"says 'GO', 'halt'.*the markers say 'go', 'stop'") as caught:
         cut_windows(both[0], {**spec, "on_missing": "error"})
     assert caught.value.code == "missing-marker"
-    assert not caplog.records
     windows = cut_windows(both[0], {**spec, "on_missing": "ignore"})
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     assert windows["label"].values[0].tolist().count(0) == 1
