@@ -67,7 +67,7 @@ def test_large_objects_are_not_fetched(case, data, s3_proxy):
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="more versions are deleted than the rehearsal finds: 130 of 58")
+@pytest.mark.xfail(strict=True, reason="130 versions are deleted where the rehearsal finds 58")
 def test_where_versions_are_kept(s3_bucket, s3_proxy, monkeypatch):
     """In a bucket that keeps versions, the lists of them are in the price, and so is the deletion of each."""
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "500")
