@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aggrade.clock import Clock
+from aggrade.clock import Clock, SkippingClock
 from aggrade.errors import Conflict, Damaged, Problem, Unavailable
 from aggrade.storage import OPENERS, ConditionFailed, ObjectInfo, StoredObject
 
@@ -162,24 +162,6 @@ class MemoryStorage:
         return type(self)(self.world, parent, self.hooks), name
 
 
-class Hasty(Clock):
-    """Time of a process that nobody lives beside: it passes only where the process waits, and costs none."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        """See `Clock.now`."""
-        return self.time
-
-    def pause(self, shortest: float, longest: float | None = None) -> None:
-        """See `Clock.pause`."""
-        self.time += shortest if longest is None else (shortest + longest) / 2
-
-    def repeat(self, action: Callable[[], bool], seconds: float, done: threading.Event, name: str) -> None:
-        """See `Clock.repeat`: between two of the process's own pauses no time passes."""
-
-
 class Hooks:
     """What happens to a process around each of its requests: nothing. It measures time by `clock`."""
 
@@ -198,7 +180,7 @@ class Alone(Hooks):
     @cached_property
     def clock(self) -> Clock:
         """The process's clock."""
-        return Hasty()
+        return SkippingClock()
 
 
 class Numbered(Alone):
