@@ -12,6 +12,7 @@ from aggrade.append_pricing import consolidation_price, price_of, price_of_nothi
 from aggrade.append_rows import STAMPS, NewRows
 from aggrade.append_weighing import weigh, weigh_lines
 from aggrade.append_writing import blocks_in, write_blocks
+from aggrade.asked import Asked
 from aggrade.attribute_guards import left_out
 from aggrade.channels import Channels, Union, channel_dims, unite_channels
 from aggrade.commit import Transaction, describe, look
@@ -21,14 +22,15 @@ from aggrade.commit.catalogue import files_of, place_of
 from aggrade.commit.layers import receipt_key
 from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, is_exact, layer_digest
-from aggrade.errors import raise_all
-from aggrade.guards import OWN_GUARDS, Asked, problems_of
+from aggrade.errors import BadInput, Problem, raise_all
+from aggrade.guards import OWN_GUARDS, problems_of
 from aggrade.later_variables import without_later_variables
 from aggrade.modalities import with_absent_modalities
+from aggrade.price import Price
 from aggrade.session_rows import load
 from aggrade.splicing import Splice, keep_list
 from aggrade.storage.counting import Counted, requests_in
-from aggrade.storage.probe import keeps_copies
+from aggrade.storage.probe import PROBE_PRICE, keeps_copies, must_ask, presumed
 from aggrade.storage.remembering import Remembering
 from aggrade.storage.together import read_together, together
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from aggrade.receipt import Receipt
     from aggrade.splicing import StagedForm
     from aggrade.storage.adopting import Adopting
+    from aggrade.storage.probe import Probe
 
 __all__ = ["Attempt"]
 
@@ -100,7 +103,12 @@ class Attempt:
         raise_all(problems_of(Asked(self.dataset, self.dim, self.grow, {}, {}), OWN_GUARDS))
         grow = (*self.grow, *(channel_dims(self.dataset) if self.channels == "union" else ()))
         inner, outer = default_layout(self.dataset, self.dim, grow, self.chunks, self.shards)
-        return describe(self.dataset, chunks=inner, shards=outer)
+        try:
+            return describe(self.dataset, chunks=inner, shards=outer)
+        except (TypeError, ValueError) as error:
+            found, expected = f"what can't be encoded ({error})", "values that fit their own encoding"
+            fix = "drop the encodings: dataset.drop_encoding()"
+            raise BadInput(Problem("dataset", found, expected, fix, "encoding")) from error
 
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         """Check everything, then plan."""
@@ -196,8 +204,11 @@ class Attempt:
 
     def _by_copy(self) -> bool:
         """Tell whether what lies staged is copied on the server's side, by what is known of it."""
-        intent = self.seen.intent[0] if self.seen.intent else None
-        return keeps_copies(self.storage, intent.probe if intent else None)
+        return keeps_copies(self.storage, self._recorded())
+
+    def _recorded(self) -> Probe | None:
+        """Return what an earlier writer saw of the server."""
+        return self.seen.intent[0].probe if self.seen.intent else None
 
     def _read_ahead(self) -> xr.Dataset | None:
         """Read, all at once, what the guards compare with and what will be overwritten; return the stored dataset."""
@@ -259,10 +270,13 @@ class Attempt:
             told=told,
             there=there,
             stored=stored,
+            probe=presumed(self.storage, self._recorded()),
             taken_over=plan.copied,
             by_copy=self._by_copy(),
         )
-        return plan.model_copy(update={"price": price + consolidation_price(self.storage, seen)})
+        first = PROBE_PRICE if must_ask(self.storage, self._recorded()) else Price(weighed=True)
+        price += consolidation_price(self.storage, seen) + first
+        return plan.model_copy(update={"price": price})
 
     def _seen_in_full(self, commit: CommitPlan) -> Look:
         """Return what was seen, with those shared chunks that the append itself reads later."""

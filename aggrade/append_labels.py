@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from aggrade.guards import Asked
+    from aggrade.asked import Asked
 
 __all__ = ["stored_labels", "stored_labels_differ", "with_dim"]
 
@@ -52,8 +52,10 @@ def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
     if asked.stored is None or "dim" in asked.mark or asked.dim not in asked.stored:
         return
     rows: dict[str, list[int]] = {}
+    gone = set(asked.mark.get("superseded", ()))
     for row, label in enumerate(labels_of(asked.stored[asked.dim].variable)):
-        rows.setdefault(label, []).append(row)
+        if row not in gone:
+            rows.setdefault(label, []).append(row)
     for label, found in rows.items():
         if len(found) > 1:
             where, told = (

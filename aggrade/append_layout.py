@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit.documents import asked_sizes
 from aggrade.errors import BadInput, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import xarray as xr
 
@@ -47,8 +48,9 @@ def checked_sizes(what: str, wanted: Mapping[str, Any] | None, dataset: xr.Datas
     Raises
     ------
     BadInput
-        If a size is no whole number above 0, or a variable's tuple hasn't one for each dimension.
+        If they are no mapping, a size is no whole number above 0, or a variable's tuple hasn't one for each dimension.
     """
+    _check_names(what, wanted)
     asked = dict(wanted or {})
     raise_all(
         (problem for name, size in asked.items() for problem in _size_problems(what, name, size, dataset)),
@@ -58,6 +60,12 @@ def checked_sizes(what: str, wanted: Mapping[str, Any] | None, dataset: xr.Datas
         name: tuple(map(operator.index, size)) if isinstance(size, tuple | list) else operator.index(size)
         for name, size in asked.items()
     }
+
+
+def _check_names(what: str, wanted: object) -> None:
+    if not isinstance(wanted, Mapping | None):
+        expected = "{dimension: how many} or {variable: (how many, …)}"
+        raise BadInput(Problem(what, repr(wanted), expected, "say how many of each", "chunk-size"))
 
 
 def _size_problems(what: str, name: str, size: Any, dataset: xr.Dataset) -> Iterator[Problem]:

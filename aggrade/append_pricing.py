@@ -10,6 +10,7 @@ from aggrade.append_writing import IN_HAND
 from aggrade.bookkeeping_bytes import Kept, as_given, commit_bytes, root_objects
 from aggrade.commit.catalogue import files_of, requests_of, rows_of
 from aggrade.commit.documents import grid_of, unit_of
+from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import ROOT
 from aggrade.encoding import BLOCK_BYTES
 from aggrade.price import Price
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aggrade.commit.looking import Look
     from aggrade.commit.plan import CommitPlan, Region
     from aggrade.storage.adopting import Adopting
+    from aggrade.storage.probe import Probe
 
 __all__ = ["consolidation_price", "price_of", "price_of_nothing"]
 
@@ -44,6 +46,7 @@ def price_of(
     told: int | None = None,
     there: Mapping[str, int] | None = None,
     stored: Stored = as_given,
+    probe: Probe | None = None,
     taken_over: Collection[str] = (),
     by_copy: bool = True,
 ) -> Price:
@@ -69,6 +72,8 @@ def price_of(
         Key → bytes of all that a full backup copies, where it is known.
     stored
         What is written for an object, by its key and content.
+    probe
+        What the intent will say of the server, where none lies there yet.
     taken_over
         Variables whose objects lie staged as they are to lie in the store.
     by_copy
@@ -109,9 +114,9 @@ def price_of(
         round_trips=7 + again * (2 + bool(shared)) + 2 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"],
         bytes_read=seen.bytes_read
         + sum(former)
-        + again * (_root_bytes(seen) + sum(held.values()) + sum(former)),
+        + again * (_root_bytes(seen) + sum(held.values()) + sum(former) + _grown_bytes(commit, published)),
         bytes_written=values
-        + sum(commit_bytes(commit, seen.snapshot, intent, backup, stored=stored))
+        + sum(commit_bytes(commit, seen.snapshot, intent, backup, stored=stored, probe=probe))
         + sum(former)
         + (lines if place else 0),
         weighed=encoded is not None,
@@ -121,6 +126,11 @@ def price_of(
 
 def _root_bytes(seen: Look) -> int:
     return len(seen.snapshot.data) if seen.snapshot else 0
+
+
+def _grown_bytes(commit: CommitPlan, published: Mapping[str, Document]) -> int:
+    """Return the bytes of the documents of the arrays that become longer."""
+    return sum(len(document_bytes(published[name])) for name in commit.grown(published))
 
 
 def _telling(commit: CommitPlan, seen: Look, place: Place | None) -> Counter[str]:

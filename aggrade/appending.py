@@ -20,9 +20,11 @@ from aggrade.encoding import plain_dataset
 from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.layout import STORE_SUFFIX, store_for
 from aggrade.settings import settings
+from aggrade.storage import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     import xarray as xr
 
@@ -41,7 +43,7 @@ _log = logging.getLogger(__name__)
 @overload
 def append(
     dataset: xr.Dataset,
-    store: str,
+    store: str | PathLike[str],
     *,
     dim: str = ...,
     grow: Sequence[str] = ...,
@@ -56,7 +58,7 @@ def append(
 @overload
 def append(
     dataset: xr.Dataset,
-    store: str,
+    store: str | PathLike[str],
     *,
     dim: str = ...,
     grow: Sequence[str] = ...,
@@ -70,7 +72,7 @@ def append(
 ) -> Receipt | AppendPlan: ...
 def append(
     dataset: xr.Dataset,
-    store: str,
+    store: str | PathLike[str],
     *,
     dim: str = "session",
     grow: Sequence[str] = (),
@@ -135,6 +137,7 @@ def append(
     Unavailable
         If the store did not answer. Run it again: what was half done is recovered.
     """
+    store = url_of(store)
     return append_to(
         store_for(store, dim, storage_options),
         dataset,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from aggrade.guards import Asked
+    from aggrade.asked import Asked
 
 __all__ = ["NAMES", "RATES", "UNITS", "is_rate", "is_unit", "left_out", "rates_match", "units_match"]
 

@@ -13,11 +13,12 @@ from aggrade.commit import Manifest, backups_beside, find_receipt, manifests, re
 from aggrade.commit.backup import MANIFEST
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from os import PathLike
 
     from aggrade.receipt import Receipt
     from aggrade.storage import Opener, Storage
@@ -56,7 +57,9 @@ def stores_with_backups(
     return [known[url] for url in sorted(known)]
 
 
-def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None) -> list[Manifest]:
+def list_backups(
+    store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> list[Manifest]:
     """Return the backups of one store, or of all stores of a dataset root, oldest first per store.
 
     Those that a removal has emptied are ``purged``, and those whose manifest can't be understood ``unreadable``:
@@ -69,6 +72,7 @@ def list_backups(store: str, *, storage_options: Mapping[str, Any] | None = None
     storage_options
         As `s3fs.S3FileSystem` takes them.
     """
+    store = url_of(store)
     stores = stores_with_backups(store, storage_options)
     return [manifest for storage in stores for manifest in manifests(storage)]
 
@@ -98,7 +102,7 @@ def _receipt(storage: Storage, manifest: Manifest) -> Receipt | None:
 
 
 def prune_backups(
-    store: str,
+    store: str | PathLike[str],
     keep: int = 10,
     *,
     older_than: timedelta | str | None = None,
@@ -133,8 +137,9 @@ def prune_backups(
     BadInput
         If `keep` is negative, or `older_than` is no length of time.
     """
-    if keep < 0:
-        raise BadInput(Problem("keep", str(keep), "0 or more", "say how many backups to keep", "keep"))
+    store = url_of(store)
+    if not isinstance(keep, int) or keep < 0:
+        raise BadInput(Problem("keep", repr(keep), "0 or more", "say how many backups to keep", "keep"))
     limit = None if older_than is None else datetime.now(UTC) - _length(older_than)
     doomed = [
         (storage, _doomed(storage, keep, limit)) for storage in stores_with_backups(store, storage_options)

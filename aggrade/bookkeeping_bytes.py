@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit.plan import CommitPlan, Layer
     from aggrade.commit.snapshot import Snapshot
+    from aggrade.storage.probe import Probe
 
     Stored = Callable[[str, bytes], list[bytes]]
 
@@ -69,6 +70,7 @@ def commit_bytes(
     kept: Kept,
     *,
     stored: Stored = as_given,
+    probe: Probe | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Iterator[int]:
     """Yield the bytes of root, array documents, intents, receipt, records and of the backup's archive and manifest.
@@ -81,6 +83,8 @@ def commit_bytes(
         The one that lies there.
     kept
         What is backed up; of a full backup nothing is archived.
+    probe
+        What a new intent says of the server.
     details
         What the receipt is to say.
     """
@@ -93,7 +97,7 @@ def commit_bytes(
     }
     objects = [stored(f"{name}/{ROOT}", document_bytes(document)) for name, document in changed.items()]
     yield from (len(data) for each in (*objects, root_objects(commit, base, stored)) for data in each)
-    yield from _intents(commit, intent, backup, list(changed))
+    yield from _intents(commit, intent, backup, list(changed), probe)
     yield len(_receipt(commit, generation, backup, details or {}).model_dump_json(indent=1).encode())
     yield from (len(_record(commit, layer, generation).model_dump_json().encode()) for layer in commit.layers)
     if backup:
@@ -107,10 +111,10 @@ def _generation(commit: CommitPlan, base: Snapshot | None) -> int:
 
 
 def _intents(
-    commit: CommitPlan, before: Intent | None, backup: str | None, changed: list[str]
+    commit: CommitPlan, before: Intent | None, backup: str | None, changed: list[str], probe: Probe | None
 ) -> Iterator[int]:
     """Yield the bytes of the intent as it is taken and as it is freed."""
-    before = before or Intent(state="free", write_id=_WRITE_ID, owner=_OWNER, lease_seconds=30.0)
+    before = before or Intent(state="free", write_id=_WRITE_ID, owner=_OWNER, lease_seconds=30.0, probe=probe)
     journal = Journal(
         kind=commit.kind,
         dim=commit.dim,

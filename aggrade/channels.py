@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aggrade.commit import LayerRecord
+    from aggrade.commit.layers import LayerRecord
 
 __all__ = [
     "Channels",

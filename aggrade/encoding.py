@@ -71,6 +71,15 @@ def plain_dataset(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _is_unicode(variable: xr.Variable) -> bool:
+    """Tell whether text can be stored at all; what is no text is another matter."""
+    try:
+        storable(variable)
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return True
+
+
 def type_problem(name: str, variable: xr.Variable) -> Problem | None:
     """Return why the values of a variable can't be stored at all, None if they can.
 
@@ -79,6 +88,8 @@ def type_problem(name: str, variable: xr.Variable) -> Problem | None:
     """
     plain = "numbers, text or times"
     match variable.dtype.kind:
+        case "O" | "U" | "T" if not _is_unicode(variable):
+            found, expected, fix = "half a surrogate pair", "text", "decode it with errors='replace'"
         case "S":
             found, expected, fix = "bytes", "text", "decode it: .astype(str)"
         case "V":

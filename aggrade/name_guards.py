@@ -14,7 +14,7 @@ from aggrade.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aggrade.guards import Asked
+    from aggrade.asked import Asked
 
 __all__ = ["LONGEST_KEY", "LONGEST_PART", "keys_fit", "names_can_be_stored"]
 

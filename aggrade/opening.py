@@ -18,12 +18,13 @@ from aggrade.keeping import keep_windows
 from aggrade.layout import SESSIONS, stores_in, window_stores_in
 from aggrade.leaving import hidden_rows, open_together
 from aggrade.settings import settings
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.uniting import unite
 from aggrade.window_selection import check_conditions, selected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     from aggrade.storage import Storage
     from aggrade.storage.zarr_store import ReadStore
@@ -121,7 +122,10 @@ def _without(dataset: xr.Dataset, hidden: set[int]) -> xr.Dataset:
 
 
 def open_windows(
-    store: str, *, where: Mapping[str, Any] | None = None, storage_options: Mapping[str, Any] | None = None
+    store: str | PathLike[str],
+    *,
+    where: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open the windows of all sessions.
 
@@ -153,6 +157,7 @@ def open_windows(
     Damaged
         If a store's metadata cannot be read.
     """
+    store = url_of(store)
     storage = open_storage(store, storage_options)
     paths = window_stores_in(storage)
     opened = open_together(paths, lambda some: _open_below(storage, some), lambda dataset: dataset)

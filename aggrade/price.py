@@ -24,9 +24,10 @@ def human_bytes(size: float) -> str:
 class Price(BaseModel):
     """The price of a plan, before anything is done.
 
-    What is read to make the plan is in it, and is all that a dry run costs; a server's first probe and heartbeats
-    are not. Bytes are those of the objects that come from the store and go there. A dry run encodes what will be
-    written, of large variables a sample, to say how many; otherwise values count before compression.
+    What is read to make the plan is in it, and is all that a dry run costs; heartbeats are not. Where nobody has
+    asked the server yet which conditions it keeps, that is in the price of an append's dry run. Bytes are those of the
+    objects that come from the store and go there. A dry run encodes what will be written, of large variables a sample,
+    to say how many; otherwise values count before compression.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from aggrade.commit import Intent, read_intent, read_snapshot, recover_store
 from aggrade.layout import STORE_SUFFIX, open_stores
 from aggrade.moving import finish_moves
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
 
     from aggrade.receipt import Receipt
     from aggrade.storage import Storage
@@ -21,7 +22,9 @@ __all__ = ["foresee", "open_intents", "recover"]
 _log = logging.getLogger(__name__)
 
 
-def recover(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Receipt | None:
+def recover(
+    store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> Receipt | None:
     """Roll dead writers' commits forward or back. No human is needed; a writer that is alive is left alone.
 
     Sessions that were on their way into another partition leave the one that they came from.
@@ -49,6 +52,7 @@ def recover(store: str, *, storage_options: Mapping[str, Any] | None = None) -> 
     Unavailable
         If the store did not answer.
     """
+    store = url_of(store)
     done = []
     for storage in open_stores(store, storage_options):
         receipt = recover_store(storage)

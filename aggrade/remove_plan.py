@@ -47,6 +47,9 @@ class StoreRemoval(_Frozen):
     copied: bool = Field(
         default=False, description="Whether it is a rechunked copy, of which no backup is kept."
     )
+    final: bool = Field(
+        default=False, description="Whether no backup can undo it: a store of Zarr format 2 keeps its keys."
+    )
     memory: int = Field(default=0, description="Bytes of memory that it takes to overwrite them, at most.")
 
     def __str__(self) -> str:
@@ -54,7 +57,8 @@ class StoreRemoval(_Frozen):
             return f"  {self.store}: holds nothing else and goes as a whole, {self.rewritten} objects"
         rows = ", ".join(map(str, self.erases.rows)) or "none"
         copied = "; a rechunked copy: no backup, rechunk again after an undo" if self.copied else ""
-        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}"
+        final = "; can't be undone in Zarr format 2: rechunk into format 3 first" if self.final else ""
+        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}{final}"
 
 
 class RemovePlan(_Frozen):
@@ -65,16 +69,18 @@ class RemovePlan(_Frozen):
     dim: str
     stores: tuple[StoreRemoval, ...] = ()
     staging: tuple[str, ...] = Field(default=(), description="Staging stores that are deleted.")
+    set_aside: bool = Field(default=False, description="Whether a record says that it could not be read.")
     price: Price = Field(default_factory=Price, description="What it will cost.")
 
     @property
     def found(self) -> bool:
         """Whether there is anything to remove."""
-        return bool(self.staging) or any(store.found for store in self.stores)
+        return bool(self.staging) or self.set_aside or any(store.found for store in self.stores)
 
     def __str__(self) -> str:
         lines = [f"remove {self.label} along {self.dim} from {self.root}", *map(str, self.stores)]
         lines += [f"  staging {name}: deleted" for name in self.staging]
+        lines += ["  the record that it could not be read: deleted"] if self.set_aside else []
         purged = [name for store in self.stores for name in store.purged]
         lines += [f"  backups that can't be restored any more: {', '.join(purged)}"] if purged else []
         return "\n".join([*lines, f"  {self.price}"])
@@ -94,7 +100,7 @@ def look_into(
     purge
         Whether backups are to be emptied.
     whole
-        Whether the store is one that holds this layer alone.
+        Whether the store is named after this layer; if it holds no other it goes as a whole.
 
     Returns
     -------
@@ -110,7 +116,7 @@ def look_into(
         if not whole or not any(storage.list()):
             return None
         return StoreRemoval(store=storage.url, erases=Erasure(label=label, dim=dim, whole=True), found=True)
-    if not whole:
+    if not whole or not {*_labels(storage, snapshot, dim)} <= {label, ""}:
         return _shared(storage, snapshot, label, dim, purge=purge)
     objects = list(storage.list())
     rows = tuple(range(snapshot.length(dim)))
@@ -152,6 +158,7 @@ def _shared(
         texts=(*((layer_key(label),) if record else ()), *named),
         purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
         copied="rechunk" in snapshot.mark,
+        final=bool(rows) and bool(getattr(storage, "has_fixed_keys", False)),
         memory=memory_to_erase(objects, snapshot.documents),
     )
 
@@ -218,7 +225,12 @@ def _narrowed(whole: Target, axis: int, row: int) -> Target:
 
 def _names(storage: Storage, key: str, label: str) -> bool:
     stored = storage.read(key)
-    return stored is not None and names(json.loads(stored.data), label)
+    try:
+        return stored is not None and names(json.loads(stored.data), label)
+    except (ValueError, RecursionError) as error:
+        fix = "run verify --repair, then remove it again"
+        problem = Problem(f"{storage.url}/{key}", "text that is no JSON", "a receipt", fix, "receipt-damaged")
+        raise Damaged(problem) from error
 
 
 def _labels(storage: Storage, snapshot: Snapshot, dim: str) -> list[str]:

@@ -12,18 +12,22 @@ from aggrade.commit import Transaction, backups_beside, find_layer, read_intent,
 from aggrade.commit.catalogue import Place
 from aggrade.commit.cataloguing import discard_files
 from aggrade.commit.documents import labels_of
+from aggrade.commit.erasing import names
+from aggrade.commit.wiping import delete_all
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
 from aggrade.old_versions import drop_deleted, drop_old, drop_told
+from aggrade.quarantine import QUARANTINE, record_key
 from aggrade.receipt import Receipt
 from aggrade.remove_plan import RemovePlan, look_into, removal_commit
 from aggrade.settings import settings
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.rehearsing import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from os import PathLike
 
     from aggrade.commit import Snapshot
     from aggrade.remove_plan import StoreRemoval
@@ -37,7 +41,7 @@ _STAGING = f"{BOOKKEEPING}/staging"
 
 @overload
 def remove(
-    store: str,
+    store: str | PathLike[str],
     label: str,
     *,
     dim: str = ...,
@@ -47,7 +51,7 @@ def remove(
 ) -> Receipt: ...
 @overload
 def remove(
-    store: str,
+    store: str | PathLike[str],
     label: str,
     *,
     dim: str = ...,
@@ -56,7 +60,7 @@ def remove(
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Receipt | RemovePlan: ...
 def remove(
-    store: str,
+    store: str | PathLike[str],
     label: str,
     *,
     dim: str = "session",
@@ -102,10 +106,18 @@ def remove(
     Unavailable
         If a store did not answer. Run it again: what was half done is finished.
     """
+    store = url_of(store)
+    _check_label(label)
     if dry_run:
         return _rehearsed(store, label, dim, purge_backups, storage_options)
     work = _Removal(store, label, dim, purge_backups, storage_options)
     return work.carry_out(work.found())
+
+
+def _check_label(label: object) -> None:
+    if not isinstance(label, str) or any("\ud800" <= char <= "\udfff" for char in label):
+        fix = "give the session's id, or the epoch's key, as text"
+        raise BadInput(Problem("label", repr(label), "text", fix, "label-type"))
 
 
 def _rehearsed(
@@ -198,7 +210,12 @@ class _Removal:
         ]
         staging = tuple(storage.url for storage in self._staging() if self._is_staged(storage))
         return RemovePlan(
-            root=self.root.url, label=self.label, dim=self.dim, stores=tuple(found), staging=staging
+            root=self.root.url,
+            label=self.label,
+            dim=self.dim,
+            stores=tuple(found),
+            staging=staging,
+            set_aside=self.dim == "session" and self.root.stat(record_key(self.label)) is not None,
         )
 
     def _look_into(self, storage: Storage, snapshot: Snapshot | None) -> StoreRemoval | None:
@@ -227,16 +244,21 @@ class _Removal:
         receipts = [self._from_store(self.stores[one.store]) for one in plan.stores]
         for url in plan.staging:
             _drop(next(storage for storage in self._staging() if storage.url == url))
+        if plan.set_aside:
+            self.root.delete([record_key(self.label)])
         done = [receipt for receipt in receipts if receipt is not None]
         return _summary(plan, done, self._drop_versions(plan))
 
     def _drop_versions(self, plan: RemovePlan) -> list[str]:
         """Delete what a bucket keeps of the objects that were overwritten or deleted; return what remains."""
         remains = drop_deleted(self.root.within(_STAGING))
+        if plan.set_aside:
+            remains += drop_deleted(self.root.within(QUARANTINE))
         for one in plan.stores:
             storage = self.stores[one.store]
             snapshot = None if one.erases.whole else read_snapshot(storage)
             remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
+            remains += _told_elsewhere(storage, snapshot, self.label, self.dim) if snapshot else []
             remains += drop_told(Place(self.root, storage.url.removeprefix(f"{self.root.url}/")))
             if self.purge:
                 remains += drop_deleted(backups_beside(storage))
@@ -264,6 +286,17 @@ class _Removal:
         raise AssertionError("every attempt returns or raises")
 
 
+def _told_elsewhere(storage: Storage, snapshot: Snapshot, label: str, dim: str) -> list[str]:
+    """Return a sentence for each variable that doesn't grow and names what has been removed: it belongs to all."""
+    shown = snapshot.dataset(storage).variables
+    told = [
+        name
+        for name, variable in shown.items()
+        if dim not in variable.dims and variable.dtype.kind in "OT" and names(variable.values.tolist(), label)
+    ]
+    return [f"{storage.url}: variable {name!r}, which lies along no {dim}, names it" for name in told]
+
+
 def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
     details = {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
     with Transaction(storage, commit) as txn:
@@ -283,7 +316,7 @@ def _root_of(named: Storage, store: str) -> Storage:
 def _drop(storage: Storage) -> None:
     """Delete a store that no reader of the dataset looks at, its root first."""
     storage.delete(["zarr.json"])
-    storage.delete([info.key for info in storage.list()])
+    delete_all(storage)
 
 
 def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Receipt:
@@ -300,5 +333,7 @@ def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Recei
         **({"copies": copies} if copies else {}),
         **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
     }
-    hidden = {"store": plan.root, "undo": None} if whole else {}
+    hidden: dict[str, Any] = {"store": plan.root} if whole else {}
+    if whole or any(one.final for one in plan.stores):
+        hidden["undo"] = None
     return first.model_copy(update={"details": details, **hidden})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import COPIES
@@ -54,7 +56,8 @@ def write_as_it_was(
         data = chunks.bytes_of(chunks.values(None))
     plain = unsalted(array.before, data)
     salty = plain if etag is None else salted(array.before, plain, writer.generation)
-    return write_object(writer.storage, key, salty, etag)
+    done = write_object(writer.storage, key, salty, etag)
+    return replace(done, sha256=hashlib.sha256(plain).hexdigest())
 
 
 def in_hand(arrays: Iterable[ArrayPlan]) -> int:

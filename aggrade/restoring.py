@@ -12,14 +12,16 @@ from aggrade.clock import clock_of
 from aggrade.commit import Manifest, Transaction, manifests, read_snapshot
 from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
+from aggrade.restore_checking import check_restored
 from aggrade.restore_plan import RestorePlan, plan_restore
 from aggrade.restore_writing import RestoreWeighing, in_hand, write_as_it_was
 from aggrade.settings import settings
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.storage.rehearsing import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
 
     from aggrade.receipt import Receipt
     from aggrade.restore_array import ArrayPlan
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @overload
 def restore(
-    store: str,
+    store: str | PathLike[str],
     backup: str | Manifest,
     *,
     dry_run: Literal[False] = ...,
@@ -41,10 +43,14 @@ def restore(
 ) -> Receipt: ...
 @overload
 def restore(
-    store: str, backup: str | Manifest, *, dry_run: bool, storage_options: Mapping[str, Any] | None = ...
+    store: str | PathLike[str],
+    backup: str | Manifest,
+    *,
+    dry_run: bool,
+    storage_options: Mapping[str, Any] | None = ...,
 ) -> Receipt | RestorePlan: ...
 def restore(
-    store: str,
+    store: str | PathLike[str],
     backup: str | Manifest,
     *,
     dry_run: bool = False,
@@ -85,7 +91,8 @@ def restore(
     Unavailable
         If the store did not answer. Run it again: what was half done is recovered.
     """
-    wanted = backup if isinstance(backup, str) else backup.id
+    store = url_of(store)
+    wanted = backup.id if isinstance(backup, Manifest) else str(backup)
     if dry_run:
         return _rehearsed(store, wanted, storage_options)
     return restore_storage(_holder(store, wanted, storage_options), wanted)
@@ -187,5 +194,9 @@ def _carry_out(storage: Storage, attempt: _Attempt, write: WriteOne) -> Receipt:
         jobs = [(array, index) for array in arrays for index in array.wanted]
         with ThreadPoolExecutor(in_hand(arrays)) as pool:
             done = list(pool.map(lambda job: write(writer, state, *job), jobs))
+        check_restored(
+            state,
+            {(array.name, index): one.sha256 for (array, index), one in zip(jobs, done, strict=True) if one},
+        )
         details = {"backup": plan.backup, "generation": plan.generation, "arrays": plan.arrays}
         return txn.publish([item for item in done if item is not None], details=details)

@@ -27,13 +27,14 @@ from aggrade.layout import CATALOGUE, STORE_SUFFIX, is_zarr, stores_in, window_s
 from aggrade.receipt import Receipt
 from aggrade.session_rows import empty_table
 from aggrade.settings import settings
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.together import read_together, together
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Mapping
+    from os import PathLike
 
     import pandas as pd
 
@@ -55,7 +56,9 @@ _log = logging.getLogger(__name__)
 _SESSION = "session"
 
 
-def read_catalogue(store: str, *, storage_options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def read_catalogue(
+    store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Read the catalogue of a dataset: which sessions it has, where they lie, and how good they are.
 
     Parameters
@@ -80,6 +83,7 @@ def read_catalogue(store: str, *, storage_options: Mapping[str, Any] | None = No
     Unavailable
         If the store does not answer.
     """
+    store = url_of(store)
     root = _root(store, storage_options)
     keys = [info.key for info in root.list(f"{CATALOGUE}/") if info.key.endswith(".parquet")]
     found = read_together(root, keys)
@@ -113,7 +117,9 @@ def _labelled_empty() -> pa.Table:
     return empty_table().append_column("partition", pa.array([], pa.string()))
 
 
-def rebuild_catalogue(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Receipt:
+def rebuild_catalogue(
+    store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> Receipt:
     """Make the catalogue of a dataset from its stores, reading no samples. From then on commits keep it up to date.
 
     Dead writers' commits are finished first. Each store is looked at under its intent, one after another.
@@ -139,6 +145,7 @@ def rebuild_catalogue(store: str, *, storage_options: Mapping[str, Any] | None =
     Conflict
         If another writer kept a store busy for longer than ``AGGRADE_WAIT_SECONDS``.
     """
+    store = url_of(store)
     root, began = _root(store, storage_options), time.monotonic()
     known = window_stores_in(root)
     changed = {path: _rebuild(root, path, begins=path in known) for path in stores_in(root)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -19,7 +18,7 @@ from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import replaced_before
-from aggrade.commit.salting import object_digest
+from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
@@ -29,11 +28,12 @@ from aggrade.rechunking.checking import copy_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
 from aggrade.staged_sessions import find_staged
-from aggrade.storage import open_storage
+from aggrade.storage import open_storage, url_of
 from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
+    from os import PathLike
 
     import xarray as xr
 
@@ -93,7 +93,7 @@ def _damage(sentence: str) -> Problem:
     return Problem(where, found or told, "what the receipts say", advice, "verify")
 
 
-def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> Report:
+def verify(store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Report:
     """Compare every store with its own records, reading every object once.
 
     Checked are: array documents against the root; sizes along each dimension; each layer's label, row and
@@ -120,6 +120,7 @@ def verify(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
     Unavailable
         If the store did not answer.
     """
+    store = url_of(store)
     stores = open_stores(store, storage_options)
     if not stores:
         found = Problem(store, "no Zarr store", "a dataset root or a Zarr store", "check the URL", "no-store")
@@ -150,7 +151,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         yield str(error)
         return
     if snapshot is None:
-        if intent is None or intent[0].state == "free":
+        if (intent is None and any(storage.list())) or (intent is not None and intent[0].state == "free"):
             yield f"{storage.url}: there is no root; the first write never finished, run it again."
         return
     if (
@@ -321,9 +322,8 @@ def own_objects(storage: Storage, snapshot: Snapshot, record: LayerRecord) -> tu
     with ThreadPoolExecutor(settings().parallel_objects) as pool:
         digests = pool.map(lambda key: _digest(storage, snapshot, *written[key]), keys)
         found = dict(zip(keys, digests, strict=True))
-    lines = "".join(f"{key} {digest}\n" for key, digest in found.items())
     missing = [key for key, digest in found.items() if digest is None]
-    return missing, hashlib.sha256(lines.encode()).hexdigest()
+    return missing, objects_digest(found.items())
 
 
 def _digest(storage: Storage, snapshot: Snapshot, name: str, index: tuple[int, ...]) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.rechunking.guards import memory_bound
+from aggrade.storage import url_of
 from aggrade.uniting import unite
 from aggrade.window_choices import check_numbers, choose_columns, choose_samples
 from aggrade.window_loading import Loader
@@ -21,6 +22,7 @@ from aggrade.window_tensors import as_tensors, import_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -98,7 +100,7 @@ class WindowReader:
 
     def __init__(
         self,
-        store: str,
+        store: str | PathLike[str],
         batch_size: int,
         *,
         shuffle: bool = True,
@@ -116,6 +118,7 @@ class WindowReader:
         threads: int = 4,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
+        store = url_of(store)
         numbers = {"batch_size": batch_size, "threads": threads, "world_size": world_size}
         check_numbers({**numbers, "seed": seed, "rank": rank, "framework": framework})
         if framework == "torch":

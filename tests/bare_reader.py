@@ -46,9 +46,11 @@ def _array(world: World, path: str, document: dict[str, Any]) -> np.ndarray:
     whole = np.full(
         [n * length for n, length in zip(counts, chunk, strict=True)], _fill(document), _dtype(document)
     )
-    separator = document["chunk_key_encoding"]["configuration"]["separator"]
+    keys = document["chunk_key_encoding"]
+    first = ["c"] if keys["name"] == "default" else []
     for index in itertools.product(*map(range, counts)):
-        stored = world.objects.get(f"{path}/{separator.join(map(str, ['c', *index]))}")
+        key = keys["configuration"]["separator"].join(map(str, [*first, *index]))
+        stored = world.objects.get(f"{path}/{key}")
         if stored is not None:
             place = tuple(slice(i * length, (i + 1) * length) for i, length in zip(index, chunk, strict=True))
             whole[place] = _decoded(stored[0], document["data_type"]).reshape(chunk)

@@ -139,6 +139,13 @@ class Proxy:
         with self._lock:
             return [one for one in self.requests if one.kind not in {"GET", "HEAD", "LIST"}]
 
+    def object_bytes(self):
+        """Return the bytes of the objects that were sent and received; lists of names are none."""
+        with self._lock:
+            there = [one for one in self.requests if one.status < 300 and one.key]
+        sent = sum(one.size for one in there if one.kind == "PUT")
+        return sent, sum(one.received for one in there if one.kind == "GET")
+
     def break_next(self, action, *, kind=None, key=None, times=1, skip=0):
         """Break the next requests of a kind (None: any) whose key ends with `key`; return the `Fault`."""
         assert action in FAULTS

@@ -185,6 +185,12 @@ class TestChecked:
             checked_sizes("chunks", {"v": size}, self.dataset)
         assert caught.value.code == "chunk-size"
 
+    @pytest.mark.parametrize("asked", ["auto", 3, (1, 2)])
+    def test_what_names_nothing_is_refused(self, asked):
+        """Sizes without names are no sizes."""
+        with pytest.raises(BadInput, match=r"chunks: found .*expected \{dimension: how many\}"):
+            checked_sizes("chunks", asked, self.dataset)
+
     def test_all_at_once(self):
         """Every wrong size is reported."""
         with pytest.raises(BadInput, match="2 problems"):

@@ -17,6 +17,7 @@ from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_
 import aggrade
 from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
 from aggrade.errors import BadInput, Damaged
+from aggrade.layout import session_store
 from aggrade.staging import stage
 from aggrade.storage.zarr_store import ReadStore
 
@@ -256,6 +257,41 @@ class TestPlaces:
             assert "own store" in data.seen()["session"].values
             assert aggrade.verify(ROOT, storage_options=data.options).ok
 
+    def test_a_store_of_its_own_that_holds_another_too(self, data):
+        """A store that is named after a session is not deleted with others in it: theirs stay, and it can be undone."""
+        data.sessions["guest"] = make_session("guest", 3, 77)
+        own = f"{ROOT}/{session_store(GONE)}"
+        data.append(GONE, own)
+        data.append("guest", own)
+        assert "goes as a whole" not in str(data.remove(dry_run=True))
+        receipt = data.remove()
+        assert receipt.undo
+        left = aggrade.open_windows(own, storage_options=data.options)
+        assert_holds(left.load(), [data.sessions["guest"]])
+
+    @pytest.mark.parametrize("purge", [True, False])
+    def test_no_folder_keeps_the_name(self, tmp_path, purge):
+        """On a disk the folder of a session's own store goes with it, and the staging store's; others stay."""
+        aggrade.append(make_session("common", 2, 1), tmp_path)
+        aggrade.append(make_session("P77", 2, 2), tmp_path / "sessions" / "P77_windowed.zarr")
+        stage(make_session("P77", 2, 3), str(tmp_path), "P77-staged")
+        aggrade.remove(tmp_path, "P77", purge_backups=purge)
+        names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+        kept = {name for name in names if "P77" in name}
+        assert not kept if purge else all(".backups" in name for name in kept)
+        assert aggrade.verify(tmp_path).ok
+        assert (tmp_path / "sessions").is_dir()
+
+    def test_a_variable_that_belongs_to_all(self, tmp_path):
+        """What does not grow and names the session is not this session's to change: the receipt says where it is."""
+        named = make_session("P77", 2, 1).assign_coords(subject="P77")
+        aggrade.append(named, tmp_path)
+        aggrade.append(make_session("other", 2, 2).assign_coords(subject="P77"), tmp_path)
+        (remains,) = aggrade.remove(tmp_path, "P77").details["remains"]
+        assert "variable 'subject', which lies along no session, names it" in remains
+        assert "P77" not in remains
+        assert "remains" not in aggrade.remove(tmp_path, "other").details
+
     def test_one_store_by_its_url(self, data):
         """Named by its URL, a store is cleaned with its copies and the staging of its dataset."""
         copy = f"{ROOT}/windows_for_training.zarr"
@@ -410,6 +446,19 @@ class TestRefused:
         with pytest.raises(BadInput, match="nothing of"):
             data.remove(label)
         assert data.world.objects == before
+
+    def test_a_label_that_is_no_text(self, data):
+        """Half a surrogate pair can't have been stored."""
+        with pytest.raises(BadInput, match="label: found"):
+            data.remove("b\ud800")
+
+    @pytest.mark.parametrize("torn", [b"{", b"[" * 100_000])
+    def test_a_receipt_that_is_torn(self, data, torn):
+        """Nobody can tell whom it names: nothing is removed before that is mended."""
+        key = next(key for key in data.world.objects if "/receipts/" in key)
+        data.world.objects[key] = (torn, data.world.mark(torn))
+        with pytest.raises(Damaged, match="receipt"):
+            data.remove()
 
     def test_labels_that_are_torn(self, data):
         """Where labels can't be read, nothing is guessed."""

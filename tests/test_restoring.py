@@ -459,6 +459,12 @@ class TestFormat2:
         xr.testing.assert_equal(xr.open_zarr(url).load(), expected)
         assert aggrade.verify(url).ok
 
+    def test_a_removal_is_final(self, adopted):
+        """Its plan says so, and its receipt names no command that would be refused."""
+        url, _, _ = adopted
+        assert "can't be undone in Zarr format 2" in str(aggrade.remove(url, "2", dry_run=True))
+        assert aggrade.remove(url, "2").undo is None
+
     def test_what_they_can_t_do(self, adopted):
         """They have one key space: what would have to be overwritten is refused, and nothing changes."""
         url, (first, _), grow = adopted

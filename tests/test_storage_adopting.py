@@ -457,6 +457,24 @@ class Meanwhile(Numbered):
             do()
 
 
+def test_rows_that_were_removed_before_the_first_append(tmp_path):
+    """Rows that a removal has emptied have no label, and keep nobody from appending."""
+    url = f"{tmp_path}/windows.zarr"
+    values = np.arange(12.0).reshape(3, 4)
+    plain = xr.Dataset({"v": (("session", "x"), values)}, {"session": np.array(["a", "b", "c"], object)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain.to_zarr(url, zarr_format=3)
+    for label in "ab":
+        aggrade.remove(url, label)
+    new = xr.Dataset({"v": (("session", "x"), np.ones((1, 4)))}, {"session": np.array(["n"], object)})
+    aggrade.append(new, url)
+    found = aggrade.open_windows(url)
+    assert found["session"].values.tolist() == ["c", "n"]
+    assert found["v"].values.tolist() == [values[2].tolist(), [1.0] * 4]
+    assert aggrade.verify(url).ok
+
+
 def test_a_tool_that_appends_between_plan_and_commit(adopted, open_world):
     """Its chunk is not the one that was read: nothing of it is replaced, and the next try says why."""
     world = adopted((2, True))

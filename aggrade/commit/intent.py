@@ -274,7 +274,7 @@ class Lease:
             try:
                 self._write(self._intent.model_copy(update=free))
             except ConditionFailed as error:
-                self._lost = str(error)
+                self._lost = error.problems[0].found
 
     def stop(self) -> None:
         """End the heartbeat without releasing: what a killed process does."""
@@ -295,7 +295,7 @@ class Lease:
         try:
             self._beat()
         except Conflict as error:
-            self._lost = str(error)
+            self._lost = error.problems[0].found
         except AggradeError:  # the next beat may get through; `check` notices when none does
             return True
         return self._lost is None

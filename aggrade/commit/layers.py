@@ -42,6 +42,7 @@ __all__ = [
     "missing_of",
     "put_back",
     "receipt_key",
+    "record_in",
     "removed",
     "replaced_before",
 ]
@@ -121,6 +122,11 @@ def _counting(entry: LayerRecord | Removal | None, state: Snapshot | None) -> La
         if state is not None and not state.has_undone(one.generation):
             return None
     return None
+
+
+def record_in(data: bytes, state: Snapshot) -> LayerRecord | None:
+    """Return the record that counts in a state of what an object says of a label; None if none does or can be read."""
+    return _counting(next(iter(entries_of(data)), None), state)
 
 
 def replaced_before(record: LayerRecord, state: Snapshot) -> Iterator[LayerRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from aggrade.commit.documents import dims_of
 from aggrade.commit.layers import LayerRecord, keep_layer
 from aggrade.commit.plan import Layer, Target
+from aggrade.commit.salting import objects_digest
 from aggrade.commit.snapshot import ROOT, read_snapshot
 from aggrade.errors import Conflict, Problem, Unavailable
 from aggrade.settings import settings
@@ -178,7 +178,6 @@ def layer_records(
     for layer in layers:
         own = own_targets(targets, documents, dim, layer)
         keys = sorted(key for target in own for key, _ in target.objects())
-        lines = "".join(f"{key} {by_key[key]}\n" for key in keys)
         records.append(
             LayerRecord(
                 label=layer.label,
@@ -190,7 +189,7 @@ def layer_records(
                 runs=layer.runs,
                 targets=own,
                 objects=len(keys),
-                objects_sha256=hashlib.sha256(lines.encode()).hexdigest(),
+                objects_sha256=objects_digest((key, by_key[key]) for key in keys),
             )
         )
     return records

@@ -12,13 +12,16 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aggrade.commit.documents import Document
     from aggrade.storage import Storage
 
-__all__ = ["object_digest", "salted", "unsalted"]
+__all__ = ["object_digest", "objects_digest", "salted", "unsalted"]
 
 _SKIPPABLE = 0x184D2A5A
 _HEAD = struct.pack("<II", _SKIPPABLE, 8)
@@ -84,6 +87,12 @@ def object_digest(storage: Storage, key: str, document: Document) -> str | None:
     """
     stored = storage.read(key)
     return None if stored is None else hashlib.sha256(unsalted(document, stored.data)).hexdigest()
+
+
+def objects_digest(digests: Iterable[tuple[str, str | None]]) -> str:
+    """Return one digest of many objects' keys and digests, whatever their order."""
+    lines = "".join(f"{key} {digest}\n" for key, digest in sorted(digests, key=itemgetter(0)))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _stripped(data: bytes) -> bytes:

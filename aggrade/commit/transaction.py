@@ -93,7 +93,7 @@ class Transaction:
         self._twins: frozenset[str] = frozenset()
         self._touched: dict[str, bytes | None] = {}
         self._kept: list[ObjectInfo] = []
-        self._switching = False
+        self._switching, self._copied = False, 0
         self._backup: str | None = None
 
     def __enter__(self) -> Self:
@@ -218,6 +218,7 @@ class Transaction:
         self,
         written: Iterable[WrittenObject],
         *,
+        copied: Iterable[WrittenObject] = (),
         details: Mapping[str, Any] | None = None,
         lines: NewLines | None = None,
     ) -> Receipt:
@@ -225,8 +226,8 @@ class Transaction:
 
         Parameters
         ----------
-        written
-            Every object that the plan's regions name, as confirmed by the store.
+        written, copied
+            Every object that the plan's regions name, as confirmed; copies within the store are no bytes written.
         details
             Counts for the receipt.
         lines
@@ -241,13 +242,12 @@ class Transaction:
         Unavailable
             If it can't be known whether the switch took effect; recovery decides.
         """
-        done = list(written)
+        copies = list(copied)
+        self._copied, done = sum(item.size for item in copies), [*written, *copies]
         self._demand_complete(done)
         writer = self.writer()
-        keys = {item.key for item in done}
-        for name, index in list(
-            uncovered(self.lease.intent.dirty, self.published, self.plan.documents, keys)
-        ):
+        keys, dirty = {item.key for item in done}, self.lease.intent.dirty
+        for name, index in list(uncovered(dirty, self.published, self.plan.documents, keys)):
             done.extend(writer.rebuild(name, index))
         self.lease.check()
         try:
@@ -358,7 +358,7 @@ class Transaction:
             layers={layer.label: layer.index for layer in plan.layers},
             digests={layer.label: layer.digest for layer in plan.layers},
             objects=len(done) + len(metadata),
-            bytes_written=sum(item.size for item in done) + sum(map(len, metadata)),
+            bytes_written=sum(item.size for item in done) - self._copied + sum(map(len, metadata)),
             requests=self._requests(lines),
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,

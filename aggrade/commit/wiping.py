@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage
 
-__all__ = ["wipe"]
+__all__ = ["delete_all", "wipe"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +40,15 @@ def wipe(storage: Storage, confirm: Callable[[], None], *, backups: bool) -> Non
     storage.delete([ROOT])
     keys = [info.key for info in storage.list() if info.key != INTENT]
     if backups:
-        beside = backups_beside(storage)
-        beside.delete([info.key for info in beside.list()])
+        delete_all(backups_beside(storage))
     confirm()
     storage.delete(keys)
-    storage.delete([INTENT])
+    above, name = storage.above()
+    above.delete([f"{name}/{INTENT}"])
     _log.info("deleted a whole store of %d objects", len(keys) + 2)
+
+
+def delete_all(storage: Storage) -> None:
+    """Delete everything below a folder, and the folder, whose name may tell whose it was."""
+    above, name = storage.above()
+    above.delete([f"{name}/{info.key}" for info in storage.list()])

@@ -7,7 +7,9 @@ the conformance suite in ``tests/storage_conformance.py``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from aggrade.errors import BadInput, Conflict, Problem
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
 
     Opener = Callable[[str, Mapping[str, Any] | None], "Storage"]
 
-__all__ = ["OPENERS", "ConditionFailed", "ObjectInfo", "Storage", "StoredObject", "bare", "open_storage"]
+__all__ = [
+    "OPENERS",
+    "ConditionFailed",
+    "ObjectInfo",
+    "Storage",
+    "StoredObject",
+    "bare",
+    "open_storage",
+    "url_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +199,21 @@ def _open_s3(url: str, storage_options: Mapping[str, Any]) -> Storage:
 
 OPENERS: dict[str, Callable[[str, Mapping[str, Any]], Storage]] = {"s3": _open_s3}
 """URL scheme → what opens it. A further kind of store is one more line; all else is a path on a disk."""
+
+
+def url_of(store: str | PathLike[str]) -> str:
+    """Return a store's URL as text, be it given as that or as a path.
+
+    Raises
+    ------
+    BadInput
+        If it is neither, or no file can have that name.
+    """
+    url = os.fspath(store) if isinstance(store, str | PathLike) else None
+    if isinstance(url, str) and "\0" not in url:
+        return url
+    expected = "a path, file://… or s3://bucket/…"
+    raise BadInput(Problem("store", repr(store), expected, "give one of these", "store-url"))
 
 
 def open_storage(url: str, storage_options: Mapping[str, Any] | None = None) -> Storage:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from aggrade.errors import BadInput, Problem
+from aggrade.price import Price
 from aggrade.storage import ConditionFailed, bare
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from aggrade.storage import Storage
 
-__all__ = ["SCRATCH", "Probe", "conditions", "keeps_copies", "probe"]
+__all__ = ["PROBE_PRICE", "SCRATCH", "Probe", "conditions", "keeps_copies", "must_ask", "presumed", "probe"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,15 @@ SCRATCH = ".aggrade/probe"
 
 _FIX = "use a server that enforces conditional writes, such as AWS S3 or SeaweedFS 4, or a local disk"
 _KNOWN: dict[tuple[str, str], Probe] = {}
+PROBE_PRICE = Price(
+    requests={"GET": 4, "HEAD": 9, "PUT": 9, "COPY": 1, "DELETE": 3, "LIST": 1},
+    round_trips=27,
+    bytes_read=23,
+    bytes_written=16,
+    weighed=True,
+)
+"""What it costs to ask a server that keeps every condition."""
+
 _GUARD = threading.Lock()
 _NEEDED = {
     "create_only": "create-only writes (PUT with If-None-Match: *)",
@@ -122,18 +132,37 @@ def conditions(storage: Storage, recorded: Probe | None = None) -> Probe | None:
     address = getattr(bare(storage), "address", None)
     if address is None:
         return None
-    if recorded is not None and recorded.safe and (recorded.endpoint, recorded.place) == address:
-        return recorded
-    if getattr(bare(storage), "is_rehearsed", False):
-        return Probe(*address, *[True] * (len(fields(Probe)) - len(address)))
-    with _GUARD:
-        known = _KNOWN.get(address)
+    known = _known(address, recorded)
+    if known is None and getattr(bare(storage), "is_rehearsed", False):
+        return presumed(storage, recorded)
     if known is None:
         known = probe(storage)
         if known.safe:
             with _GUARD:
                 _KNOWN[address] = known
     return known
+
+
+def presumed(storage: Storage, recorded: Probe | None) -> Probe | None:
+    """Return what is known of the server, or that it keeps everything. Parameters as for `keeps_copies`."""
+    address = getattr(bare(storage), "address", None)
+    if address is None:
+        return None
+    return _known(address, recorded) or Probe(*address, *[True] * (len(fields(Probe)) - len(address)))
+
+
+def must_ask(storage: Storage, recorded: Probe | None) -> bool:
+    """Tell whether a writer would probe the server first. Parameters as for `keeps_copies`."""
+    address = getattr(bare(storage), "address", None)
+    return address is not None and _known(address, recorded) is None
+
+
+def _known(address: tuple[str, str], recorded: Probe | None) -> Probe | None:
+    """Return what is known of a server without asking it."""
+    if recorded is not None and recorded.safe and (recorded.endpoint, recorded.place) == address:
+        return recorded
+    with _GUARD:
+        return _KNOWN.get(address)
 
 
 def keeps_copies(storage: Storage, recorded: Probe | None) -> bool:
@@ -149,10 +178,7 @@ def keeps_copies(storage: Storage, recorded: Probe | None) -> bool:
     address = getattr(bare(storage), "address", None)
     if address is None:
         return True
-    with _GUARD:
-        known = _KNOWN.get(address)
-    if recorded is not None and (recorded.endpoint, recorded.place) == address:
-        known = recorded
+    known = _known(address, recorded)
     return known is None or bool(known.conditional_copy)
 
 

@@ -57,6 +57,7 @@ class Rehearsal:
         self.lock = threading.RLock()
         self.written: dict[str, _Entry | None] = {}
         self.replaced: Counter[str] = Counter()
+        self.keeps_versions = False
         self._seen: dict[str, dict[str, ObjectInfo | None]] = {}
         self._remembering: dict[str, Remembering] = {}
         self.longest = 0
@@ -375,14 +376,15 @@ class _RehearsedBucket(Rehearsed):
         """See `aggrade.storage.s3.S3Storage.old_versions`. Those are among them that the operation itself leaves."""
         there = list(self._bucket.old_versions(prefix))
         start, at = len(self._at("")), self._at(prefix)
-        if there:
-            with self._lock:
-                ours = [key for key in self._rehearsal.replaced.elements() if key.startswith(at)]
+        with self._lock:
+            self._rehearsal.keeps_versions |= bool(there)
+            ours = [key for key in self._rehearsal.replaced.elements() if key.startswith(at)]
+        if self._rehearsal.keeps_versions:
             there += [(key[start:], "") for key in ours]
         self._rehearsal.count(prefix, LIST=self._pages(len(there) + len(self._listed(prefix))))
         return iter(there)
 
     def drop_versions(self, versions: Iterable[tuple[str, str]]) -> Sequence[str]:
         """See `aggrade.storage.s3.S3Storage.drop_versions`."""
-        self._rehearsal.count("", DELETE=len(list(versions)))
+        self._rehearsal.count("", DELETE=-(-len(list(versions)) // self._bucket.at_once))
         return ()

@@ -145,9 +145,8 @@ class S3Storage:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, a thousand with one request. See `Storage.delete`."""
         doomed = sorted({self._root + check_key(key) for key in keys})
-        for first in range(0, len(doomed), self.at_once):
-            names = [{"Key": name} for name in doomed[first : first + self.at_once]]
-            response = self._checked("", "delete_objects", Delete={"Objects": names, "Quiet": True})
+        for some in _parts([{"Key": name} for name in doomed], self.at_once):
+            response = self._checked("", "delete_objects", Delete={"Objects": some, "Quiet": True})
             problems = [
                 Problem(
                     f"s3://{self._bucket}/{error.get('Key')}",
@@ -245,13 +244,22 @@ class S3Storage:
             }
 
     def drop_versions(self, versions: Iterable[tuple[str, str]]) -> Sequence[str]:
-        """Delete versions, as `old_versions` names them; return in words what could not be deleted."""
+        """Delete versions, as `old_versions` names them, a thousand with one request.
+
+        Returns in words what could not be deleted.
+        """
+        names = [{"Key": self._root + key, "VersionId": version} for key, version in versions]
         remains = []
-        for key, version in versions:
+        for some in _parts(names, self.at_once):
             try:
-                self._call("delete_object", Key=self._root + key, VersionId=version)
+                response = self._call("delete_objects", Delete={"Objects": some, "Quiet": True})
             except CallFailed as failed:
-                remains.append(f"{self.url}/{key}, version {version}: {failed.failure.text}")
+                remains += [_remaining(self._bucket, one, failed.failure.text) for one in some]
+            else:
+                errors = response.get("Errors", ())
+                remains += [
+                    _remaining(self._bucket, one, one.get("Message") or one["Code"]) for one in errors
+                ]
         return remains
 
     def within(self, path: str) -> S3Storage:
@@ -347,3 +355,12 @@ class S3Storage:
     def _translated(self, failed: CallFailed, key: str) -> AggradeError:
         where = f"{self.url}/{key}".rstrip("/")
         return translate(failed.failure, where, self._bucket, self._connection().endpoint)
+
+
+def _parts(names: Sequence[dict[str, str]], size: int) -> Iterator[Sequence[dict[str, str]]]:
+    for first in range(0, len(names), size):
+        yield names[first : first + size]
+
+
+def _remaining(bucket: str, one: Mapping[str, str], why: str) -> str:
+    return f"s3://{bucket}/{one['Key']}, version {one.get('VersionId', '')}: {why}"
