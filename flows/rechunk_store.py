@@ -27,6 +27,7 @@ def rechunk_store(
     chunks: Lengths | None = None,
     shards: Lengths | None = None,
     max_memory: str = "1 GiB",
+    anew: bool = False,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,
@@ -48,6 +49,8 @@ def rechunk_store(
         Lengths of shards, as for chunks. A shard is one object in the store and holds several chunks.
     max_memory
         What one piece may take, such as 500 MB or 2 GiB.
+    anew
+        Make all again. Else only what is new or has changed is made, and all else taken over from the copy that is served.
     cluster
         Where to compute. Left out: on this machine, a worker per core.
     credentials
@@ -70,6 +73,7 @@ def rechunk_store(
         "chunks": chunks,
         "shards": shards,
         "max_memory": max_memory,
+        "anew": anew,
         "credentials": credentials,
     }
     plan = plan_rechunk(source, target, **layout)

@@ -41,13 +41,14 @@ def plan_rechunk(
     chunks: Mapping[str, Any] | None = None,
     shards: Mapping[str, Any] | None = None,
     max_memory: str = "1 GiB",
+    anew: bool = False,
     credentials: str | None = None,
 ) -> RechunkPlan:
     """Return what a rechunk would do. Writes nothing.
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory
+    source, target, chunks, shards, max_memory, anew
         As `aggrade.rechunk` takes them.
     credentials
         Name of a block, or None.
@@ -64,6 +65,7 @@ def plan_rechunk(
         chunks=chunks,
         shards=shards,
         max_memory=max_memory,
+        anew=anew,
         dry_run=True,
         storage_options=storage_options(credentials),
     )
@@ -85,6 +87,7 @@ def rechunk_pieces(
     chunks: Mapping[str, Any] | None = None,
     shards: Mapping[str, Any] | None = None,
     max_memory: str = "1 GiB",
+    anew: bool = False,
     cluster: Cluster | None = None,
     credentials: str | None = None,
 ) -> Receipt:
@@ -94,7 +97,7 @@ def rechunk_pieces(
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory, credentials
+    source, target, chunks, shards, max_memory, anew, credentials
         As for `plan_rechunk`.
     cluster
         Where to compute; a worker per core on this machine if None.
@@ -112,6 +115,7 @@ def rechunk_pieces(
             chunks=chunks,
             shards=shards,
             max_memory=max_memory,
+            anew=anew,
             map=map_pieces,
             storage_options=storage_options(credentials),
         )

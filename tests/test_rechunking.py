@@ -210,6 +210,8 @@ def test_the_root_says_what_it_shows(tmp_path, target):
     rechunk(source, target, **LAYOUT)
     mark = json.loads((tmp_path / "by_object.zarr/zarr.json").read_text())["attributes"]["aggrade"]
     assert mark["source"] == {"store": "../s.zarr", "generation": 5, "write_id": "write-s.zarr"}
+    trace = f".aggrade/traces/{mark['rechunk'].pop('trace')}.json.gz"
+    assert (tmp_path / "by_object.zarr" / trace).exists()
     assert mark["rechunk"] == {"version": 0, "retired": []}
     assert mark["superseded"] == [2]
     assert not {"dim", "grow"} & set(mark)

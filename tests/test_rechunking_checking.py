@@ -10,8 +10,9 @@ import xarray as xr
 import zarr
 
 from aggrade.commit import read_snapshot
+from aggrade.commit.salting import objects_digest
 from aggrade.rechunking import rechunk
-from aggrade.rechunking.checking import copy_problems, every_key, last_receipt, objects_digest
+from aggrade.rechunking.checking import copy_problems, every_key, last_receipt
 from aggrade.storage import open_storage
 from aggrade.verifying import verify
 

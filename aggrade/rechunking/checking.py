@@ -5,30 +5,23 @@ A rechunk writes every object of its arrays, those of fill too, so a missing one
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aggrade.commit import find_receipt
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.commit.layers import RECEIPTS
-from aggrade.commit.salting import object_digest
+from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.receipt import Receipt
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from aggrade.commit import Document, Snapshot
     from aggrade.storage import Storage
 
-__all__ = ["copy_problems", "every_key", "last_receipt", "objects_digest"]
-
-
-def objects_digest(digests: Iterable[tuple[str, str]]) -> str:
-    """Return one digest of many objects' keys and digests, whatever their order."""
-    lines = "".join(f"{key} {digest}\n" for key, digest in sorted(digests))
-    return hashlib.sha256(lines.encode()).hexdigest()
+__all__ = ["copy_problems", "every_key", "last_receipt"]
 
 
 def every_key(documents: Mapping[str, Document]) -> Iterator[str]:

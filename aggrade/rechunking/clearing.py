@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aggrade.commit.pieces import LEDGER
 from aggrade.rechunking.slots import belongs, strangers
+from aggrade.rechunking.tracing import TRACES, trace_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,9 @@ __all__ = ["make_room"]
 _log = logging.getLogger(__name__)
 
 
-def make_room(transaction: Transaction, plan: RechunkPlan, retired: Iterable[str]) -> int:
+def make_room(
+    transaction: Transaction, plan: RechunkPlan, retired: Iterable[str], trace: str | None = None
+) -> int:
     """Delete the chunks of versions before the one that is served, and what runs of other plans have left.
 
     Parameters
@@ -34,6 +37,8 @@ def make_room(transaction: Transaction, plan: RechunkPlan, retired: Iterable[str
         What will be written.
     retired
         Arrays of the version before the one that is served, which later ones do not have.
+    trace
+        Name of the trace of the version that is served, if it has one.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def make_room(transaction: Transaction, plan: RechunkPlan, retired: Iterable[str
     """
     names = {*plan.documents, *transaction.published, *retired}
     doomed = [key for name in sorted(names) for key in _left(transaction, plan, name)]
-    doomed += _other_ledgers(transaction, plan)
+    doomed += [*_other_ledgers(transaction, plan), *_other_traces(transaction, trace)]
     if doomed:
         transaction.lease.confirm()
         transaction.storage.delete(doomed)
@@ -67,5 +72,10 @@ def _left(transaction: Transaction, plan: RechunkPlan, name: str) -> Iterator[st
 
 
 def _other_ledgers(transaction: Transaction, plan: RechunkPlan) -> list[str]:
-    own = {f"{LEDGER}{piece.digest}.json" for piece in plan.pieces}
+    own = {f"{LEDGER}{piece.digest}.json" for piece in (*plan.pieces, *plan.kept)}
     return [info.key for info in transaction.storage.list(LEDGER) if info.key not in own]
+
+
+def _other_traces(transaction: Transaction, trace: str | None) -> list[str]:
+    served = trace_key(trace) if trace else None
+    return [info.key for info in transaction.storage.list(TRACES) if info.key != served]

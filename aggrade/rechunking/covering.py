@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aggrade.rechunking.grids import Shape
 
-__all__ = ["choose_piece", "coverage_gaps", "parts"]
+__all__ = ["choose_piece", "coverage_gaps", "parts", "parts_within"]
 
 _SLACK = 1.02
 _PARTS = 17
@@ -45,6 +45,17 @@ def parts(size: int, *steps: int) -> int:
         for combination in itertools.combinations(steps, chosen):
             count -= (-1) ** chosen * -(-size // math.lcm(*combination))
     return count
+
+
+def parts_within(start: int, stop: int, *steps: int) -> int:
+    """Return how many parts the half-open interval from `start` to `stop` is cut into by the multiples of all steps.
+
+    >>> parts_within(3, 10, 4, 5)  # cut at 4, 5 and 8
+    4
+    """
+    before = parts(start, *steps) if start else 0
+    shared = any(start % step == 0 for step in steps)
+    return parts(stop, *steps) - before + (not shared) if stop > start else 0
 
 
 def choose_piece(shape: Shape, target: Shape, source: Shape, most: int, enough: int) -> Shape | None:

@@ -1,8 +1,9 @@
 """What a rechunk will do, as a frozen value: pieces, price, proof. Pure arithmetic; nothing here opens a store.
 
 A *piece* is a box of whole target objects of one array. Whoever carries it out reads its box of the source in
-blocks, then writes its objects; both fit into ``max_memory``. Every target object lies in exactly one piece: the plan
-counts and refuses to exist otherwise.
+blocks, then writes its objects; both fit into ``max_memory``. Objects that the next version has in common with the one
+served are *kept*: copied from key to key. Every target object lies in exactly one piece, made or kept: the plan counts
+and refuses to exist otherwise.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aggrade.commit.documents import Bounds, Document, dims_of, shape_of, unit_of
 from aggrade.errors import Problem, raise_all
 from aggrade.price import Price, human_bytes
+from aggrade.rechunking.boxing import cells_in, marked_boxes
 from aggrade.rechunking.covering import coverage_gaps
 from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded
 from aggrade.rechunking.layouts import asked_layouts, laid_out
-from aggrade.rechunking.pricing import ArrayPlan, memory_problems, plan_array
+from aggrade.rechunking.pricing import ArrayPlan, memory_problems, part_of, plan_array, price_of
 from aggrade.rechunking.slots import with_version
 from aggrade.rechunking.suggesting import suggested_layouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aggrade.rechunking.layouts import Asked
 
@@ -68,6 +70,10 @@ class RechunkPlan(_Frozen):
     documents: dict[str, dict[str, Any]] = Field(description="Array documents of the target.")
     arrays: dict[str, ArrayPlan]
     pieces: tuple[Piece, ...]
+    kept: tuple[Piece, ...] = Field(
+        default=(), description="What the next version has in common with the one served."
+    )
+    anew: Price | None = Field(default=None, description="What it would cost to keep nothing.")
     up_to_date: bool = Field(
         default=False, description="Whether the target shows this already; then nothing is done."
     )
@@ -77,7 +83,7 @@ class RechunkPlan(_Frozen):
         if self.up_to_date:
             return self
         boxes: dict[str, list[Bounds]] = {name: [] for name in self.documents}
-        for piece in self.pieces:
+        for piece in (*self.pieces, *self.kept):
             boxes.setdefault(piece.variable, []).append(piece.bounds)
         raise_all(
             _uncovered(name, gap)
@@ -106,13 +112,7 @@ class RechunkPlan(_Frozen):
 
         Reads are an upper bound where the source is sharded; memory is that of one piece.
         """
-        arrays = self.arrays.values()
-        return Price(
-            requests={"GET": sum(array.gets for array in arrays), "PUT": self.writes},
-            bytes_read=sum(array.bytes_read for array in arrays),
-            bytes_written=sum(array.bytes_written for array in arrays),
-            peak_memory=max((array.peak_memory for array in arrays), default=0),
-        )
+        return price_of(self.arrays.values())
 
     def __str__(self) -> str:
         state = f"{self.source.store} (generation {self.source.generation})"
@@ -122,14 +122,24 @@ class RechunkPlan(_Frozen):
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
         bound = f"a piece may take {human_bytes(self.max_memory)}"
         price = f"chunks: {self.price}; documents, marks of pieces and the commit come on top"
-        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {price}"])
+        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {price}", *self._other_way()])
+
+    def _other_way(self) -> list[str]:
+        """Say what a version costs that keeps nothing of the one served, and when that is due."""
+        if self.anew is None:
+            return []
+        if not self.kept:
+            why = "each object of the version served holds something that is new or has another layout"
+            return [f"  nothing is kept: {why}"]
+        due = "due where objects were lost or damaged, or for another layout"
+        return [f"  all anew (anew=True) would be {self.anew}; {due}"]
 
     def _lines(self) -> list[str]:
         """Describe each array, those of one dimension that are one object together."""
         small = [
             name
             for name, array in self.arrays.items()
-            if array.writes <= 1 and len(shape_of(self.sources[name])) <= 1
+            if array.writes + array.copies <= 1 and len(shape_of(self.sources[name])) <= 1
         ]
         large = [self._line(name) for name in self.arrays if name not in small]
         return [*large, f"  copied whole: {', '.join(small)}"] if small else large
@@ -139,9 +149,10 @@ class RechunkPlan(_Frozen):
         axes = ", ".join(f"{dim}: {size}" for dim, size in zip(_axes(source), shape_of(source), strict=True))
         shard = f" in shards {_by(unit_of(target))}" if is_sharded(target) else ""
         passes = f", each read {array.reads / array.chunks:.1f} times" if array.reads > array.chunks else ""
+        kept = f", {array.copies} kept" if array.copies else ""
         return (
             f"  {name} ({axes}): chunks {_by(inner_of(source))} → {_by(inner_of(target))}{shard}; "
-            f"{array.chunks} chunks{passes}, {array.writes} objects, {human_bytes(array.bytes_written)}"
+            f"{array.chunks} chunks{passes}, {array.writes} objects{kept}, {human_bytes(array.bytes_written)}"
         )
 
 
@@ -185,6 +196,7 @@ def plan_rechunk(
     shards: Asked | None = None,
     max_memory: int,
     version: int = 0,
+    kept: Mapping[str, Sequence[Bounds]] | None = None,
 ) -> RechunkPlan:
     """Plan the rechunk of one state of a store.
 
@@ -202,6 +214,8 @@ def plan_rechunk(
         Bytes that the work on one piece may take.
     version
         Which version of the target this makes.
+    kept
+        Array → boxes of objects that the version served has in common with this one; None if there is none served.
 
     Raises
     ------
@@ -216,12 +230,23 @@ def plan_rechunk(
         for name, document in documents.items()
         for problem in memory_problems(name, document, wanted[name], max_memory)
     )
-    arrays = {name: plan_array(document, wanted[name], max_memory) for name, document in documents.items()}
-    pieces = tuple(
-        _piece(source, name, document, wanted[name], bounds)
-        for name, document in documents.items()
-        for bounds in blocks(tuple((0, size) for size in shape_of(document)), arrays[name].piece)
-    )
+    whole = {name: plan_array(document, wanted[name], max_memory) for name, document in documents.items()}
+    same = kept or {}
+    boxes = {name: _boxes(wanted[name], whole[name].piece, same.get(name, ())) for name in documents}
+    arrays = {
+        name: part_of(whole[name], documents[name], wanted[name], boxes[name])
+        if name in same
+        else whole[name]
+        for name in documents
+    }
+
+    def pieces(found: Mapping[str, Sequence[Bounds]]) -> tuple[Piece, ...]:
+        return tuple(
+            _piece(source, name, documents[name], wanted[name], bounds)
+            for name in documents
+            for bounds in found.get(name, ())
+        )
+
     return RechunkPlan(
         source=source,
         target=target,
@@ -230,8 +255,19 @@ def plan_rechunk(
         sources=dict(documents),
         documents=wanted,
         arrays=arrays,
-        pieces=pieces,
+        pieces=pieces(boxes),
+        kept=pieces(same),
+        anew=None if kept is None else price_of(whole.values()),
     )
+
+
+def _boxes(document: Document, piece: Shape, kept: Sequence[Bounds]) -> list[Bounds]:
+    """Return pieces that hold every object of an array that is not kept, as long and wide as `piece` at most."""
+    whole = blocks(tuple((0, size) for size in shape_of(document)), piece)
+    if not kept:
+        return list(whole)
+    made = ~cells_in(document, kept)
+    return [part for box in whole for part in marked_boxes(made, document, box)]
 
 
 def _piece(source: SourceState, name: str, before: Document, after: Document, bounds: Bounds) -> Piece:

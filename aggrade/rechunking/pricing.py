@@ -8,14 +8,15 @@ wider it is, the fewer chunks of the source are read twice.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit.documents import Document, grid_of, shape_of, unit_of
 from aggrade.errors import Problem
-from aggrade.price import human_bytes
+from aggrade.price import Price, human_bytes
 from aggrade.rechunking.boxes import fits_whole
-from aggrade.rechunking.covering import choose_piece, parts
+from aggrade.rechunking.covering import choose_piece, parts, parts_within
 from aggrade.rechunking.grids import (
     Shape,
     inner_of,
@@ -26,7 +27,12 @@ from aggrade.rechunking.grids import (
 )
 from aggrade.rechunking.object_codec import object_codec
 
-__all__ = ["ArrayPlan", "memory_problems", "plan_array"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from aggrade.commit.documents import Bounds
+
+__all__ = ["ArrayPlan", "memory_problems", "part_of", "plan_array", "price_of"]
 
 _COPIES = 3
 _BLOCK_SHARE = 16
@@ -46,6 +52,7 @@ class ArrayPlan(BaseModel):
     reads: int = Field(description="How often a chunk of the source is read and decoded, in all.")
     gets: int = Field(description="Read requests at most, for the chunks of the source.")
     writes: int = Field(description="Objects of the target, each written once.")
+    copies: int = Field(default=0, description="Objects that are copied from the version served.")
     bytes_read: int = Field(description="Bytes of the chunks that are read, decoded.")
     bytes_written: int = Field(description="Bytes of the array, decoded.")
     spare: int = Field(description="Bytes that reading and writing may take beside the piece.")
@@ -79,6 +86,62 @@ def plan_array(before: Document, after: Document, max_memory: int) -> ArrayPlan:
     )
 
 
+def part_of(whole: ArrayPlan, before: Document, after: Document, boxes: Sequence[Bounds]) -> ArrayPlan:
+    """Return the plan of some pieces of an array alone; all objects that lie in none of them are copied.
+
+    Parameters
+    ----------
+    whole
+        The plan of the whole array.
+    before, after
+        As for `plan_array`.
+    boxes
+        The pieces.
+    """
+    chunk, unit = inner_of(before), unit_of(after)
+    reads = sum(_touched(box, chunk) for box in boxes)
+    writes = sum(_touched(box, unit) for box in boxes)
+    items = [tuple(stop - start for start, stop in box) for box in boxes]
+    return whole.model_copy(
+        update={
+            "reads": reads,
+            "gets": _gets(
+                before,
+                whole.read_block,
+                whole.spare,
+                reads,
+                lambda *steps: sum(_touched(box, *steps) for box in boxes),
+            ),
+            "writes": writes,
+            "copies": whole.writes - writes,
+            "bytes_read": reads * raw_bytes(before, chunk),
+            "bytes_written": sum(raw_bytes(before, shape) for shape in items),
+            "peak_memory": _peak(before, whole.piece, whole.read_block, whole.write_block) if boxes else 0,
+        }
+    )
+
+
+def price_of(arrays: Iterable[ArrayPlan]) -> Price:
+    """Return what several arrays cost together, chunks only."""
+    known = list(arrays)
+    requests = {
+        "GET": sum(array.gets for array in known),
+        "PUT": sum(array.writes for array in known),
+        "COPY": sum(array.copies for array in known),
+    }
+    return Price(
+        requests={kind: count for kind, count in requests.items() if count or kind != "COPY"},
+        bytes_read=sum(array.bytes_read for array in known),
+        bytes_written=sum(array.bytes_written for array in known),
+        peak_memory=max((array.peak_memory for array in known), default=0),
+    )
+
+
+def _touched(box: Bounds, *steps: Shape) -> int:
+    """Return how many parts a box is cut into by the multiples of all steps together."""
+    return math.prod(parts_within(*pair, *sizes) for pair, *sizes in zip(box, *steps, strict=True))
+
+
 def _price(before: Document, after: Document, piece: Shape, reading: Shape, spare: int) -> dict[str, int]:
     """Count chunks, reads, requests, objects and bytes, in closed form."""
     shape, chunk = shape_of(before), inner_of(before)
@@ -86,22 +149,26 @@ def _price(before: Document, after: Document, piece: Shape, reading: Shape, spar
     return {
         "chunks": math.prod(map(parts, shape, chunk)),
         "reads": reads,
-        "gets": _gets(before, piece, reading, spare, reads),
+        "gets": _gets(
+            before, reading, spare, reads, lambda *steps: math.prod(map(parts, shape, piece, *steps))
+        ),
         "writes": math.prod(grid_of(after)),
         "bytes_read": reads * raw_bytes(before, chunk),
         "bytes_written": raw_bytes(before),
     }
 
 
-def _gets(before: Document, piece: Shape, reading: Shape, spare: int, reads: int) -> int:
-    """Count read requests: a shard is read whole where it fits, else its index and then chunk by chunk."""
-    shape, unit = shape_of(before), unit_of(before)
+def _gets(before: Document, reading: Shape, spare: int, reads: int, count: Callable[..., int]) -> int:
+    """Count read requests: a shard is read whole where it fits, else its index and then chunk by chunk.
+
+    `count` says how many parts the multiples of some steps cut all pieces into.
+    """
+    unit = unit_of(before)
     if not is_sharded(before):
         return reads
     if object_codec(before) is None:
-        return reads + math.prod(map(parts, shape, piece, reading, unit))
-    shards = math.prod(map(parts, shape, piece, unit))
-    return shards if fits_whole(raw_bytes(before, unit), spare) else shards + reads
+        return reads + count(reading, unit)
+    return count(unit) if fits_whole(raw_bytes(before, unit), spare) else count(unit) + reads
 
 
 def _peak(before: Document, piece: Shape, reading: Shape, writing: Shape) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit import (
@@ -23,24 +24,32 @@ from aggrade.commit import (
     write_pieces,
 )
 from aggrade.commit.documents import shape_of
+from aggrade.commit.plan import new_write_id
+from aggrade.commit.salting import objects_digest
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.receipt import Receipt
-from aggrade.rechunking.checking import last_receipt, objects_digest
+from aggrade.rechunking.carrying import carry_piece
+from aggrade.rechunking.checking import last_receipt
 from aggrade.rechunking.clearing import make_room
 from aggrade.rechunking.engine import copy_piece
 from aggrade.rechunking.guards import memory_bound, place_problems, target_problems
-from aggrade.rechunking.plan import plan_rechunk, target_documents
+from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
 from aggrade.rechunking.sampling import compare_samples
 from aggrade.rechunking.source import OWN_MARKS, read_source
-from aggrade.storage import open_storage
+from aggrade.rechunking.touching import Served, kept_boxes
+from aggrade.rechunking.tracing import Trace, form_of, keep_trace, marks_in, trace_of
+from aggrade.rechunking.wholeness import missing_objects
+from aggrade.storage import open_storage, url_of
+from aggrade.storage.probe import keeps_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from os import PathLike
 
-    from aggrade.commit import PieceReceipt, Snapshot
+    from aggrade.commit import PieceReceipt, Snapshot, WrittenObject
     from aggrade.rechunking.layouts import Asked
-    from aggrade.rechunking.plan import RechunkPlan
     from aggrade.rechunking.source import Source
+    from aggrade.rechunking.tracing import Marks
     from aggrade.storage import Storage
 
 __all__ = ["rechunk", "rechunk_storage"]
@@ -49,12 +58,13 @@ _log = logging.getLogger(__name__)
 
 
 def rechunk(
-    source: str,
-    target: str,
+    source: str | PathLike[str],
+    target: str | PathLike[str],
     *,
     chunks: Asked | None = None,
     shards: Asked | None = None,
     max_memory: int | str = "1 GiB",
+    anew: bool = False,
     map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -62,7 +72,8 @@ def rechunk(
     """Copy a store into another layout, within a bound of memory, and publish the result by one switch.
 
     Run again, it goes on where it was killed. A target that shows the source's state in this layout already is a
-    no-op with the same receipt; a stale one is served until its next version is whole.
+    no-op with the same receipt; a stale one is served until its next version is whole. Of that, only objects are made
+    that hold something which is new or has changed; the others are copied by the server from the version served.
 
     Parameters
     ----------
@@ -76,6 +87,8 @@ def rechunk(
     max_memory
         What the work on one piece may take, beside the program itself; as bytes or as text. A `map` that runs
         several pieces in one process takes that much for each.
+    anew
+        Whether all is made again, also objects that would come out as they are.
     map
         Runs the pieces: the builtin, or one that sends them to threads, processes or a cluster.
     dry_run
@@ -97,16 +110,19 @@ def rechunk(
     Conflict
         If the source changed meanwhile or another writer is at work on the target. Run it again.
     Damaged
-        If a chunk of the source can't be decoded, or the copy differs from it. What was served still is.
+        If a chunk of the source is missing that was written, or can't be decoded, or the copy differs from it. What
+        was served still is.
     Unavailable
         If a store did not answer. Run it again: finished pieces are found again.
     """
+    source = url_of(source)
+    target = url_of(target)
     here, there = (
         open_storage(source.rstrip("/"), storage_options),
         open_storage(target.rstrip("/"), storage_options),
     )
     layout = {"chunks": _plain(chunks), "shards": _plain(shards), "max_memory": memory_bound(max_memory)}
-    return rechunk_storage(here, there, layout, map=map, dry_run=dry_run)
+    return rechunk_storage(here, there, layout, anew=anew, map=map, dry_run=dry_run)
 
 
 def _plain(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -127,6 +143,7 @@ def rechunk_storage(
     target: Storage,
     layout: Mapping[str, Any],
     *,
+    anew: bool = False,
     map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
 ) -> Receipt | RechunkPlan:
@@ -138,7 +155,7 @@ def rechunk_storage(
         The stores.
     layout
         ``chunks``, ``shards`` and ``max_memory`` (bytes) as `aggrade.rechunking.plan.plan_rechunk` takes them.
-    map, dry_run
+    anew, map, dry_run
         As for `rechunk`.
     """
     raise_all(place_problems(source.url, target.url), BadInput)
@@ -147,46 +164,114 @@ def rechunk_storage(
         recover_store(target)
     before = read_snapshot(target)
     raise_all(target_problems(target, before, origin.state(target)))
-    plan = _plan(origin, target, before, layout)
-    if dry_run:
-        return plan
-    if plan.up_to_date and before is not None:
+    if before is not None and (done := _up_to_date(origin, target, before, layout)):
         _log.info("%s shows this state already, nothing to do", target.url)
-        return last_receipt(target, before) or _unrecorded(before, target)
-    return _carry_out(origin, target, before, plan, map)
+        return done if dry_run else last_receipt(target, before) or _unrecorded(before, target)
+    job = _job(origin, target, before, layout, anew=anew)
+    return job.plan if dry_run else _carry_out(job, target, map)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a rechunk starts from.
+
+    Parameters
+    ----------
+    origin
+        The state of the source.
+    before
+        What the target shows; None if it is no store.
+    marks
+        Of the source's objects, before any of them is read.
+    served
+        The version of which objects may be kept.
+    plan
+        What will be done.
+    """
+
+    origin: Source
+    before: Snapshot | None
+    marks: Marks
+    served: Served | None
+    plan: RechunkPlan
 
 
 def _version_of(before: Snapshot | None) -> int | None:
     return before.mark["rechunk"]["version"] if before is not None and "rechunk" in before.mark else None
 
 
-def _plan(origin: Source, target: Storage, before: Snapshot | None, layout: Mapping[str, Any]) -> RechunkPlan:
+def _up_to_date(
+    origin: Source, target: Storage, before: Snapshot, layout: Mapping[str, Any]
+) -> RechunkPlan | None:
+    """Return the plan to do nothing, if the target shows this state in this layout."""
     state, served = origin.state(target), _version_of(before)
-    version = 0 if served is None else served + 1
-    plan = plan_rechunk(state, origin.documents, target.url, version=version, **layout)
-    if before is None or served is None or before.mark["source"] != state.model_dump():
-        return plan
     asked = {key: layout[key] for key in ("chunks", "shards")}
+    if served is None or before.mark["source"] != state.model_dump():
+        return None
     if target_documents(origin.documents, version=served, **asked) != before.documents:
-        return plan
-    return plan.model_copy(update={"version": served, "pieces": (), "arrays": {}, "up_to_date": True})
+        return None
+    return RechunkPlan(
+        source=state,
+        target=target.url,
+        version=served,
+        max_memory=layout["max_memory"],
+        sources=origin.documents,
+        documents=before.documents,
+        arrays={},
+        pieces=(),
+        up_to_date=True,
+    )
+
+
+def _job(
+    origin: Source,
+    target: Storage,
+    before: Snapshot | None,
+    layout: Mapping[str, Any],
+    *,
+    anew: bool,
+) -> _Job:
+    version = _version_of(before)
+    number = 0 if version is None else version + 1
+    marks = marks_in(origin.storage, origin.documents)
+    raise_all(missing_objects(origin, marks), Damaged)
+    served = None if anew else _served(target, before)
+    kept = None
+    if served is not None:
+        asked = {key: layout[key] for key in ("chunks", "shards")}
+        wanted = target_documents(origin.documents, version=number, **asked)
+        kept = kept_boxes(served, origin.documents, marks, wanted)
+    plan = plan_rechunk(
+        origin.state(target), origin.documents, target.url, version=number, kept=kept, **layout
+    )
+    return _Job(origin, before, marks, served, plan)
+
+
+def _served(target: Storage, before: Snapshot | None) -> Served | None:
+    """Return the version that is served, if it is known what it was made of."""
+    trace = trace_of(target, before)
+    if before is None or trace is None:
+        return None
+    return Served(before.documents, trace, marks_in(target, before.documents))
 
 
 def _unrecorded(shown: Snapshot, target: Storage) -> Receipt:
     return Receipt(kind="rechunk", store=target.url, write_id=shown.write_id, generation=shown.generation)
 
 
-def _commit_plan(origin: Source, target: Storage, before: Snapshot | None, plan: RechunkPlan) -> CommitPlan:
+def _commit_plan(job: _Job, target: Storage, trace: str) -> CommitPlan:
+    before, plan = job.before, job.plan
     published = before.documents if before else {}
-    made = {"version": plan.version, "retired": sorted(set(published) - set(plan.documents))}
+    retired = sorted(set(published) - set(plan.documents))
+    made = {"version": plan.version, "retired": retired, "trace": trace}
     return CommitPlan(
         kind="rechunk",
         store=target.url,
         base=Base(etag=before.etag, generation=before.generation) if before else None,
         documents=plan.documents,
-        attributes=origin.attributes,
+        attributes=job.origin.attributes,
         backup="none",
-        mark={**_emptied(before), **origin.mark, "source": plan.source.model_dump(), "rechunk": made},
+        mark={**_emptied(before), **job.origin.mark, "source": plan.source.model_dump(), "rechunk": made},
         regions=tuple(
             Region(variable=name, bounds=tuple((0, size) for size in shape_of(document)))
             for name, document in plan.documents.items()
@@ -204,17 +289,18 @@ def _emptied(before: Snapshot | None) -> dict[str, Any]:
 
 
 def _carry_out(
-    origin: Source,
+    job: _Job,
     target: Storage,
-    before: Snapshot | None,
-    plan: RechunkPlan,
     map: Callable[..., Iterable[PieceReceipt]],  # noqa: A002 - it is a map, handed in
 ) -> Receipt:
-    retired = before.mark.get("rechunk", {}).get("retired", []) if before else []
+    origin, plan, before = job.origin, job.plan, job.before
+    made = before.mark.get("rechunk", {}) if before else {}
     work = functools.partial(copy_piece, source=origin, arrays=plan.arrays)
-    with Transaction(target, _commit_plan(origin, target, before, plan)) as transaction:
-        deleted = make_room(transaction, plan, retired)
+    trace = new_write_id()
+    with Transaction(target, _commit_plan(job, target, trace)) as transaction:
+        deleted = make_room(transaction, plan, made.get("retired", []), made.get("trace"))
         try:
+            kept = _carry_over(transaction, job)
             pieces = write_pieces(transaction, plan.pieces, work, map)
             compared = compare_samples(origin, transaction.storage, plan)
         except Damaged:
@@ -222,12 +308,36 @@ def _carry_out(
             _demand_unchanged(origin)
             raise
         _demand_unchanged(origin)
-        written = [item for piece in pieces for item in piece.written]
-        digest = objects_digest((item.key, item.sha256) for item in written)
+        written, copied = _objects(pieces), _objects(kept)
+        keep_trace(transaction.storage, trace, _trace(job, [*written, *copied]))
+        digest = objects_digest((item.key, item.sha256) for item in (*written, *copied))
         details = {**_details(plan), "objects_sha256": digest, "samples": compared, "deleted": deleted}
-        receipt = transaction.publish(written, details=details)
-        forget_pieces(transaction.storage, pieces)
+        receipt = transaction.publish(written, copied=copied, details=details)
+        forget_pieces(transaction.storage, [*pieces, *kept])
     return receipt
+
+
+def _objects(receipts: Iterable[PieceReceipt]) -> list[WrittenObject]:
+    return [item for receipt in receipts for item in receipt.written]
+
+
+def _carry_over(transaction: Transaction, job: _Job) -> list[PieceReceipt]:
+    """Bring into the next version what it has in common with the one served."""
+    if not job.plan.kept:
+        return []
+    assert job.served is not None, "what is kept is known to be served"
+    work = functools.partial(
+        carry_piece,
+        served=job.served.documents,
+        objects=job.served.trace.objects,
+        by_copy=keeps_copies(transaction.storage, transaction.lease.intent.probe),
+    )
+    return write_pieces(transaction, job.plan.kept, work)
+
+
+def _trace(job: _Job, objects: Iterable[WrittenObject]) -> Trace:
+    forms = {name: form_of(document) for name, document in job.origin.documents.items()}
+    return Trace(forms=forms, marks=job.marks, objects={item.key: item for item in objects})
 
 
 def _details(plan: RechunkPlan) -> dict[str, Any]:
@@ -236,6 +346,7 @@ def _details(plan: RechunkPlan) -> dict[str, Any]:
         "version": plan.version,
         "pieces": len(plan.pieces),
         "chunk_reads": plan.reads,
+        "kept": sum(array.copies for array in plan.arrays.values()),
         "peak_memory": plan.price.peak_memory,
     }
 

@@ -1,8 +1,7 @@
 """The state of the store that is rechunked: one of ours, or any flat Zarr store of format 3 or 2.
 
-A store of ours is known by the generation and write id in its root. Of another tool's store the mark of its root
-metadata and a digest of its array documents stand for the state: chunks that such a tool overwrites without touching
-metadata can't be noticed.
+A store of ours is known by the generation and write id in its root. Of another tool's store its metadata and the marks
+of all its chunks stand for the state, so that a chunk which such a tool overwrites is noticed, too.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from aggrade.layout import stores_in
 from aggrade.rechunking.grids import native_dtype
 from aggrade.rechunking.object_codec import object_codec
 from aggrade.rechunking.plan import SourceState
+from aggrade.rechunking.tracing import marks_in
 from aggrade.rechunking.version2 import as_version3
 from aggrade.storage.zarr_store import ReadStore
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggrade.rechunking.object_codec import ObjectCodec
+    from aggrade.rechunking.tracing import Marks
     from aggrade.storage import Storage
 
 __all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
@@ -130,7 +131,7 @@ def _read_version3(storage: Storage, data: bytes, etag: str) -> Source:
     attributes = dict(root.get("attributes") or {})
     mark = attributes.pop("aggrade", {})
     kept = {key: value for key, value in mark.items() if key not in OWN_MARKS}
-    write_id = mark.get("write_id") or _digest(etag, documents)
+    write_id = mark.get("write_id") or _digest(etag, documents, marks_in(storage, documents))
     return Source(storage, int(mark.get("generation", 0)), write_id, attributes, kept, documents, documents)
 
 
@@ -149,7 +150,8 @@ def _read_version2(storage: Storage) -> Source:
     }
     documents = {name: as_version3(document) for name, document in stored.items()}
     attributes = metadata.get(".zattrs", {})
-    return Source(storage, 0, _digest(etags, stored), attributes, {}, documents, stored)
+    write_id = _digest(etags, stored, marks_in(storage, documents))
+    return Source(storage, 0, write_id, attributes, {}, documents, stored)
 
 
 def _version2_metadata(storage: Storage) -> tuple[dict[str, Any], str]:
@@ -187,8 +189,8 @@ def _unreadable(where: str) -> Problem:
     return Problem(where, "an object that is no JSON document", "metadata of Zarr", "restore it", "metadata")
 
 
-def _digest(etags: str, documents: Mapping[str, Any]) -> str:
-    stated = json.dumps([etags, documents], sort_keys=True)
+def _digest(etags: str, documents: Mapping[str, Any], marks: Marks) -> str:
+    stated = json.dumps([etags, documents, marks], sort_keys=True)
     return hashlib.sha256(stated.encode()).hexdigest()
 
 

@@ -24,7 +24,12 @@ pytestmark = pytest.mark.filterwarnings(
 SOURCE, TARGET = "world://data/source.zarr", "world://data/target.zarr"
 FIRST = {"chunks": {"a": 2, "b": -1}, "max_memory": 600}
 OTHER = {"chunks": {"a": 3, "b": 2}, "shards": {"a": 3, "b": 4}, "max_memory": 1500}
+BLOCKS = {"chunks": {"a": 2, "b": 2}, "max_memory": 600}
+GROWN = pytest.param("grown", marks=pytest.mark.long)
 CASES = ["create", "stale", pytest.param("other layout", marks=pytest.mark.long)]
+COLUMNS = {"stale": 6, "grown": 6}
+"""How many columns the source has then, where it has other than before."""
+
 each_step = pytest.mark.parametrize(
     "step", [pytest.param(1, marks=pytest.mark.long), 6], ids=["every", "every sixth"]
 )
@@ -33,7 +38,7 @@ each_step = pytest.mark.parametrize(
 
 def dataset(columns: int) -> xr.Dataset:
     """Return a source with a matrix, whose first rows are fill, a column and a scalar."""
-    values = np.arange(5.0 * columns).reshape(5, columns)
+    values = np.add.outer(np.arange(5.0), 10.0 * np.arange(columns))
     values[:2] = 0
     return xr.Dataset({"x": (("a", "b"), values), "t": 2.5}, coords={"b": np.arange(columns)})
 
@@ -46,10 +51,12 @@ def put_source(world: World, columns: int) -> None:
         dataset(columns).assign_attrs(aggrade=mark).to_zarr(
             MemoryStore(memory), zarr_format=3, encoding={"x": {"chunks": (5, 1)}}
         )
+    found = {f"data/source.zarr/{key}": value.to_bytes() for key, value in memory.items()}
     for key in [key for key in world.objects if key.startswith("data/source.zarr/")]:
-        del world.objects[key]
-    for key, value in memory.items():
-        world.objects[f"data/source.zarr/{key}"] = (value.to_bytes(), world.mark(value.to_bytes()))
+        if found.get(key) != world.objects[key][0]:
+            del world.objects[key]
+    for key, data in found.items():
+        world.objects.setdefault(key, (data, world.mark(data)))
 
 
 def run(options, layout):
@@ -71,10 +78,10 @@ def begin(open_world, case, *, content_etags=False) -> tuple[World, xr.Dataset |
     put_source(world, 4)
     if case == "create":
         return world, None, FIRST
-    run(open_world(world), FIRST)
-    if case == "stale":
-        put_source(world, 6)
-    return world, dataset(4), FIRST if case == "stale" else OTHER
+    run(open_world(world), BLOCKS if case == "grown" else FIRST)
+    if case in COLUMNS:
+        put_source(world, COLUMNS[case])
+    return world, dataset(4), {"stale": FIRST, "grown": BLOCKS}.get(case, OTHER)
 
 
 def seen(world: World) -> xr.Dataset | None:
@@ -118,12 +125,12 @@ def worlds(open_world, case, step, *, content_etags=False):
 
 @pytest.mark.parametrize(("after", "content_etags"), [(False, True), (True, False)], ids=["before", "after"])
 @each_step
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "grown"])
 def test_killed_at_every_request(open_world, case, after, content_etags, step):
     """Whatever the request it dies at, readers see old or new, and running it again leaves the new one, whole."""
     outcomes = set()
     for place, world, before, layout in worlds(open_world, case, step, content_etags=content_etags):
-        expected = dataset(6 if case == "stale" else 4)
+        expected = dataset(COLUMNS.get(case, 4))
         with pytest.raises(Killed):
             run(open_world(world, DiesAt(world, place, after=after)), layout)
         old, new = shows(world, before), shows(world, expected)
@@ -138,7 +145,7 @@ def test_killed_at_every_request(open_world, case, after, content_etags, step):
 
 
 @each_step
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, GROWN])
 def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and running it again leaves the new state, whole."""
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
@@ -147,15 +154,15 @@ def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
         disturbed(open_world(world, LosesReply(place)), layout, failures)
         assert not failures or failures[0].code == "unavailable", f"request {place}: {failures}"
         run(open_world(world), layout)
-        assert_whole(open_world, world, dataset(6 if case == "stale" else 4), place)
+        assert_whole(open_world, world, dataset(COLUMNS.get(case, 4)), place)
 
 
 @each_step
-@pytest.mark.parametrize("case", ["create", "stale"])
+@pytest.mark.parametrize("case", ["create", "stale", GROWN])
 def test_sleeper_wakes_after_take_over(open_world, case, step):
     """A rechunk that slept through its lease changes nothing of its successor's, which had another layout."""
     for place, world, _, layout in worlds(open_world, case, step, content_etags=True):
-        expected = dataset(6 if case == "stale" else 4)
+        expected = dataset(COLUMNS.get(case, 4))
         hooks = SleepsAt(world, place)
         failures: list[AggradeError] = []
         thread = threading.Thread(target=disturbed, args=(open_world(world, hooks), layout, failures))
@@ -170,6 +177,14 @@ def test_sleeper_wakes_after_take_over(open_world, case, step):
         assert shows(world, expected), f"request {place}: {hooks.kinds[place - 1]}"
         run(open_world(world), OTHER)
         assert_whole(open_world, world, expected, place)
+
+
+def test_a_grown_source_is_followed_by_copies(open_world):
+    """What the cases of a grown source disturb is a rechunk that keeps most objects and makes the new ones."""
+    world, _, layout = begin(open_world, "grown")
+    hooks = Numbered()
+    run(open_world(world, hooks), layout)
+    assert sum(kind.startswith("COPY ") for kind in hooks.kinds) == 6 + 1
 
 
 def test_nothing_piles_up_however_often_it_dies(open_world):
