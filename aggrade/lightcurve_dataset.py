@@ -1,4 +1,4 @@
-"""Light curves as a lazy xarray Dataset that can also be had as a table, a time series or plain arrays.
+"""Light curves as a lazy xarray Dataset that can also be had as a table, a time series or plain arrays, or mapped over.
 
 Only cells with a status other than 0 (not observed) become rows, in the order of time. Values, errors, units and time
 scale are those of the catalogues; nothing is converted.
@@ -15,6 +15,9 @@ import xarray as xr
 from aggrade.errors import BadInput, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
     from astropy.timeseries import TimeSeries
     from numpy.typing import NDArray
 
@@ -23,10 +26,11 @@ __all__ = ["SECONDS_PER_DAY", "LightCurveDataset"]
 SECONDS_PER_DAY = 86400.0
 _TIME_ATTRIBUTES = ("time_scale", "time_ref")
 _DIMS = ("object", "measurement", "value", "epoch")
+_BYTES_PER_TASK = 32 << 20
 
 
 class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
-    """An `xarray.Dataset` of light curves in the layout of ``docs/lightcurves.md``, with three conversions.
+    """An `xarray.Dataset` of light curves in the layout of ``docs/lightcurves.md``, with four conversions.
 
     It behaves as any Dataset does; what xarray derives from it (``isel``, ``sel``, ``load`` …) has the conversions
     too. Any of the dimensions but ``value`` may have been indexed away.
@@ -87,6 +91,53 @@ class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
         }
         return frame
 
+    def to_arrow(self) -> pa.Table:
+        """Return the rows of `to_pandas` as an Arrow table; the schema's metadata hold time scale and place.
+
+        Raises
+        ------
+        BadInput
+            If a value was selected, so that value and error are not both there.
+        """
+        import pyarrow as pa
+
+        frame = self.to_pandas()
+        return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(frame.attrs)
+
+    def map_objects(self, function: Callable[[LightCurveDataset], Any]) -> list[Any]:
+        """Call a function with each object's light curve and return what it returns, in the order of the objects.
+
+        Objects that share chunks go into one task, which reads them together. Tasks run on Dask: on the cluster of the
+        active client if there is one, where the data are then read, else on threads of this process.
+
+        Parameters
+        ----------
+        function
+            Takes a light curve in memory: (measurement, value, epoch). For a cluster it must be picklable, and what it
+            returns small.
+
+        Returns
+        -------
+        list
+            One item per object.
+
+        Raises
+        ------
+        BadInput
+            If there is but one object, whose dimension was indexed away.
+        """
+        from dask.base import compute
+        from dask.delayed import delayed
+
+        if "object" not in self.dims:
+            found = "the light curve of one object"
+            raise BadInput(
+                Problem("map_objects", found, "a dimension object", "call the function with it", "one-object")
+            )
+        tasks = [delayed(_each, traverse=False)(function, block) for block in _blocks(self)]
+        done = compute(*tasks)  # type: ignore[no-untyped-call]
+        return [result for part in done for result in part]
+
     def to_timeseries(self) -> TimeSeries:
         """Return the rows of `to_pandas` as an astropy time series in the store's time scale.
 
@@ -106,6 +157,22 @@ class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
             name: _column(rows, name, names) for name in rows if name != "unit" or len(set(rows["unit"])) > 1
         }
         return TimeSeries(time=time, data=data, meta={"time_ref": attributes.get("time_ref", "")})
+
+
+def _blocks(dataset: LightCurveDataset) -> Iterator[LightCurveDataset]:
+    """Cut a dataset along its objects into parts of some 32 MiB, at borders of chunks where it lies in chunks."""
+    count = dataset.sizes["object"]
+    cells = dataset["lightcurves"]
+    chunks = cells.encoding.get("preferred_chunks", {})
+    unit = max(1, min(int(chunks.get("object", 1)), count))
+    bytes_each = max(1, cells.nbytes // max(1, count))
+    step = max(1, _BYTES_PER_TASK // (bytes_each * unit)) * unit
+    yield from (dataset.isel(object=slice(start, start + step)) for start in range(0, count, step))
+
+
+def _each(function: Callable[[LightCurveDataset], Any], block: LightCurveDataset) -> list[Any]:
+    loaded = block.load()
+    return [function(loaded.isel(object=index)) for index in range(loaded.sizes["object"])]
 
 
 def _cells(dataset: xr.Dataset) -> dict[str, NDArray[Any]]:

@@ -19,15 +19,17 @@ from aggrade.errors import BadInput, Damaged, Problem, raise_all
 from aggrade.layout import LIGHTCURVES, LIGHTCURVES_BY_OBJECT, stores_in
 from aggrade.lightcurve_dataset import LightCurveDataset
 from aggrade.opening import open_dataset, without_superseded
-from aggrade.sky import in_box, in_cone
-from aggrade.storage import open_storage
+from aggrade.sky import in_box, in_cone, in_coverage, in_polygon
+from aggrade.storage import open_storage, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
 
     import xarray as xr
     from numpy.typing import NDArray
 
+    from aggrade.sky import CoverageMap
     from aggrade.storage import Storage
 
 __all__ = ["LightCurves"]
@@ -67,7 +69,10 @@ class LightCurves:
         If a store's metadata cannot be read.
     """
 
-    def __init__(self, store: str, *, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        store = url_of(store)
         storage = open_storage(store, storage_options)
         self.url = storage.url
         self.layout, by_object, self.epoch_layout, by_epoch = _open_layouts(storage)
@@ -194,6 +199,50 @@ class LightCurves:
             If the region is not made of numbers in their ranges.
         """
         return self._within(in_box(*self._positions(), ra, dec))
+
+    def polygon(self, vertices: Iterable[tuple[float, float]]) -> LightCurveDataset:
+        """Return the light curves of every object within a polygon of great circles, in the store's order.
+
+        Parameters
+        ----------
+        vertices
+            ``[(ra, dec), …]`` in degrees, in order, three or more, within a hemisphere; concave ones too.
+
+        Returns
+        -------
+        LightCurveDataset
+            As `lightcurves`; without objects if there are none in the region.
+
+        Raises
+        ------
+        BadInput
+            If the region is not made of positions within a hemisphere.
+        """
+        return self._within(in_polygon(*self._positions(), vertices))
+
+    def moc(self, coverage: CoverageMap) -> LightCurveDataset:
+        """Return the light curves of every object in a coverage map, in the store's order.
+
+        Parameters
+        ----------
+        coverage
+            A ``mocpy.MOC``. mocpy is not installed with aggrade.
+
+        Returns
+        -------
+        LightCurveDataset
+            As `lightcurves`; without objects if there are none in the region.
+
+        Raises
+        ------
+        BadInput
+            If it is no coverage map.
+        """
+        return self._within(in_coverage(*self._positions(), coverage))
+
+    def map(self, function: Callable[[LightCurveDataset], Any]) -> list[Any]:
+        """Call a function with the light curve of every object; see `LightCurveDataset.map_objects`."""
+        return self._by_object.map_objects(function)
 
     def epoch(self, key: str) -> LightCurveDataset:
         """Return what was seen of every object in one epoch.

@@ -29,10 +29,12 @@ from aggrade.commit import (
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem
 from aggrade.layout import store_for
 from aggrade.settings import settings
+from aggrade.storage import url_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -53,35 +55,38 @@ _EPOCHS_IN_RECEIPT = 1000
 @overload
 def populate(
     catalogues: Paths,
-    store: str,
+    store: str | PathLike[str],
     spec: CatalogueSpec | Mapping[str, Any],
     *,
     objects: Any = ...,
     match: MatchSpec | Mapping[str, Any] | None = ...,
     map: Callable[..., Iterable[Any]] = ...,
+    on_conflict: Literal["refuse", "replace"] = ...,
     dry_run: Literal[False] = ...,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Receipt: ...
 @overload
 def populate(
     catalogues: Paths,
-    store: str,
+    store: str | PathLike[str],
     spec: CatalogueSpec | Mapping[str, Any],
     *,
     objects: Any = ...,
     match: MatchSpec | Mapping[str, Any] | None = ...,
     map: Callable[..., Iterable[Any]] = ...,
+    on_conflict: Literal["refuse", "replace"] = ...,
     dry_run: bool,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Receipt | PopulatePlan: ...
 def populate(
     catalogues: Paths,
-    store: str,
+    store: str | PathLike[str],
     spec: CatalogueSpec | Mapping[str, Any],
     *,
     objects: Any = None,
     match: MatchSpec | Mapping[str, Any] | None = None,
     map: Callable[..., Iterable[Any]] = builtins.map,  # noqa: A002 - the name the design fixes
+    on_conflict: Literal["refuse", "replace"] = "refuse",
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt | PopulatePlan:
@@ -108,6 +113,9 @@ def populate(
         How rows find their objects; None matches by id where the catalogues have ids, else by sky within 1″.
     map
         ``map(function, pieces)``: the builtin, or one that sends pieces to a cluster.
+    on_conflict
+        Of an epoch that is there with other content: ``"refuse"``, or ``"replace"``: it is written anew, and what was
+        there is hidden by the same switch. `restore` brings it back.
     dry_run
         Look at everything and return the plan; nothing is written.
     storage_options
@@ -130,8 +138,11 @@ def populate(
     Unavailable
         If a store did not answer. Run it again: pieces that were written are not written again.
     """
+    store = url_of(store)
     how = How(spec=specification(CatalogueSpec, spec), match=specification(MatchSpec, match))
-    asked = Asked(catalogues, how, objects, dict(storage_options) if storage_options else None, map)
+    asked = Asked(
+        catalogues, how, objects, dict(storage_options) if storage_options else None, map, on_conflict
+    )
     storage = store_for(store, "epoch", storage_options)
     for attempt in range(settings().request_attempts):
         plan, table = plan_from(asked, Known.of(storage))
@@ -183,7 +194,7 @@ def _carry_out(
 ) -> Receipt:
     with Transaction(storage, commit) as txn:
         writer = txn.writer()
-        written = [] if objects is None else list(_constants(writer, plan, objects))
+        written = [] if objects is None else list(_beside_epochs(writer, plan, objects))
         work = functools.partial(fill_piece, asked.how, asked.storage_options)
         done = write_pieces(txn, plan.pieces, work, map=asked.map)
         counts = {key: each for piece in done for key, each in piece.details["epochs"].items()}
@@ -199,8 +210,11 @@ def _carry_out(
     return receipt
 
 
-def _constants(writer: Writer, plan: PopulatePlan, objects: ObjectTable) -> Iterator[WrittenObject]:
-    """Write what a new store has beside its epochs; the pieces read the object table from it."""
+def _beside_epochs(writer: Writer, plan: PopulatePlan, objects: ObjectTable) -> Iterator[WrittenObject]:
+    """Write what a store has beside its epochs and lacks so far; the pieces read the object table from it."""
+    if plan.added_objects:
+        yield from write_objects(writer, objects, len(objects) - plan.added_objects)
+        return
     yield from write_objects(writer, objects)
     shape = plan.shape
     labels = {
@@ -249,5 +263,7 @@ def _details(plan: PopulatePlan, counts: Mapping[str, Mapping[str, int]]) -> dic
         if len(counts) <= _EPOCHS_IN_RECEIPT
         else {},
         "unchanged": len(plan.unchanged),
+        "replaced": list(plan.replaced),
+        "added_objects": plan.added_objects,
         "refused": plan.refused,
     }

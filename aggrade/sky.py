@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from astropy.coordinates import angular_separation
@@ -11,11 +11,21 @@ from astropy.coordinates import angular_separation
 from aggrade.errors import BadInput, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-__all__ = ["in_box", "in_cone"]
+__all__ = ["CoverageMap", "in_box", "in_cone", "in_coverage", "in_polygon"]
+
+_LEANINGS = 1000
+
+
+class CoverageMap(Protocol):
+    """What a ``mocpy.MOC`` has: it tells which positions it covers."""
+
+    def contains_lonlat(self, lon: Any, lat: Any) -> Any:
+        """Return (position,) bool for longitudes and latitudes that are astropy quantities."""
+        ...
 
 
 def _number(value: Any) -> float:
@@ -100,3 +110,120 @@ def in_box(
     first, last, around = _number(west) % 360, _number(east) % 360, ra % 360
     beyond, before = around >= first, around <= last
     return np.asarray(inside & (beyond & before if first <= last else beyond | before))
+
+
+def in_polygon(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], vertices: Iterable[tuple[float, float]]
+) -> NDArray[np.bool_]:
+    """Whether each position lies within a polygon whose sides are great circles.
+
+    The polygon is looked at from the Earth's centre on the plane that touches the sky amid its vertices, where great
+    circles are straight lines (the gnomonic projection). A position just on a side may count or not.
+
+    Parameters
+    ----------
+    ra, dec
+        (object,) degrees; NaN lies nowhere.
+    vertices
+        Right ascension and declination of each corner in degrees, in order, three or more. The last is joined to the
+        first. They must lie within a hemisphere.
+
+    Raises
+    ------
+    BadInput
+        If the polygon is not made of three or more positions within a hemisphere; every reason at once.
+    """
+    corners = _corners(vertices)
+    places = _vectors(ra, dec)
+    axes = _plane(_centre(corners))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (places @ axes[:2].T / (places @ axes[2])[:, None]).T
+    sides = corners @ axes[:2].T / (corners @ axes[2])[:, None]
+    return np.asarray(_within_sides(x, y, sides) & (places @ axes[2] > 0))
+
+
+def _vectors(ra: Any, dec: Any) -> NDArray[np.float64]:
+    lon, lat = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def _corners(vertices: Any) -> NDArray[np.float64]:
+    """Return (corner, 3) unit vectors, or raise with everything that is wrong."""
+    try:
+        given = list(vertices)
+    except TypeError:
+        given = []
+    if len(given) < 3:
+        fix = "give its corners in order: [(ra, dec), (ra, dec), (ra, dec)]"
+        raise BadInput(Problem("vertices", repr(vertices), "three corners or more", fix, "sky-region"))
+    problems: list[Problem] = []
+    for place, corner in enumerate(given):
+        pair, wrong = _pair(f"vertices[{place}]", corner)
+        problems += wrong or [
+            *_outside(f"vertices[{place}], ra", pair[0], -360, 720),
+            *_outside(f"vertices[{place}], dec", pair[1], -90, 90),
+        ]
+    raise_all(problems, BadInput)
+    ra, dec = np.array(given, np.float64).T
+    return _vectors(ra, dec)
+
+
+def _centre(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the middle of a hemisphere that holds all corners, found by leaning towards the one that is farthest."""
+    centre = corners.sum(axis=0)
+    for _ in range(_LEANINGS):
+        heights = corners @ centre
+        if heights.min() > 1e-9 * np.linalg.norm(centre):
+            return np.asarray(centre / np.linalg.norm(centre))
+        centre = centre + corners[int(heights.argmin())]
+    fix, found = "cut it into parts, each within a hemisphere", "corners all around the sky"
+    raise BadInput(Problem("vertices", found, "a polygon within a hemisphere", fix, "sky-region"))
+
+
+def _plane(centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (3, 3): two axes across a unit vector, and itself."""
+    other = np.eye(3)[int(np.argmin(np.abs(centre)))]
+    first = np.cross(centre, other)
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(centre, first), centre])
+
+
+def _within_sides(
+    x: NDArray[np.float64], y: NDArray[np.float64], sides: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether a line from each point to the right crosses an odd number of sides of a plane polygon."""
+    inside = np.zeros(len(x), bool)
+    for (x1, y1), (x2, y2) in zip(sides, np.roll(sides, -1, axis=0), strict=True):
+        if y1 != y2:
+            crosses = (y1 > y) != (y2 > y)
+            inside ^= crosses & (x < x1 + (y - y1) * ((x2 - x1) / (y2 - y1)))
+    return inside
+
+
+def in_coverage(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], coverage: CoverageMap
+) -> NDArray[np.bool_]:
+    """Whether each position lies in a coverage map, such as a ``mocpy.MOC``.
+
+    Parameters
+    ----------
+    ra, dec
+        (object,) degrees; NaN lies nowhere.
+    coverage
+        The map.
+
+    Raises
+    ------
+    BadInput
+        If it is no coverage map.
+    """
+    from astropy import units
+
+    if not hasattr(coverage, "contains_lonlat"):
+        fix = "make one with mocpy: mocpy.MOC.from_fits(path)"
+        raise BadInput(Problem("coverage", repr(coverage), "a mocpy.MOC", fix, "sky-region"))
+    inside = np.zeros(len(ra), bool)
+    placed = np.isfinite(ra) & np.isfinite(dec)
+    if placed.any():
+        inside[placed] = coverage.contains_lonlat(ra[placed] * units.deg, dec[placed] * units.deg)
+    return inside

@@ -6,6 +6,8 @@ catalogue stops no other.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aggrade import Receipt
 from aggrade.catalogues import CatalogueSpec, MatchSpec
 from aggrade.catalogues.planning import PopulatePlan
@@ -27,6 +29,7 @@ def populate_epochs(
     spec: CatalogueSpec,
     objects: str | None = None,
     match: MatchSpec = MatchSpec(),  # noqa: B008 - frozen
+    on_conflict: Literal["refuse", "replace"] = "refuse",
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,
@@ -47,6 +50,8 @@ def populate_epochs(
         Catalogue of the objects whose light curves are wanted. Left out: those of the store, or all that occur.
     match
         How rows find their objects. Left out: by id where the catalogues have ids, else by sky within 1 arc second.
+    on_conflict
+        An epoch that is there with other content: refuse it, or replace what is there.
     cluster
         Where to compute. Left out: on this machine, a worker per core.
     credentials
@@ -67,12 +72,27 @@ def populate_epochs(
     check_root(store)
     begin(store, dry_run=dry_run, credentials=credentials)
     if dry_run:
-        plan = plan_population(catalogues, store, spec, objects=objects, match=match, credentials=credentials)
+        plan = plan_population(
+            catalogues,
+            store,
+            spec,
+            objects=objects,
+            match=match,
+            on_conflict=on_conflict,
+            credentials=credentials,
+        )
         show_plans([plan])
         raise_all(map(_refusal, plan.refused, plan.refused.values()), BadInput)
         return [plan]
     receipt = populate_pieces(
-        catalogues, store, spec, objects=objects, match=match, cluster=cluster, credentials=credentials
+        catalogues,
+        store,
+        spec,
+        objects=objects,
+        match=match,
+        on_conflict=on_conflict,
+        cluster=cluster,
+        credentials=credentials,
     )
     show_receipts([receipt])
     refused: dict[str, str] = receipt.details.get("refused", {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -63,13 +63,14 @@ def plan_population(
     *,
     objects: str | None = None,
     match: MatchSpec | None = None,
+    on_conflict: Literal["refuse", "replace"] = "refuse",
     credentials: str | None = None,
 ) -> PopulatePlan:
     """Look at every catalogue and say what a population would do. Writes nothing.
 
     Parameters
     ----------
-    catalogues, store, spec, objects, match
+    catalogues, store, spec, objects, match, on_conflict
         As `aggrade.populate` takes them.
     credentials
         Name of a block, or None.
@@ -86,6 +87,7 @@ def plan_population(
         spec,
         objects=objects,
         match=match,
+        on_conflict=on_conflict,
         map=Looks().map,
         dry_run=True,
         storage_options=storage_options(credentials),
@@ -108,6 +110,7 @@ def populate_pieces(
     *,
     objects: str | None = None,
     match: MatchSpec | None = None,
+    on_conflict: Literal["refuse", "replace"] = "refuse",
     cluster: Cluster | None = None,
     credentials: str | None = None,
 ) -> Receipt:
@@ -117,7 +120,7 @@ def populate_pieces(
 
     Parameters
     ----------
-    catalogues, store, spec, objects, match, credentials
+    catalogues, store, spec, objects, match, on_conflict, credentials
         As for `plan_population`.
     cluster
         Where to compute; a worker per core on this machine if None.
@@ -139,6 +142,7 @@ def populate_pieces(
         asked: dict[str, Any] = {
             "objects": objects,
             "match": match,
+            "on_conflict": on_conflict,
             "map": map_either,
             "storage_options": storage_options(credentials),
         }

@@ -95,3 +95,25 @@ def test_repeated_rows_are_gathered_into_little():
     rng = np.random.default_rng(0)
     ra, dec = shifted(np.full(1000, 50.0), np.full(1000, 20.0), rng, 0.1)
     assert len(gather(catalogue(ra=ra, dec=dec), MatchSpec(radius_arcsec=3), by_id=False).keys) < 20
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.integers(1, 120), st.floats(0.5, 40))
+def test_every_position_has_an_object_within_the_radius(seed, count, spread):
+    """However crowded the field, no position is farther from the nearest object than the radius, but for its pixel."""
+    rng = np.random.default_rng(seed)
+    ra, dec = shifted(np.zeros(count), np.full(count, -89.9999), rng, spread / 3)
+    table = clustered(gather(catalogue(ra=ra, dec=dec), MATCH, by_id=False), MATCH, "test")
+    pixel = MATCH.radius_arcsec / 8 * 2
+    assert (angles(ra, dec, table.ra, table.dec).min(axis=1) <= MATCH.radius_arcsec + pixel).all()
+
+
+def test_a_ring_has_its_objects_on_it():
+    """Positions all around an empty middle get objects that are near them, not one in the middle."""
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    ra, dec = 10 * np.cos(turn) / 3600, 10 * np.sin(turn) / 3600
+    table = clustered(gather(catalogue(ra=ra % 360, dec=dec), MATCH, by_id=False), MATCH, "test")
+    apart = angles(ra, dec, table.ra, table.dec)
+    assert (apart.min(axis=1) <= MATCH.radius_arcsec).all()
+    assert (apart.min(axis=0) <= MATCH.radius_arcsec).all()
+    assert len(table) < 30

@@ -191,3 +191,39 @@ def test_it_is_an_xarray_dataset(curves):
         curves.sortby("epoch_time"),
     ):
         assert isinstance(derived, LightCurveDataset)
+
+
+def test_an_arrow_table_holds_the_same_rows(curves):
+    """The columns are those of the table, and the schema says scale and place of the times."""
+    frame, table = curves.to_pandas(), curves.to_arrow()
+    assert table.column_names == list(frame.columns)
+    assert table["time"].to_pylist() == frame["time"].tolist()
+    assert table["object"].to_pylist() == frame["object"].tolist()
+    assert table.schema.metadata == {b"time_scale": b"tai", b"time_ref": b"topocentric"}
+
+
+def test_a_function_is_called_with_every_object(curves):
+    """Results come in the order of the objects, and the function sees each light curve as it is, in memory."""
+
+    def seen(curve):
+        assert isinstance(curve, LightCurveDataset)
+        return int(curve["object"]), int((curve["status"] == 1).sum())
+
+    truth = [
+        (int(curves["object"][i]), int((curves["status"].values[i] == 1).sum())) for i in range(len(IDS))
+    ]
+    assert curves.map_objects(seen) == truth
+    assert curves.isel(object=[2, 0]).map_objects(seen) == [truth[2], truth[0]]
+    assert curves.isel(object=[]).map_objects(seen) == []
+    with pytest.raises(BadInput, match="one object"):
+        curves.isel(object=0).map_objects(seen)
+
+
+def test_an_error_of_the_function_is_raised(curves):
+    """What the function raises comes out as it is."""
+
+    def fail(curve):
+        raise ZeroDivisionError(str(curve["object"].item()))
+
+    with pytest.raises(ZeroDivisionError):
+        curves.map_objects(fail)

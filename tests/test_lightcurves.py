@@ -298,3 +298,31 @@ def test_answers_convert_and_pickle_without_a_warning(tmp_path):
         assert (
             len(copy.to_timeseries()) == len(curve.to_pandas()) == int((curve.arrays()["status"] > 0).sum())
         )
+
+
+def test_a_function_over_everything(tmp_path):
+    """Mapped over a store, a function gets every object once, in the store's order."""
+    truth = _write(tmp_path)
+    found = LightCurves(str(tmp_path)).map(
+        lambda curve: (int(curve["object"]), float(curve["lightcurves"].sum()))
+    )
+    sums = np.nansum(truth["lightcurves"].values, axis=(1, 2, 3))
+    assert [name for name, _ in found] == NUMBERS.tolist()
+    np.testing.assert_allclose([total for _, total in found], sums, rtol=1e-5)
+
+
+def test_a_polygon_and_a_coverage_map(tmp_path):
+    """A polygon between two meridians holds what lies between them across RA 0; a map decides for itself."""
+    truth = _write(tmp_path)
+    curves = LightCurves(str(tmp_path))
+    near = np.abs(np.where(RA > 180, RA - 360, RA)) <= 2
+    square = [(358, -3.5), (2, -3.5), (2, 3.5), (358, 3.5)]
+    _same(curves.polygon(square), truth.isel(object=np.flatnonzero(near)))
+    assert 0 < near.sum() < COUNT
+
+    class Northern:
+        def contains_lonlat(self, lon, lat):
+            assert len(lon) == COUNT
+            return lat.to_value("deg") > 0
+
+    _same(curves.moc(Northern()), truth.isel(object=np.flatnonzero(DEC > 0)))

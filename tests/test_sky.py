@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aggrade.errors import BadInput
-from aggrade.sky import in_box, in_cone
+from aggrade.sky import in_box, in_cone, in_coverage, in_polygon
 
 RNG = np.random.default_rng(5)
 RA = np.concatenate([RNG.uniform(0, 360, 900), [0.0, 0.0, 359.999999, 180.0, 90.0, 12.0, 200.0, 5.0, 355.0]])
@@ -120,3 +120,97 @@ def test_boxes_that_are_none_are_refused(ra, dec, names):
     with pytest.raises(BadInput) as caught:
         in_box(RA, DEC, ra, dec)
     assert [problem.where for problem in caught.value.problems] == names
+
+
+def _turned(points, rng):
+    """Turn (point, 3) vectors by a random rotation."""
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return points @ turn.T
+
+
+def _degrees(vectors):
+    return np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360, np.degrees(np.arcsin(vectors[:, 2]))
+
+
+def _vectors():
+    lon, lat = np.radians(RA), np.radians(DEC)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32), corners=st.integers(3, 9), radius=st.floats(0.5, 80))
+def test_a_convex_polygon_is_where_all_its_sides_say(seed, corners, radius):
+    """Membership equals lying on the inner side of every great circle, wherever on the sky, in either direction."""
+    rng = np.random.default_rng(seed)
+    around = np.sort(rng.uniform(0, 2 * np.pi, corners))
+    assume(np.diff(np.append(around, around[0] + 2 * np.pi)).max() < 2.8)
+    down = np.radians(radius)
+    cap = np.stack(
+        [np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.full(corners, np.cos(down))],
+        axis=-1,
+    )
+    vertices = _turned(cap, rng)
+    normals = np.cross(vertices, np.roll(vertices, -1, axis=0))
+    heights = _vectors() @ (normals / np.linalg.norm(normals, axis=1, keepdims=True)).T
+    heights *= np.sign(vertices.sum(axis=0) @ normals.T)
+    clear = (np.abs(heights) > 1e-9).all(axis=1)
+    corners_given = list(zip(*_degrees(vertices), strict=True))
+    for each in (corners_given, corners_given[::-1]):
+        inside = in_polygon(RA, DEC, each)
+        assert (inside[clear] == (heights[clear] > 0).all(axis=1)).all()
+
+
+def test_a_concave_polygon_over_the_pole():
+    """A square over the pole without one of its quarters holds the other three, across RA 0."""
+    ra = np.array([45.0, 135.0, 225.0, 315.0, 359.0, 1.0, 0.0])
+    dec = np.array([88.0, 88.0, 88.0, 88.0, 88.5, 88.5, -88.0])
+    arrow = [(0, 85), (90, 85), (180, 85), (270, 85), (0, 90)]
+    assert in_polygon(ra, dec, arrow).tolist() == [True, True, True, False, False, True, False]
+    assert not in_polygon(np.array([np.nan, 10.0]), np.array([88.0, np.nan]), arrow).any()
+
+
+@pytest.mark.parametrize(
+    ("vertices", "told"),
+    [
+        ([(0, 0), (1, 1)], "three corners"),
+        (7, "three corners"),
+        ([(0, 0), (1, 91), (5, "x")], "degrees between -90 and 90"),
+        ([(0, 0), (1, 1), 5], "a pair"),
+        ([(0, 0), (120, 0), (240, 0)], "hemisphere"),
+        ([(0, -40), (120, -40), (240, -40), (0, 89)], "hemisphere"),
+    ],
+)
+def test_polygons_that_are_none_are_refused(vertices, told):
+    """Too few corners, corners that are no positions, and what goes around the sky are refused."""
+    with pytest.raises(BadInput, match=told):
+        in_polygon(RA, DEC, vertices)
+
+
+class Northern:
+    """A coverage map of the northern sky, with the method of ``mocpy.MOC``."""
+
+    def contains_lonlat(self, lon, lat):
+        """Tell which positions are covered."""
+        assert np.isfinite(lon.to_value("deg")).all()
+        return lat.to_value("deg") > 0
+
+
+def test_a_coverage_map_is_asked():
+    """The map decides about every object with a position; those without one lie nowhere."""
+    dec = np.where(np.arange(len(DEC)) % 5 == 0, np.nan, DEC)
+    assert in_coverage(RA, dec, Northern()).tolist() == [bool(each > 0) for each in dec]
+    with pytest.raises(BadInput, match="mocpy"):
+        in_coverage(RA, DEC, "moc.fits")
+
+
+def test_a_moc_of_mocpy():
+    """A MOC made by mocpy of a cone holds what the cone holds, but for its cells at the edge."""
+    mocpy = pytest.importorskip("mocpy")
+    from astropy import units
+    from astropy.coordinates import Latitude, Longitude
+
+    centre = {"lon": Longitude(359 * units.deg), "lat": Latitude(10 * units.deg)}
+    cone = mocpy.MOC.from_cone(**centre, radius=30 * units.deg, max_depth=10)
+    inside, near = in_coverage(RA, DEC, cone), in_cone(RA, DEC, (359, 10), 29.8)
+    assert inside[near].all()
+    assert not inside[~in_cone(RA, DEC, (359, 10), 30.2)].any()

@@ -23,6 +23,7 @@ __all__ = [
     "OBJECT_VARIABLES",
     "Shape",
     "documents_of",
+    "epochs_at_once",
     "epochs_per_border",
     "epochs_per_chunk",
     "shape_of",
@@ -33,6 +34,7 @@ OBJECT_VARIABLES = ("object", "ra", "dec", "healpix")
 LEDGER = ("rows", "matched", "unmatched", "duplicates", "losers", "blank", "cells")
 _TEXT = ("epoch", "filter", "source_digest", "source_mark")
 _CHUNK_BYTES = 16 << 20
+_BLOCK_BYTES = 8 << 20
 _OBJECTS_PER_CHUNK = 1 << 20
 _EPOCHS_PER_CHUNK = 1024
 
@@ -98,6 +100,20 @@ def epochs_per_chunk(document: Document) -> int:
 def epochs_per_border(documents: Mapping[str, Document]) -> int:
     """Return after how many epochs the chunks of all light-curve arrays have a border in common."""
     return math.lcm(*(epochs_per_chunk(documents[name]) for name in DATA if name in documents))
+
+
+def epochs_at_once(documents: Mapping[str, Document], epoch_bytes: int) -> int:
+    """Return how many epochs one task holds in memory to write them together: some 8 MiB, at borders of chunks.
+
+    Parameters
+    ----------
+    documents
+        The array documents of the store.
+    epoch_bytes
+        Bytes of the cells of one epoch.
+    """
+    border = epochs_per_border(documents)
+    return max(1, _BLOCK_BYTES // max(1, epoch_bytes * border)) * border
 
 
 def _chunk(name: str, dims: tuple[Any, ...], shape: Shape) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import zarr
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES, epochs_per_border
+from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES, epochs_at_once
 from aggrade.catalogues.loading import EpochSources, load_epoch
 from aggrade.catalogues.matching import match_epoch
 from aggrade.catalogues.objects import ObjectTable
@@ -41,7 +41,7 @@ _SECONDS_PER_DAY = 86400.0
 def fill_piece(
     how: How, storage_options: Mapping[str, Any] | None, writer: Writer, piece: FilledPiece
 ) -> PieceReceipt:
-    """Write every chunk of a piece's epochs, a chunk's worth of epochs at a time.
+    """Write every chunk of a piece's epochs, some of them at a time.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def fill_piece(
         If a catalogue is not the one that was looked at.
     """
     objects = _kept_objects(_Objects(writer.storage.url, piece.objects_digest, writer))
-    unit = epochs_per_border(writer.documents)
+    unit = epochs_at_once(writer.documents, piece.epoch_bytes)
     written: list[WrittenObject] = []
     counts: dict[str, dict[str, int]] = {}
     for _, chunk in groupby(piece.epochs, key=lambda epoch: epoch.index // unit):
@@ -75,7 +75,8 @@ def fill_piece(
             counts[epoch.report.key] = _fill(block, place, epoch, objects, how, storage_options)
         for name, values in block.arrays.items():
             written += writer.write(name, block.region(name, epochs[0].index), values)
-    return PieceReceipt(digest=piece.digest, written=tuple(written), details={"epochs": counts})
+    in_order = tuple(sorted(written, key=lambda item: item.key))
+    return PieceReceipt(digest=piece.digest, written=in_order, details={"epochs": counts})
 
 
 class _Block:
@@ -179,8 +180,8 @@ def read_array(storage: Storage, name: str, document: Document) -> NDArray[Any]:
     return np.asarray(zarr.open_array(MemoryStore(held), path=name, mode="r")[...])
 
 
-def write_objects(writer: Writer, objects: ObjectTable) -> Iterable[WrittenObject]:
-    """Write the object table, before any piece needs it."""
+def write_objects(writer: Writer, objects: ObjectTable, first: int = 0) -> Iterable[WrittenObject]:
+    """Write the object table from an index on, before any piece needs it."""
     ids = objects.ids.astype(np.dtypes.StringDType()) if objects.ids.dtype.kind == "U" else objects.ids
     for name, values in zip(OBJECT_VARIABLES, (ids, objects.ra, objects.dec, objects.healpix), strict=True):
-        yield from writer.write(name, (slice(0, len(objects)),), values)
+        yield from writer.write(name, (slice(first, len(objects)),), values[first:])

@@ -3,7 +3,8 @@
 Positions are gathered as whole numbers (unit vectors in steps of 2⁻⁴², 5·10⁻⁸ arcsec), whose sums are exact, so
 that the table is the same whatever the order of the files and however the work was divided. Without ids,
 positions are first gathered in HEALPix pixels much smaller than the radius; pixels whose mean positions are
-linked by steps of at most the radius are one object (friends of friends), at the mean of all its positions.
+linked by steps of at most the radius are one object (friends of friends), at the mean of all its positions. What lies
+farther from that mean than the radius, as it may in a long chain, is clustered by itself.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from aggrade.catalogues.epochs import as_text
 from aggrade.catalogues.ids import alike
+from aggrade.catalogues.matching import nearest_objects
 from aggrade.catalogues.objects import ObjectTable, object_table
 from aggrade.catalogues.positions import HEALPIX_ORDER, chord, degrees_of, healpix, unit_vectors
+from aggrade.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from aggrade.catalogues.epochs import EpochCatalogue
     from aggrade.catalogues.spec import MatchSpec
 
-__all__ = ["Gathered", "clustered", "gather", "union", "united"]
+__all__ = ["Gathered", "clustered", "gather", "grown", "union", "united"]
 
 _STEP = float(1 << 42)
 _PIXELS_PER_RADIUS = 8
@@ -100,11 +104,73 @@ def union(gathered: Gathered, where: str) -> ObjectTable:
 
 
 def clustered(gathered: Gathered, match: MatchSpec, where: str) -> ObjectTable:
-    """Return the table of the clusters of positions; an object's id is its HEALPix index of order 29."""
+    """Return the table of the clusters of positions; an object's id is its HEALPix index of order 29.
+
+    A cluster wider than the radius leaves positions farther from its mean than that. These are clustered again, until
+    every position has an object within the radius.
+    """
     vectors = gathered.sums / np.linalg.norm(gathered.sums.astype(np.float64), axis=1, keepdims=True)
-    pairs = cKDTree(vectors).query_pairs(chord(match.radius_arcsec), output_type="ndarray")
+    limit, left = chord(match.radius_arcsec), np.arange(len(vectors))
+    found: list[NDArray[np.float64]] = []
+    while len(left):
+        found.append(_centres(vectors[left], gathered.sums[left], gathered.counts[left], limit))
+        apart, _ = cKDTree(found[-1]).query(vectors[left])
+        left = left[apart > limit]
+    ra, dec = degrees_of(np.concatenate(found) if found else np.zeros((0, 3)))
+    return object_table(healpix(ra, dec), ra, dec, where)
+
+
+def grown(own: ObjectTable, gathered: Gathered, match: MatchSpec, *, by_id: bool, where: str) -> ObjectTable:
+    """Return a table with new objects behind those that are there, which keep their places.
+
+    Parameters
+    ----------
+    own
+        The table that grows.
+    gathered
+        Ids or positions, of which those that `own` has are passed over.
+    match
+        The radius.
+    by_id
+        Whether ids tell, else positions.
+    where
+        What the table is of, for errors.
+
+    Raises
+    ------
+    Refused
+        If new ids are text and those of the table are integers, or if a new object would bear an id that is there.
+    """
+    if not len(gathered.keys):
+        return own
+    found = union(gathered, where) if by_id else clustered(gathered, match, where)
+    known = own.indices(found.ids) if by_id else nearest_objects(found.ra, found.dec, own, match).objects
+    new = np.flatnonzero(known < 0)
+    ids = found.ids[new] if own.ids.dtype.kind == found.ids.dtype.kind else as_text(found.ids[new])
+    if own.ids.dtype.kind == "i" and ids.dtype.kind == "U" and len(ids):
+        fix = "correct 'object_id', or set new_objects to 'ignore'"
+        raise Refused(Problem(where, f"the new id {ids[0]!r}", "64-bit integers", fix, "id-type"))
+    if (own.indices(ids) >= 0).any():
+        fix = "give an object table that holds these objects"
+        taken = ids[own.indices(ids) >= 0][0]
+        raise Refused(Problem(where, f"a new object {taken} elsewhere", "new ids", fix, "id-taken"))
+    pairs = ((own.ra, found.ra), (own.dec, found.dec), (own.healpix, found.healpix))
+    places = [np.concatenate([before, after[new]]) for before, after in pairs]
+    return ObjectTable(np.concatenate([own.ids, ids]), *places)
+
+
+def _centres(
+    vectors: NDArray[np.float64], sums: NDArray[np.int64], counts: NDArray[np.int64], limit: float
+) -> NDArray[np.float64]:
+    """Return the mean of each cluster; of one that lies all around its mean, the place where most of it is."""
+    pairs = cKDTree(vectors).query_pairs(limit, output_type="ndarray")
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(vectors),) * 2)
     _, cluster = connected_components(links, directed=False)
-    objects = _summed(cluster, gathered.sums, gathered.counts)
-    ra, dec = degrees_of(objects.sums.astype(np.float64))
-    return object_table(healpix(ra, dec), ra, dec, where)
+    total = _summed(cluster, sums, counts).sums.astype(np.float64)
+    means = total / np.linalg.norm(total, axis=1, keepdims=True)
+    near = np.linalg.norm(vectors - means[cluster], axis=1) <= limit
+    hollow = ~np.isin(np.arange(len(means)), cluster[near])
+    order = np.lexsort([-counts, cluster])
+    densest = order[np.searchsorted(cluster[order], np.flatnonzero(hollow))]
+    means[hollow] = vectors[densest]
+    return np.asarray(means)

@@ -15,12 +15,13 @@ from aggrade.catalogues.finding import Source
 from aggrade.catalogues.gathering import Gathered, gather, united
 from aggrade.catalogues.interpreting import name_in
 from aggrade.catalogues.loading import Epoch, EpochSources, How, load_epoch, load_file
-from aggrade.catalogues.matching import duplicate_problems, match_epoch
+from aggrade.catalogues.matching import claims_of, duplicate_problems, match_epoch
 from aggrade.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from aggrade.catalogues.epochs import EpochCatalogue
     from aggrade.catalogues.objects import ObjectTable
 
 __all__ = ["Discovered", "EpochReport", "Inspection", "discover", "inspect", "inspect_all"]
@@ -124,6 +125,7 @@ def inspect_all(
     *,
     objects: ObjectTable | None = None,
     gathering: bool = False,
+    there: frozenset[str] = frozenset(),
     map: Callable[..., Iterable[Any]],  # noqa: A002
 ) -> Inspection:
     """Look at every epoch, some per task.
@@ -137,13 +139,16 @@ def inspect_all(
     storage_options
         As `s3fs.S3FileSystem` takes them.
     objects
-        The object table, if rows without an object are to be refused.
+        The object table, if rows without an object are to be refused or gathered.
     gathering
-        Whether to gather ids and positions, so that an object table can be built.
+        Whether to gather ids and positions, so that an object table can be built or grow: of all rows, or of those
+        that `objects` lacks.
+    there
+        Digests of epochs whose rows are not to be gathered.
     map
         The builtin, or one that sends batches to a cluster.
     """
-    look = functools.partial(inspect, how, storage_options, objects, gathering)
+    look = functools.partial(inspect, how, storage_options, objects, gathering, there=there)
     reports: list[EpochReport] = []
     total: Gathered | None = None
     for done in map(look, list(_batches(epochs))):
@@ -176,6 +181,8 @@ def inspect(
     objects: ObjectTable | None,
     gathering: bool,
     batch: Sequence[EpochSources],
+    *,
+    there: frozenset[str] = frozenset(),
 ) -> Inspection:
     """Look at some epochs. The arguments are those of `inspect_all`."""
     reports, gathered = [], []
@@ -187,9 +194,17 @@ def inspect(
             continue
         problems = tuple(_epoch_problems(epoch, found, how, objects))
         reports.append(_report(epoch, found, problems))
-        if gathering and not problems:
-            gathered.append(gather(found.catalogue, how.match, by_id=how.by_id))
+        if gathering and not problems and found.digest not in there:
+            gathered.append(gather(_strangers(found, how, objects), how.match, by_id=how.by_id))
     return Inspection(tuple(reports), united(gathered) if gathered else None)
+
+
+def _strangers(found: Epoch, how: How, objects: ObjectTable | None) -> EpochCatalogue:
+    """Return the rows that have no object in the table."""
+    if objects is None:
+        return found.catalogue
+    claims = claims_of(found.catalogue, objects, how.match, by_id=how.by_id)
+    return found.catalogue.taken(claims.objects < 0)
 
 
 def _report(epoch: EpochSources, found: Epoch, problems: tuple[Problem, ...]) -> EpochReport:
@@ -224,5 +239,5 @@ def _epoch_problems(
         counts = match_epoch(found.catalogue, objects, how.spec, how.match, by_id=how.by_id).counts
         if counts["unmatched"]:
             told = f"{counts['unmatched']} of {counts['rows']} rows of epoch {epoch.key} that match no object"
-            fix = "set new_objects to 'ignore', or give an object table that holds them"
+            fix = "set new_objects to 'ignore' or 'add', or give an object table that holds them"
             yield Problem(where, told, "rows of known objects", fix, "new-objects")

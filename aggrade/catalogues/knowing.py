@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aggrade.catalogues.cube import Shape, shape_of
 from aggrade.catalogues.filling import read_array, read_objects
 from aggrade.catalogues.finding import content_mark, find_catalogues
-from aggrade.catalogues.gathering import clustered, union
+from aggrade.catalogues.gathering import clustered, grown, union
 from aggrade.catalogues.given import given_objects
 from aggrade.catalogues.inspecting import EpochReport, discover, inspect_all
 from aggrade.catalogues.loading import EpochSources, How, mark_of
@@ -42,6 +42,7 @@ class Asked:
     objects: Any
     storage_options: dict[str, Any] | None
     map: Callable[..., Iterable[Any]]
+    on_conflict: str = "refuse"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,15 @@ class Known:
         What it is beside its epochs; None if it has no arrays yet.
     epochs
         Key of each epoch → digest and mark of its catalogues.
+    rows
+        Key of each epoch → its index along `epoch`.
     """
 
     storage: Storage
     snapshot: Snapshot | None = None
     shape: Shape | None = None
     epochs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, storage: Storage) -> Known:
@@ -96,9 +100,10 @@ class Known:
 
         told = list(zip(texts("epoch"), texts("source_digest"), texts("source_mark"), strict=True))
         gone = set(snapshot.mark.get("superseded", []))
-        epochs = {key: (digest, mark) for index, (key, digest, mark) in enumerate(told) if index not in gone}
+        rows = {key: index for index, (key, _, _) in enumerate(told) if index not in gone}
+        epochs = {key: told[index][1:] for key, index in rows.items()}
         shape = shape_of(snapshot.documents, texts("measurement"), texts("measurement_unit"))
-        return cls(storage, snapshot, shape, epochs)
+        return cls(storage, snapshot, shape, epochs, rows)
 
     def digest_of(self, key: str) -> str | None:
         """Return the digest that an epoch was populated with, None if it isn't there."""
@@ -123,7 +128,7 @@ def plan_from(asked: Asked, known: Known) -> tuple[PopulatePlan, ObjectTable | N
     Returns
     -------
     PopulatePlan, ObjectTable or None
-        The table only if the store is to be created with it.
+        The table only if the store is to be created with it, or if it grows.
 
     Raises
     ------
@@ -143,8 +148,11 @@ def plan_from(asked: Asked, known: Known) -> tuple[PopulatePlan, ObjectTable | N
     if not new and not looked.same:
         raise_all(problems or [_nothing(asked)], _class_of(problems))
     if known.shape is None:
-        objects = objects or _built(looked.gathered, asked)
+        objects = _first_table(objects, looked.gathered, asked)
         shape = shape.model_copy(update={"objects": len(objects), "text_ids": objects.ids.dtype.kind == "U"})
+    elif new and looked.gathered is not None and objects is not None:
+        objects = grown(objects, looked.gathered, how.match, by_id=how.by_id, where=known.storage.url)
+        shape = shape.model_copy(update={"objects": len(objects)})
     plan = plan_population(
         store=known.storage.url,
         snapshot=known.snapshot,
@@ -154,8 +162,9 @@ def plan_from(asked: Asked, known: Known) -> tuple[PopulatePlan, ObjectTable | N
         reports=new,
         unchanged=sorted(looked.same),
         refused=_by_file(problems),
+        supersedes={report.key: known.rows[report.key] for report in new if report.key in known.rows},
     )
-    return plan, objects if known.shape is None else None
+    return plan, objects if known.shape is None or plan.added_objects else None
 
 
 def _misfits(how: How, shape: Shape, url: str) -> Iterator[Problem]:
@@ -176,12 +185,13 @@ def _misfits(how: How, shape: Shape, url: str) -> Iterator[Problem]:
 
 
 def _given(asked: Asked, known: Known) -> ObjectTable | None:
-    """Return the object table if it is given, or if rows without an object are to be refused."""
+    """Return the object table if it is given, or if rows without an object are to be refused or added."""
     given = None if asked.objects is None else given_objects(asked.objects, asked.how, asked.storage_options)
     if known.shape is None or (given is None and asked.how.match.new_objects == "ignore"):
         return given
     own = known.objects()
-    if given is not None and given.digest != own.digest:
+    adding = asked.how.match.new_objects == "add"
+    if given is not None and given.digest != (own.first(len(given)) if adding else own).digest:
         found = f"{len(given):,} objects"
         expected = f"the {len(own):,} objects of {known.storage.url}, at the same positions"
         raise Refused(
@@ -211,15 +221,16 @@ def _look(asked: Asked, known: Known, objects: ObjectTable | None) -> _Looked:
         [epoch for epoch in found.epochs if epoch.key not in same],
         how,
         options,
-        objects=objects if how.match.new_objects == "refuse" else None,
-        gathering=objects is None and known.shape is None,
+        objects=objects if how.match.new_objects in {"refuse", "add"} else None,
+        gathering=how.match.new_objects == "add" or (objects is None and known.shape is None),
+        there=frozenset(digest for digest, _ in known.epochs.values()),
         map=asked.map,
     )
     sound = [report for report in reports if not report.problems]
     again = {report.key for report in sound if known.digest_of(report.key) == report.digest}
-    raise_all(
-        _differs(report, known) for report in sound if report.key in known.epochs and report.key not in again
-    )
+    if asked.on_conflict == "refuse":
+        differing = [each for each in sound if each.key in known.epochs and each.key not in again]
+        raise_all(_differs(report, known) for report in differing)
     new = [report for report in sound if report.key not in again]
     problems = [*found.problems, *(problem for report in reports for problem in report.problems)]
     return _Looked(new, same | again, problems, gathered)
@@ -244,7 +255,7 @@ def _differs(report: EpochReport, known: Known) -> Problem:
         f"epoch {report.key!r} ({', '.join(source.key for source in report.sources)})",
         f"other rows, or another specification, than {known.storage.url} was populated with",
         "the same catalogues read in the same way, or a new epoch",
-        "check which is right; populate another store, or leave these files out by a glob",
+        "check which is right; leave these files out by a glob, or pass on_conflict='replace'",
         "epoch-differs",
     )
 
@@ -301,6 +312,14 @@ def _nothing(asked: Asked) -> Problem:
 def _class_of(problems: Sequence[Problem]) -> type[AggradeError]:
     """Return the class of error of what can't be used at all: new objects are a human's decision."""
     return Refused if problems and all(problem.code == "new-objects" for problem in problems) else BadInput
+
+
+def _first_table(given: ObjectTable | None, gathered: Gathered | None, asked: Asked) -> ObjectTable:
+    if given is None:
+        return _built(gathered, asked)
+    if gathered is None:
+        return given
+    return grown(given, gathered, asked.how.match, by_id=asked.how.by_id, where="objects")
 
 
 def _built(gathered: Gathered | None, asked: Asked) -> ObjectTable:

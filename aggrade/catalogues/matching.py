@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from aggrade.catalogues.objects import ObjectTable
     from aggrade.catalogues.spec import CatalogueSpec, MatchSpec
 
-__all__ = ["Claims", "Matched", "claims_of", "duplicate_problems", "match_epoch"]
+__all__ = [
+    "FATES",
+    "Claims",
+    "Matched",
+    "claims_of",
+    "duplicate_problems",
+    "match_epoch",
+    "nearest_objects",
+]
+
+FATES = ("matched", "unmatched", "duplicates", "losers", "blank")
+"""What becomes of a row; each row has one of them."""
 
 _PRIORITY = np.array([3, 0, 2, 1], np.int8)
 """Of a status, when duplicates compete: a detection before a flagged one before a limit."""
@@ -55,10 +66,16 @@ class Matched(NamedTuple):
         ``rows`` and what became of them: ``matched`` gave a cell, ``unmatched`` has no object, ``duplicates``
         repeats a row that was taken, ``losers`` was farther from its object than another, ``blank`` says
         nothing of any measurement. ``cells``, ``detections``, ``limits`` and ``flagged`` count cells.
+    fates
+        (row,) uint8: which of `FATES` each row has.
+    claims
+        The object that each row belongs to, and how far it is.
     """
 
     cells: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
     counts: dict[str, int]
+    fates: NDArray[np.uint8]
+    claims: Claims
 
 
 def claims_of(catalogue: EpochCatalogue, objects: ObjectTable, match: MatchSpec, *, by_id: bool) -> Claims:
@@ -81,12 +98,24 @@ def claims_of(catalogue: EpochCatalogue, objects: ObjectTable, match: MatchSpec,
         return Claims(found, np.zeros(len(found)))
     assert catalogue.ra is not None, "rows that are matched by sky have a position"
     assert catalogue.dec is not None, "rows that are matched by sky have a position"
-    return _nearest(catalogue.ra, catalogue.dec, objects, match.radius_arcsec)
+    return nearest_objects(catalogue.ra, catalogue.dec, objects, match)
 
 
-def _nearest(
-    ra: NDArray[np.float64], dec: NDArray[np.float64], objects: ObjectTable, radius: float
+def nearest_objects(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], objects: ObjectTable, match: MatchSpec
 ) -> Claims:
+    """Return the object nearest to each position, if it is within the radius.
+
+    Parameters
+    ----------
+    ra, dec
+        (row,) degrees.
+    objects
+        The object table.
+    match
+        The radius.
+    """
+    radius = match.radius_arcsec
     claims = Claims(np.full(len(ra), -1, np.int64), np.full(len(ra), np.inf))
     placed = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(placed) or not len(objects.placed):
@@ -126,7 +155,9 @@ def match_epoch(
         rows, doubles = _winners(catalogue, claims, column, best=spec.duplicates == "best")
         taken.append((rows, claims.objects[rows]))
         repeated[doubles] = True
-    return Matched(tuple(taken), _counts(catalogue, claims, [rows for rows, _ in taken], repeated))
+    winners = [rows for rows, _ in taken]
+    fates = _fates(catalogue, claims, winners, repeated)
+    return Matched(tuple(taken), _counts(catalogue, fates, winners), fates, claims)
 
 
 def _winners(
@@ -160,25 +191,26 @@ def _same_place(
     return np.asarray((ra[one] == ra[other]) & (dec[one] == dec[other]))
 
 
-def _counts(
+def _fates(
     catalogue: EpochCatalogue, claims: Claims, taken: list[NDArray[np.int64]], repeated: NDArray[np.bool_]
-) -> dict[str, int]:
+) -> NDArray[np.uint8]:
+    """Return which of `FATES` each row has."""
     says = (catalogue.status != NOT_OBSERVED).any(axis=1)
     matched = np.zeros(catalogue.rows, bool)
     for rows in taken:
         matched[rows] = True
     claimed = claims.objects >= 0
+    cases = [~says, ~claimed, matched, repeated]
+    return np.select(cases, [4, 1, 0, 2], 3).astype(np.uint8)
+
+
+def _counts(
+    catalogue: EpochCatalogue, fates: NDArray[np.uint8], taken: list[NDArray[np.int64]]
+) -> dict[str, int]:
     states = [catalogue.status[rows, column] for column, rows in enumerate(taken)]
     cells = np.concatenate(states) if states else np.zeros(0, np.uint8)
-    fates = {
-        "rows": np.ones(catalogue.rows, bool),
-        "matched": matched,
-        "unmatched": says & ~claimed,
-        "duplicates": says & claimed & ~matched & repeated,
-        "losers": says & claimed & ~matched & ~repeated,
-        "blank": ~says,
-    }
-    counts = {name: int(rows.sum()) for name, rows in fates.items()}
+    numbers = np.bincount(fates, minlength=len(FATES))
+    counts = {"rows": catalogue.rows, **{name: int(n) for name, n in zip(FATES, numbers, strict=True)}}
     kinds = {"detections": int((cells == DETECTED).sum()), "flagged": int((cells == FLAGGED).sum())}
     return {**counts, "cells": len(cells), **kinds, "limits": len(cells) - sum(kinds.values())}
 

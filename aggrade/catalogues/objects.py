@@ -24,7 +24,7 @@ __all__ = ["ObjectTable", "object_table"]
 
 @dataclass(frozen=True, eq=False)
 class ObjectTable:
-    """Objects, sorted by HEALPix index, then by id.
+    """Objects, sorted by HEALPix index, then by id; those that were added later follow, sorted likewise each time.
 
     Parameters
     ----------
@@ -43,6 +43,10 @@ class ObjectTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def first(self, count: int) -> ObjectTable:
+        """Return the table of the first objects."""
+        return ObjectTable(self.ids[:count], self.ra[:count], self.dec[:count], self.healpix[:count])
 
     @cached_property
     def _order(self) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ from aggrade.catalogues.cube import (
     OBJECT_VARIABLES,
     Shape,
     documents_of,
+    epochs_at_once,
     epochs_per_border,
     epochs_per_chunk,
 )
@@ -53,6 +54,7 @@ class FilledPiece(_Frozen):
     epochs: tuple[FilledEpoch, ...] = Field(description="In the order of the store.")
     measurements: tuple[str, ...] = Field(description="In the order of the store.")
     objects_digest: str = Field(description="Digest of the object table.")
+    epoch_bytes: int = Field(description="Bytes of the cells of one epoch.")
     digest: str = Field(description="Digest of everything that decides what is written.")
 
     @classmethod
@@ -65,6 +67,7 @@ class FilledPiece(_Frozen):
             epochs=tuple(epochs),
             measurements=tuple(shape.units),
             objects_digest=objects_digest,
+            epoch_bytes=shape.epoch_bytes,
             digest=digest,
         )
 
@@ -87,6 +90,8 @@ class PopulatePlan(_Frozen):
     objects_digest: str = Field(description="Digest of the object table.")
     pieces: tuple[FilledPiece, ...] = Field(default=(), description="What each task writes.")
     unchanged: tuple[str, ...] = Field(default=(), description="Epochs that are there already.")
+    replaced: tuple[str, ...] = Field(default=(), description="Epochs that come in place of those there.")
+    added_objects: int = Field(default=0, description="Objects that the store lacks so far.")
     refused: dict[str, str] = Field(default_factory=dict, description="File → why its epochs are left out.")
     commit: CommitPlan | None = Field(default=None, description="The commit, unless there is nothing to do.")
     price: Price = Field(default_factory=Price, description="What it will cost.")
@@ -125,6 +130,8 @@ class PopulatePlan(_Frozen):
         lines += [f"  refused: {file}: {why}" for file, why in self.refused.items()]
         if self.unchanged:
             lines.append(f"  already there, nothing to do: {_some(self.unchanged)}")
+        if self.replaced:
+            lines.append(f"  replaces what is there of: {_some(self.replaced)}")
         if self.commit is None:
             return "\n".join([*lines, "  nothing to write"])
         first, last, base = epochs[0].index, epochs[-1].index, self.commit.base
@@ -142,6 +149,8 @@ class PopulatePlan(_Frozen):
             f"  {human_bytes(self.memory_per_worker)} of memory per worker",
             f"  {self.price}",
         ]
+        if self.added_objects:
+            lines.insert(-1, f"  {self.added_objects:,} of the objects are new, behind those that are there")
         return "\n".join(lines)
 
 
@@ -176,6 +185,7 @@ def plan_population(
     reports: Sequence[EpochReport],
     unchanged: Sequence[str] = (),
     refused: Mapping[str, str] | None = None,
+    supersedes: Mapping[str, int] | None = None,
 ) -> PopulatePlan:
     """Make the plan. Pure: it opens nothing.
 
@@ -195,6 +205,8 @@ def plan_population(
         The new epochs, none of them with a problem.
     unchanged, refused
         Epochs that are there already, and files that are left out with the reason.
+    supersedes
+        Key of each new epoch that replaces one → index of the row that it replaces.
 
     Raises
     ------
@@ -208,6 +220,7 @@ def plan_population(
         objects_digest=objects_digest,
         unchanged=tuple(unchanged),
         refused=dict(refused or {}),
+        replaced=tuple(supersedes or ()),
     )
     if not reports:
         return known
@@ -216,13 +229,15 @@ def plan_population(
     epochs = [FilledEpoch(index=first + place, report=report) for place, report in enumerate(ordered)]
     there = snapshot.documents if snapshot else {}
     last = first + len(epochs)
-    after = {name: resized(doc, {"epoch": last}) for name, doc in there.items()} or documents_of(shape, last)
+    sizes = {"epoch": last, "object": shape.objects}
+    after = {name: resized(doc, sizes) for name, doc in there.items()} or documents_of(shape, last)
     pieces = tuple(FilledPiece.of(cut, objects_digest, shape) for cut in _cut(epochs, shape, after))
-    commit = _commit(store, snapshot, after, epochs)
-    memory = _memory(epochs, shape, after)
+    commit = _commit(store, snapshot, after, epochs, supersedes or {})
+    added = shape.objects - shape_of(there["object"])[0] if there else 0
+    memory = _memory(pieces, shape, after)
     price = _price(commit, snapshot, pieces, shape, memory)
     written = {"pieces": pieces, "commit": commit, "price": price, "memory_per_worker": memory}
-    return PopulatePlan(**{**dict(known), **written})
+    return PopulatePlan(**{**dict(known), **written, "added_objects": added})
 
 
 def _cut(
@@ -240,11 +255,25 @@ def _cut(
 
 
 def _commit(
-    store: str, snapshot: Snapshot | None, documents: Mapping[str, Document], epochs: Sequence[FilledEpoch]
+    store: str,
+    snapshot: Snapshot | None,
+    documents: Mapping[str, Document],
+    epochs: Sequence[FilledEpoch],
+    supersedes: Mapping[str, int],
 ) -> CommitPlan:
     rows = (epochs[0].index, epochs[-1].index + 1)
     creates = snapshot is None or not snapshot.documents
-    written = [name for name, document in documents.items() if creates or "epoch" in dims_of(document)]
+    before = {} if snapshot is None else snapshot.documents
+    longer = {name for name in before if name in OBJECT_VARIABLES and before[name] != documents[name]}
+    written = [
+        name
+        for name, document in documents.items()
+        if creates or "epoch" in dims_of(document) or name in longer
+    ]
+    old = {name: (shape_of(before[name])[0], shape_of(documents[name])[0]) for name in longer}
+    mark: dict[str, Any] = {"dim": "epoch", "grow": []}
+    if supersedes and snapshot is not None:
+        mark["superseded"] = sorted({*snapshot.mark.get("superseded", []), *supersedes.values()})
     return CommitPlan(
         kind="populate",
         store=store,
@@ -252,9 +281,20 @@ def _commit(
         base=Base(etag=snapshot.etag, generation=snapshot.generation) if snapshot else None,
         documents=dict(documents),
         attributes={"title": "Light curves"} if snapshot is None or creates else snapshot.attributes,
-        mark={"dim": "epoch", "grow": []},
-        regions=tuple(Region(variable=name, bounds=_bounds(documents[name], rows)) for name in written),
-        layers=tuple(Layer(label=e.report.key, index=e.index, digest=e.report.digest) for e in epochs),
+        mark=mark,
+        regions=tuple(
+            Region(variable=name, bounds=(old[name],) if name in old else _bounds(documents[name], rows))
+            for name in written
+        ),
+        layers=tuple(
+            Layer(
+                label=each.report.key,
+                index=each.index,
+                digest=each.report.digest,
+                supersedes=supersedes.get(each.report.key),
+            )
+            for each in epochs
+        ),
     )
 
 
@@ -263,9 +303,11 @@ def _bounds(document: Document, rows: tuple[int, int]) -> tuple[tuple[int, int],
     return tuple(rows if dim == "epoch" else (0, size) for dim, size in sizes)
 
 
-def _memory(epochs: Sequence[FilledEpoch], shape: Shape, documents: Mapping[str, Document]) -> int:
-    """Return what the largest epoch needs: its file and rows, its cells thrice, the object table and its tree."""
-    unit = epochs_per_border(documents)
+def _memory(pieces: Sequence[FilledPiece], shape: Shape, documents: Mapping[str, Document]) -> int:
+    """Return what a task needs: the largest epoch's file and rows, thrice the cells it holds, the object table."""
+    epochs = [epoch for piece in pieces for epoch in piece.epochs]
+    most = min(epochs_at_once(documents, shape.epoch_bytes), max(len(piece.epochs) for piece in pieces))
+    unit = max(most, epochs_per_border(documents))
     per_row = len(shape.units) * (2 * 8 + 2 * 4 + 1 + 8) + 200
     rows = max(sum(s.size for s in e.report.sources) * 2 + e.report.rows * per_row for e in epochs)
     return rows + 3 * unit * shape.epoch_bytes + 300 * shape.objects

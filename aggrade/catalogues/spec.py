@@ -274,9 +274,10 @@ class MatchSpec(_Frozen):
         description="Rows farther than this from every object match none; also the distance within which positions "
         "are one object when the object table is built.",
     )
-    new_objects: Literal["ignore", "refuse"] = Field(
+    new_objects: Literal["ignore", "refuse", "add"] = Field(
         default="ignore",
-        description="Rows that match no object of the table: 'ignore' and count them, or 'refuse' their epoch.",
+        description="Rows that match no object of the table: 'ignore' and count them, 'refuse' their epoch, or 'add' "
+        "their objects behind those that are there.",
     )
     object_id: str | None = Field(default=None, description="Column of the id in the object table.")
     ra: str | None = Field(default=None, description="Column of the right ascension in the object table.")
