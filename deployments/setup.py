@@ -1,6 +1,6 @@
 """Make what the deployments need on a Prefect server: ``python -m deployments.setup``.
 
-Always the work pool that ``prefect.yaml`` names. Blocks only if the environment asks for them: credentials from
+Always the work pool that ``prefect.yaml`` names, and the automations of ``automations.yaml``. Blocks only if the environment asks for them: credentials from
 ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with ``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and
 ``AWS_REGION``), result storage from ``AGGRADE_RESULTS`` (``s3://bucket/prefix``). Run it as often as you like: what
 is there as it should be is left alone. ``--check`` changes nothing and says what is missing.
@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import yaml
 from cyclopts import App, Parameter
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 from prefect_aws import AwsCredentials, S3Bucket
@@ -28,11 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prefect.blocks.core import Block
+    from prefect.events.schemas.automations import Automation
 
-__all__ = ["BLOCK", "POOL", "Part", "parts", "setup"]
+__all__ = ["BLOCK", "POOL", "Part", "automations", "parts", "setup"]
 
 POOL = "aggrade"
 BLOCK = "aggrade"
+AUTOMATIONS = Path(__file__).with_name("automations.yaml")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
     BadInput
         If the environment asks for something that can't be made.
     """
-    needed = [Part(f"work pool {POOL!r}", _has_pool, _make_pool)]
+    needed = [Part(f"work pool {POOL!r}", _has_pool, _make_pool), *map(_automation, automations())]
     credentials = _credentials(environment)
     if credentials is not None:
         needed.append(_block(f"credentials aws-credentials/{BLOCK}", credentials))
@@ -75,6 +80,36 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
         bucket = _results(environment["AGGRADE_RESULTS"], credentials)
         needed.append(_block(f"result storage s3-bucket/{BLOCK}", bucket))
     return needed
+
+
+def automations() -> list[AutomationCore]:
+    """Return the automations of ``automations.yaml``."""
+    told = yaml.safe_load(AUTOMATIONS.read_text())
+    return [AutomationCore.model_validate(one) for one in told["automations"]]
+
+
+def _automation(wanted: AutomationCore) -> Part:
+    def there() -> list[Automation]:
+        with get_client(sync_client=True) as client:
+            return client.read_automations_by_name(wanted.name)
+
+    def is_there() -> bool:
+        return [_said(one) for one in there()] == [_said(wanted)]
+
+    def make() -> None:
+        with get_client(sync_client=True) as client:
+            for old in there():
+                client.delete_automation(old.id)
+            client.create_automation(wanted)
+
+    return Part(f"automation {wanted.name!r}", is_there, make)
+
+
+def _said(automation: AutomationCore) -> dict[str, Any]:
+    """Return what an automation says, without the ids that the server gives it and its parts."""
+    said: dict[str, Any] = automation.model_dump(mode="json", include={*AutomationCore.model_fields})
+    said["trigger"].pop("id", None)
+    return said
 
 
 def _has_pool() -> bool:

@@ -25,6 +25,7 @@ FLOWS = {
     "rechunk": "Copy a store into the layout that is good to read.",
     "pipeline": "Ingest, populate and rechunk, in this order.",
     "maintain": "Recover, verify, and prune backups.",
+    "resume": "Schedule crashed runs of aggrade's deployments again.",
 }
 """Subcommand → what its flow does."""
 
@@ -40,6 +41,7 @@ DIRECT = {
     "plot": ("flows.inspecting:plot", "Draw the quality of a store or a session, or one window."),
     "inspect": ("flows.drafting:inspect", "Guess the specification of a catalogue from one file."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
+    "matches": ("flows.inspecting:matches", "List the rows of catalogues that gave no cell, and why."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),
 }
 """Subcommand → a function that starts no Prefect by itself."""

@@ -18,6 +18,7 @@ PLACES = {
     "rechunk": "flows.rechunk_store:rechunk_store",
     "pipeline": "flows.pipeline:pipeline",
     "maintain": "flows.maintain_store:maintain_store",
+    "resume": "flows.resume_crashed:resume_crashed",
 }
 """Subcommand → its flow."""
 

@@ -7,20 +7,23 @@ Reads the recordings below `source`; writes the stores of windows below `store`.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import Field
 
 from aggrade import AppendPlan, Receipt
 from aggrade.append_plan import OnConflict
 from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
-from aggrade.errors import AggradeError, Conflict, Problem
+from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.reporting import begin, raise_failures
 from tasks.appending import append_session, find_homes
-from tasks.artifacts import show_plans, show_receipts
+from tasks.artifacts import show_left, show_plans, show_receipts
+from tasks.choosing import choose
 from tasks.clusters import cores
 from tasks.pictures import show_quality
 from tasks.progress import progress
@@ -51,6 +54,8 @@ def ingest_sessions(
     channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
+    settle_s: Annotated[float, Field(ge=0)] = 0.0,
+    quarantine: bool = False,
     credentials: str | None = None,
     dry_run: bool = False,
 ) -> list[Receipt] | list[AppendPlan]:
@@ -80,6 +85,12 @@ def ingest_sessions(
         What to do with a session that is there with other content: refuse it, or replace the old one.
     backup
         What is kept of the state before each append: the objects it touches, the full store, or none.
+    settle_s
+        For how long, in s, the files of a new session must lie unchanged: the run looks twice, and leaves for the next
+        one what has changed in between. 0: it doesn't wait.
+    quarantine
+        Set a recording that can't be read aside: the run that finds it fails and says why, later ones leave it alone
+        until its files change.
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     dry_run
@@ -99,13 +110,26 @@ def ingest_sessions(
     begin(store, dry_run=dry_run, credentials=credentials)
     sessions, lying = find_sessions(source, credentials), find_homes(store, credentials)
     rules: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
+    choice = choose(
+        sessions,
+        store,
+        windows,
+        known=lying,
+        settle_s=settle_s,
+        set_aside=quarantine,
+        credentials=credentials,
+    )
+    show_left(choice.left)
     ingest = _Ingest(store, windows, layout, partition, store_name, rules, lying, credentials)
     if dry_run:
-        plans, failures = each_of(sessions, ingest.plan, lambda _, plan: plan.result(), "plan")
+        plans, failures = each_of(choice.taken, ingest.plan, lambda _, plan: plan.result(), "plan")
         show_plans(plans)
         raise_failures(failures, len(sessions), "sessions")
         return plans
-    receipts, failures = each_of(sessions, ingest.cut, ingest.land, "ingest")
+    receipts, failures = each_of(choice.taken, ingest.cut, ingest.land, "ingest")
+    if quarantine:
+        landed = [label for receipt in receipts for label in receipt.layers]
+        choice.keep(store, windows, ingest.unreadable, landed, credentials)
     show_receipts(receipts)
     show_quality(store, receipts, credentials)
     raise_failures(failures, len(sessions), "sessions")
@@ -124,6 +148,7 @@ class _Ingest:
     rules: Mapping[str, Any]
     lying: Mapping[str, str]
     credentials: str | None
+    unreadable: dict[str, BadInput] = field(default_factory=dict)
 
     def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
         """Begin to work out what would be done."""
@@ -147,7 +172,7 @@ class _Ingest:
 
     def land(self, session: SessionSource, cut: PrefectFuture[Staged]) -> Receipt:
         """Append a session that was cut; cut it again if what was cut is gone."""
-        receipt = self._append(cut.result())
+        receipt = self._append(self._staged(session, cut))
         if receipt is None:
             receipt = self._append(self.cut(session, again=True).result())
         if receipt is None:
@@ -157,6 +182,14 @@ class _Ingest:
             )
             raise Conflict(Problem(f"session {session.id!r}", found, "one that stays", fix, "staging-gone"))
         return receipt
+
+    def _staged(self, session: SessionSource, cut: PrefectFuture[Staged]) -> Staged:
+        """Return what was cut; remember of a session that it could not be read."""
+        try:
+            return cut.result()
+        except BadInput as error:
+            self.unreadable[session.id] = error
+            raise
 
     def _append(self, staged: Staged) -> Receipt | None:
         store, home = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aggrade.commit import Manifest
     from aggrade.receipt import Receipt
 
-__all__ = ["backups", "catalogue", "drill", "lightcurve", "plot", "recover", "status", "verify"]
+__all__ = ["backups", "catalogue", "drill", "lightcurve", "matches", "plot", "recover", "status", "verify"]
 
 
 def status(store: str, *, credentials: str | None = None) -> str:
@@ -176,6 +176,7 @@ def lightcurve(
     id: str,  # noqa: A002 - the name users know
     *,
     plot: Path | None = None,
+    period: float | None = None,
     credentials: str | None = None,
 ) -> str:
     """Print the light curve of one object as CSV; draw it if asked to.
@@ -188,6 +189,8 @@ def lightcurve(
         The object's id.
     plot
         PNG file to draw it to.
+    period
+        Days to fold the picture with.
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
@@ -199,9 +202,60 @@ def lightcurve(
     if plot is not None:
         from aggrade.pictures import light_curve_picture
 
-        plot.write_bytes(light_curve_picture(curve))
+        plot.write_bytes(light_curve_picture(curve, period=period))
     text: str = curve.to_pandas().to_csv(index=False)
     return text.rstrip("\n")
+
+
+def matches(
+    catalogues: str,
+    store: str,
+    *,
+    spec: str,
+    match: str | None = None,
+    to: Path | None = None,
+    credentials: str | None = None,
+) -> str:
+    """List the rows of catalogues that gave no cell of a store of light curves: unmatched, duplicates and losers.
+
+    Parameters
+    ----------
+    catalogues
+        Folder, prefix, glob or file, as for aggrade populate.
+    store
+        Dataset root, or one Zarr store of light curves: a folder or s3://bucket/prefix.
+    spec
+        The specification that they were populated with, as JSON or @FILE.
+    match
+        How rows find their objects, if that was said, as JSON or @FILE.
+    to
+        CSV file to write the list to. Left out: it is printed.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.match_report import match_report
+
+    given = {"match": _json("match", match)} if match else {}
+    rows = match_report(
+        catalogues, store, _json("spec", spec), **given, storage_options=_options(credentials)
+    )
+    if to is None:
+        text: str = rows.to_csv(index=False)
+        return text.rstrip("\n")
+    rows.to_csv(to, index=False)
+    counts: dict[Any, int] = rows["fate"].value_counts().to_dict() if len(rows) else {}
+    told = ", ".join(f"{number} {fate}" for fate, number in counts.items()) or "every row gave a cell"
+    return f"{told}: {to}"
+
+
+def _json(name: str, text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        fix = "write it to a file and name that: @spec.json"
+        raise BadInput(Problem(f"--{name}", text[:80], f"JSON ({error})", fix, "json")) from error
 
 
 def plot(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from aggrade import AppendPlan, Receipt
 from aggrade.append_plan import OnConflict
@@ -51,6 +53,8 @@ def pipeline(
     channels: Channels = "refuse",
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
+    settle_s: Annotated[float, Field(ge=0)] = 0.0,
+    quarantine: bool = False,
     objects: str | None = None,
     match: MatchSpec = MatchSpec(),  # noqa: B008 - frozen
     max_memory: str = "1 GiB",
@@ -87,6 +91,12 @@ def pipeline(
         What to do with a session that is there with other content: refuse it, or replace the old one.
     backup
         What is kept of the state before each append: the objects it touches, the full store, or none.
+    settle_s
+        For how long, in s, the files of a new session must lie unchanged: the run looks twice, and leaves for the next
+        one what has changed in between. 0: it doesn't wait.
+    quarantine
+        Set a recording that can't be read aside: the run that finds it fails and says why, later ones leave it alone
+        until its files change.
     objects
         Catalogue of the objects whose light curves are wanted. Left out: those of the store, or all that occur.
     match
@@ -123,6 +133,8 @@ def pipeline(
             "channels": channels,
             "on_conflict": on_conflict,
             "backup": backup,
+            "settle_s": settle_s,
+            "quarantine": quarantine,
         }
         parts["ingest"] = partial(ingest_sessions.fn, recordings, store, windows, **rules, **common)
     if catalogues is not None and spec is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aggrade.receipt import Receipt
 
-__all__ = ["show_failures", "show_picture", "show_plans", "show_receipts"]
+__all__ = ["show_crashed", "show_failures", "show_left", "show_picture", "show_plans", "show_receipts"]
 
 logger = logging.getLogger("aggrade.artifacts")
 plan_logger = logging.getLogger("aggrade.plan")
@@ -96,6 +96,22 @@ def show_failures(failures: Mapping[str, Exception]) -> None:
                 for name, error in failures.items()
             ]
             create_table_artifact(rows, key="failures", description="What could not be done")
+
+
+def show_crashed(runs: Sequence[BaseModel]) -> None:
+    """Show what becomes of runs that crashed."""
+    if in_a_run() and runs:
+        with _reporting("the crashed runs"):
+            rows = [run.model_dump(mode="json") for run in runs]
+            create_table_artifact(rows, key="crashed-runs", description="What becomes of runs that crashed")
+
+
+def show_left(left: Mapping[str, str]) -> None:
+    """Show what the run leaves alone. `left` is name → why."""
+    if in_a_run() and left:
+        with _reporting("what is left alone"):
+            rows = [{"what": name, "why": why} for name, why in left.items()]
+            create_table_artifact(rows, key="left-alone", description="What this run leaves alone")
 
 
 def show_picture(png: bytes, key: str, description: str) -> None:

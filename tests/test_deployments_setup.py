@@ -11,13 +11,14 @@ from prefect.client.orchestration import get_client
 from prefect_aws import AwsCredentials, S3Bucket
 
 from aggrade.errors import BadInput
-from deployments.setup import BLOCK, POOL, parts, setup
+from deployments.setup import BLOCK, POOL, automations, parts, setup
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "key",
     "AWS_SECRET_ACCESS_KEY": "geheim",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
 }
+ALWAYS = [f"work pool {POOL!r}", "automation 'crash-silent-runs'"]
 NAMES = (*KEYS, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
 
 
@@ -29,20 +30,20 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_a_bare_environment_asks_for_the_work_pool_only():
-    """Without credentials nothing but the pool is needed."""
-    assert [part.name for part in parts({})] == [f"work pool {POOL!r}"]
+def test_a_bare_environment_asks_for_no_block():
+    """Without credentials nothing but the pool and the automations is needed."""
+    assert [part.name for part in parts({})] == ALWAYS
 
 
 def test_half_of_the_credentials_make_no_block():
     """A key without its secret is not stored."""
-    assert len(parts({"AWS_ACCESS_KEY_ID": "key"})) == 1
+    assert len(parts({"AWS_ACCESS_KEY_ID": "key"})) == len(ALWAYS)
 
 
 def test_results_go_to_a_bucket():
     """The result storage is asked for by a URL, and gets the credentials of the environment."""
     assert [part.name for part in parts({**KEYS, "AGGRADE_RESULTS": "s3://lab/results"})] == [
-        f"work pool {POOL!r}",
+        *ALWAYS,
         f"credentials aws-credentials/{BLOCK}",
         f"result storage s3-bucket/{BLOCK}",
     ]
@@ -61,11 +62,11 @@ def test_it_makes_what_is_missing_once(environment, capsys):
     for name, value in (KEYS | {"AGGRADE_RESULTS": "s3://lab/results/here"}).items():
         environment.setenv(name, value)
     assert setup(check=True) == 1
-    assert capsys.readouterr().out.count(": missing") == 3
+    assert capsys.readouterr().out.count(": missing") == 4
     assert setup() == 0
-    assert capsys.readouterr().out.count(": made") == 3
+    assert capsys.readouterr().out.count(": made") == 4
     assert setup() == 0
-    assert capsys.readouterr().out.count(": there") == 3
+    assert capsys.readouterr().out.count(": there") == 4
     assert setup(check=True) == 0
     with get_client(sync_client=True) as client:
         assert client.read_work_pool(POOL).type == "process"
@@ -94,3 +95,19 @@ def test_it_explains_itself():
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert "--check" in done.stdout
     assert "say what is missing" in done.stdout
+
+
+@pytest.mark.usefixtures("prefect_backend", "environment")
+def test_an_automation_that_was_changed_is_made_anew(capsys):
+    """What somebody changed on the server differs from the file: it is missing, and made as the file says."""
+    setup()
+    (wanted,) = automations()
+    with get_client(sync_client=True) as client:
+        (there,) = client.read_automations_by_name(wanted.name)
+        client.pause_automation(there.id)
+        capsys.readouterr()
+        assert setup(check=True) == 1
+        assert "automation 'crash-silent-runs': missing" in capsys.readouterr().out
+        setup()
+        assert [one.enabled for one in client.read_automations_by_name(wanted.name)] == [True]
+    assert setup(check=True) == 0

@@ -119,6 +119,28 @@ def test_a_mended_session_lands_later(recordings, store):
     assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
 
 
+def test_a_bad_session_can_be_set_aside(recordings, store):
+    """It fails the run that finds it; later runs leave it alone and say why, until its files change."""
+    path = recordings / "sub-1" / "recording.xdf"
+    good = path.read_bytes()
+    path.write_bytes(good[:500])
+    first = ingest(recordings, store, quarantine=True, settle_s=0.01)
+    assert first.state.is_failed()
+    assert first.task("window sub-1") == "Failed"
+    second = ingest(recordings, store, quarantine=True, settle_s=0.01)
+    assert second.state.is_completed()
+    assert [list(receipt.layers) for receipt in second.result] == [["sub-0"], ["sub-2"]]
+    assert second.task("window sub-2") == "Cached"
+    assert "window sub-1" not in second.finals()
+    assert "sub-1: set aside since" in second.artifacts["left-alone"]
+    path.write_bytes(good)
+    third = ingest(recordings, store, quarantine=True)
+    assert third.state.is_completed()
+    assert {third.task("window sub-0"), third.task("window sub-2")} == {"Cached"}
+    assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
+    assert not list((store / ".aggrade" / "quarantine").glob("*"))
+
+
 def test_other_content_is_refused_unless_replaced(recordings, store):
     """A session that changed is refused, or replaced if that is asked for."""
     ingest(recordings, store)

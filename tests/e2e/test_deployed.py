@@ -1,0 +1,210 @@
+"""Deployments on a real Prefect server with a real worker: set up, run, scheduled, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from make_runs import record
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleUpdate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from waiting import wait_until
+
+import aggrade
+from deployments.setup import POOL
+from flows.demo_servers import prefect_server
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1200)]
+
+
+class Site:
+    """A folder with the project's deployments and its own data, a server, and how commands are run there."""
+
+    def __init__(self, folder, server):
+        self.folder = folder
+        self.environment = {**os.environ, **server.environment}
+        shutil.copy(ROOT / "prefect.yaml", folder)
+        self.recordings = folder / "data" / "recordings"
+        self.store = folder / "data" / "dataset"
+
+    def run(self, *command):
+        """Run a command to its end; return what it said."""
+        done = subprocess.run(
+            [PROGRAMS / command[0], *command[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def worker(self):
+        """Run a worker of the pool."""
+        command = [PROGRAMS / "prefect", "worker", "start", "--pool", POOL]
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def sessions(self):
+        """Return the ids of the sessions that landed, as often as each is there."""
+        if not (self.store / "windows.zarr").exists():
+            return Counter()
+        return Counter(map(str, aggrade.open_windows(self.store)["session"].values))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Set a fresh server up as the README says, twice, and give the site with a worker."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        site = Site(tmp_path_factory.mktemp("site"), server)
+        for _ in range(2):
+            site.run("python", "-m", "deployments.setup")
+            site.run("prefect", "--no-prompt", "deploy", "--all")
+        with site.worker(), temporary_settings({PREFECT_API_URL: server.environment["PREFECT_API_URL"]}):
+            yield site
+
+
+@pytest.fixture
+def client(site):  # noqa: ARG001 - the server has to run
+    """Return a client of the site's server."""
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def runs_of(client, name):
+    """Return the runs of a deployment, the oldest first."""
+    deployment = client.read_deployment_by_name(name)
+    found = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+    return sorted(found, key=lambda run: run.created)
+
+
+def test_from_nothing_to_completed(site, client):
+    """A deployment run cuts, appends and rechunks what lies in the folder that the deployment names."""
+    record(site.recordings, "first")
+    said = site.run("prefect", "deployment", "run", "pipeline/pipeline", "--watch")
+    assert "Completed" in said
+    assert [run.state.name for run in runs_of(client, "pipeline/pipeline")] == ["Completed"]
+    assert site.sessions() == {"first": 1}
+    assert (site.store / "windows_for_training.zarr").exists()
+
+
+class Grows:
+    """A recording that is written bit by bit until it is whole."""
+
+    def __init__(self, path, data):
+        self.path, self._data, self._whole = path, data, threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data[:100])
+        self._thread.start()
+
+    def _write(self):
+        """Write a byte a second; it is never at rest for long."""
+        size = 100
+        while not self._whole.wait(1):
+            size = min(size + 1, len(self._data) - 1)
+            self.path.write_bytes(self._data[:size])
+        self.path.write_bytes(self._data)
+
+    def finish(self):
+        """Write the rest."""
+        self._whole.set()
+        self._thread.join()
+
+
+def test_a_schedule_over_a_folder_that_fills(site, client, tmp_path):
+    """Every minute: each good session lands once, a growing one when it is whole, a bad one when it is mended."""
+    for number in range(2):
+        record(site.recordings, f"early-{number}", first=100 * number)
+    good = (record(tmp_path, "any", first=7) / "recording.xdf").read_bytes()
+    bad = site.recordings / "bad" / "recording.xdf"
+    bad.parent.mkdir()
+    bad.write_bytes(good[:300])
+    growing = Grows(site.recordings / "growing" / "recording.xdf", good)
+    name = "ingest-sessions/ingest-sessions"
+    deployment = client.read_deployment_by_name(name)
+    (schedule,) = client.read_deployment_schedules(deployment.id)
+    every_minute = DeploymentScheduleUpdate(active=True, schedule=CronSchedule(cron="* * * * *"))
+    client.update_deployment_schedule(deployment.id, schedule.id, schedule=every_minute.schedule, active=True)
+
+    def ended():
+        return [run.state.name for run in runs_of(client, name) if run.state.is_final()]
+
+    try:
+        wait_until(lambda: len(ended()) >= 2, "two scheduled runs", seconds=400)
+        assert ended()[:2] == ["Failed", "Completed"]
+        assert {"early-0", "early-1"} <= site.sessions().keys()
+        assert site.sessions().keys().isdisjoint({"bad", "growing"})
+        bad.write_bytes(good)
+        growing.finish()
+        record(site.recordings, "late", first=50)
+        wait_until(lambda: len(ended()) >= 5, "five scheduled runs", seconds=500)
+    finally:
+        growing.finish()
+        client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+    assert ended()[2:5] == ["Completed"] * 3
+    assert set(site.sessions().values()) == {1}
+    assert {"early-0", "early-1", "bad", "growing", "late"} <= site.sessions().keys()
+    ids = {run.id for run in runs_of(client, name)}
+    cut = Counter(
+        task.name
+        for task in client.read_task_runs()
+        if task.flow_run_id in ids
+        and task.name.startswith("window ")
+        and task.state.name in {"Completed", "Failed"}
+    )
+    assert cut == {f"window {name}": 1 for name in ("early-0", "early-1", "growing", "late")} | {
+        "window bad": 2
+    }
+
+
+def test_a_killed_run_goes_on(site, client):
+    """SIGKILL of a run's process: the worker says that it crashed, and `aggrade resume` lets the same run complete."""
+    for number in range(12):
+        record(site.recordings, f"many-{number:02}", first=10 * number, seconds=30)
+    name = "ingest-sessions/ingest-sessions"
+    before = {run.id for run in runs_of(client, name)}
+    site.run("prefect", "deployment", "run", name, "-p", "settle_s=0")
+    (run,) = [run for run in runs_of(client, name) if run.id not in before]
+    wait_until(lambda: site.sessions().keys() & {"many-01"}, "the second session", seconds=300)
+    process = subprocess.run(
+        ["pgrep", "-f", "prefect.engine|flow-run execute"], capture_output=True, text=True, check=True
+    )
+    for found in process.stdout.split():
+        if str(run.id) in Path(f"/proc/{found}/environ").read_text(errors="replace"):
+            os.kill(int(found), signal.SIGKILL)
+    wait_until(lambda: client.read_flow_run(run.id).state.name == "Crashed", "the crash", seconds=120)
+    said = site.run("aggrade", "resume", "--pause-s", "0")
+    assert "goes on" in said
+    wait_until(
+        lambda: client.read_flow_run(run.id).state.is_final() and client.read_flow_run(run.id).run_count == 2,
+        "its end",
+        seconds=400,
+    )
+    assert client.read_flow_run(run.id).state.name == "Completed"
+    assert {count for label, count in site.sessions().items() if label.startswith("many")} == {1}
+    assert sum(label.startswith("many") for label in site.sessions()) == 12
+    assert aggrade.verify(site.store).ok

@@ -1,0 +1,125 @@
+"""Crashed runs of deployments are scheduled again, a bounded number of times, and no other runs are."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from make_runs import run as run_flow
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Completed, Crashed, Running
+
+from flows.resume_crashed import resume_crashed
+from tasks.resuming import TAGS, resume_runs
+
+pytestmark = pytest.mark.usefixtures("prefect_backend")
+HOW = {"attempts": 3, "within_h": 24.0, "pause_s": 60.0, "dry_run": False}
+
+
+@flow
+def nothing():
+    """Do nothing: only its runs are looked at."""
+
+
+class Deployed:
+    """A deployment of its own, and its runs."""
+
+    def __init__(self, client, tags=TAGS):
+        self.client = client
+        flow_id = client.create_flow(nothing)
+        self.id = client.create_deployment(flow_id, f"resuming-{uuid.uuid4()}", tags=list(tags))
+
+    def run(self, *states, parameters=None):
+        """Begin a run, and bring it through some states."""
+        made = self.client.create_flow_run_from_deployment(self.id, parameters=parameters or {})
+        for state in states:
+            self.client.set_flow_run_state(made.id, state, force=True)
+        return str(made.id)
+
+    def state(self, run):
+        """Return the name of a run's state."""
+        return self.client.read_flow_run(uuid.UUID(run)).state.name
+
+
+@pytest.fixture
+def client():
+    """Return a client of the test's server."""
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def deployed(client):
+    """Return a deployment whose runs may go on."""
+    return Deployed(client)
+
+
+def fates(*runs, **how):
+    """Return what becomes of some runs, as far as it is told."""
+    found = {one.id: one.becomes for one in resume_runs(**{**HOW, **how})}
+    return [found.get(run) for run in runs]
+
+
+def crash(times):
+    """Return the states of a run that crashed so many times."""
+    return [Running(), Crashed()] * times
+
+
+def test_a_crashed_run_goes_on(deployed):
+    """It waits to be started again, and is not resumed twice."""
+    run = deployed.run(*crash(1))
+    assert fates(run) == ["resumed"]
+    assert deployed.state(run) == "AwaitingRetry"
+    assert fates(run) == [None]
+
+
+def test_it_is_given_up_after_its_turns(deployed, caplog):
+    """A run that crashes each time is left to a person, who is told."""
+    run = deployed.run(*crash(3))
+    assert fates(run) == ["given up"]
+    assert deployed.state(run) == "Crashed"
+    assert "has had its turns" in caplog.text
+    assert fates(run, attempts=4) == ["resumed"]
+
+
+def test_what_was_done_since_is_left(deployed):
+    """A later run with the same parameters that completed has done the work; one with others has not."""
+    same = deployed.run(*crash(1), parameters={"a": 1})
+    other = deployed.run(*crash(1), parameters={"a": 2})
+    deployed.run(Running(), Completed(), parameters={"a": 1})
+    assert fates(same, other) == ["done since", "resumed"]
+
+
+def test_a_run_that_was_done_before_does_not_count(deployed):
+    """What completed before the crash says nothing of it."""
+    deployed.run(Running(), Completed())
+    assert fates(deployed.run(*crash(1))) == ["resumed"]
+
+
+def test_others_are_left_alone(client, deployed):
+    """Runs of other deployments, runs that live, and those that ended otherwise are none of its business."""
+    strange = Deployed(client, tags=["aggrade"]).run(*crash(1))
+    runs = [strange, deployed.run(Running()), deployed.run(Running(), Completed()), deployed.run()]
+    assert fates(*runs) == [None] * 4
+
+
+def test_old_ones_are_left_alone(deployed):
+    """A crash of long ago is history."""
+    assert fates(deployed.run(*crash(1)), within_h=1e-9) == [None]
+
+
+def test_a_dry_run_changes_nothing(deployed):
+    """It says what would become of it."""
+    run = deployed.run(*crash(1))
+    assert fates(run, dry_run=True) == ["resumed"]
+    assert deployed.state(run) == "Crashed"
+
+
+def test_as_a_flow(deployed):
+    """The flow returns the same, and shows it."""
+    run = deployed.run(*crash(1))
+    done = run_flow(resume_crashed, dry_run=True)
+    assert done.state.is_completed()
+    assert {one.id: one.becomes for one in done.result}[run] == "resumed"
+    assert "resumed" in done.artifacts["crashed-runs"]
