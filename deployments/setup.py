@@ -1,9 +1,10 @@
 """Make what the deployments need on a Prefect server: ``python -m deployments.setup``.
 
-Always the work pool that ``prefect.yaml`` names, and the automations of ``automations.yaml``. Blocks only if the environment asks for them: credentials from
-``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with ``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and
-``AWS_REGION``), result storage from ``AGGRADE_RESULTS`` (``s3://bucket/prefix``). Run it as often as you like: what
-is there as it should be is left alone. ``--check`` changes nothing and says what is missing.
+Always the work pool that ``prefect.yaml`` names, and the automations of ``automations.yaml``. Blocks only if the
+environment asks for them: credentials from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with
+``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and ``AWS_REGION``), result storage from ``AGGRADE_RESULTS``
+(``s3://bucket/prefix``). Run it as often as you like: what is there as it should be is left alone. ``--check`` changes
+nothing and says what is missing.
 """
 
 from __future__ import annotations

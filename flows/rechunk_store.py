@@ -1,29 +1,35 @@
 """From the layout that is good to write to the one that is good to read: one task per piece, on Dask.
 
-Reads the Zarr store `source`; writes the Zarr store `target`, published by one switch when it is whole.
+Reads the Zarr store `source`, or those of a dataset; writes the Zarr store `target`, published by one switch when it is
+whole.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from aggrade import Receipt
+from aggrade.errors import BadInput, Problem
+from aggrade.layout import STORE_SUFFIX
 from aggrade.rechunking import RechunkPlan
 from flows.declaring import declare
 from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
 from tasks.clusters import Cluster
-from tasks.rechunking import plan_rechunk, rechunk_pieces
+from tasks.rechunking import find_reading_copies, plan_rechunk, rechunk_pieces
 
 __all__ = ["Lengths", "rechunk_store"]
+
+logger = logging.getLogger("aggrade.flows")
 
 Lengths = dict[str, int | tuple[int, ...]]
 
 
-@declare("rechunk-store", run_name="rechunk {source} → {target}")
+@declare("rechunk-store", run_name="rechunk {source}")
 def rechunk_store(
     source: str,
-    target: str,
+    target: str | None = None,
     chunks: Lengths | None = None,
     shards: Lengths | None = None,
     max_memory: str = "1 GiB",
@@ -32,16 +38,17 @@ def rechunk_store(
     credentials: str | None = None,
     dry_run: bool = False,
 ) -> list[Receipt] | list[RechunkPlan]:
-    """Copy a store into another layout, within a bound of memory, and publish the copy when it is whole.
+    """Copy stores into another layout, within a bound of memory, and publish each copy when it is whole.
 
     Run again, it goes on where it stopped; a copy that is up to date is left alone.
 
     Parameters
     ----------
     source
-        Zarr store to read: a folder or s3://bucket/prefix.
+        Zarr store to read: a folder or s3://bucket/prefix. Or a dataset root, without a target.
     target
-        Zarr store to write. It is made where it is missing; one that exists must be an earlier copy of the source.
+        Zarr store to write. It is made where it is missing; one that exists must be an earlier copy of the source. Left
+        out: every store of the dataset that has a copy for reading gets it, beside it.
     chunks
         Lengths by dimension ({"object": 1000, "epoch": -1}; -1 is the whole length) or by variable. Left out:
         windows and light curves get the layout that reads one of them with one request.
@@ -61,14 +68,13 @@ def rechunk_store(
     Returns
     -------
     list of Receipt or list of RechunkPlan
-        One; the plan when `dry_run`.
+        One for each copy; the plans when `dry_run`.
 
     Raises
     ------
     AggradeError
         As `aggrade.rechunk`.
     """
-    begin(target, dry_run=dry_run, credentials=credentials)
     layout: dict[str, Any] = {
         "chunks": chunks,
         "shards": shards,
@@ -76,13 +82,31 @@ def rechunk_store(
         "anew": anew,
         "credentials": credentials,
     }
-    plan = plan_rechunk(source, target, **layout)
-    show_plans([plan])
+    copies = {source: target} if target else _reading_copies(source, credentials)
+    for copy in copies.values():
+        begin(copy, dry_run=dry_run, credentials=credentials)
+    plans = [plan_rechunk(one, copy, **layout) for one, copy in copies.items()]
+    show_plans(plans)
     if dry_run:
-        return [plan]
-    receipt = rechunk_pieces(source, target, cluster=cluster, **layout)
-    show_receipts([receipt])
-    return [receipt]
+        return plans
+    receipts = [rechunk_pieces(one, copy, cluster=cluster, **layout) for one, copy in copies.items()]
+    show_receipts(receipts)
+    return receipts
+
+
+def _reading_copies(root: str, credentials: str | None) -> dict[str, str]:
+    """Return which stores of a dataset have copies for reading, and where."""
+    if root.rstrip("/").endswith(STORE_SUFFIX):
+        fix = "name the store to write, or give the dataset root as source"
+        raise BadInput(
+            Problem(
+                "parameter target", "nothing", "a target, since the source is one store", fix, "parameter"
+            )
+        )
+    copies = find_reading_copies(root, credentials)
+    if not copies:
+        logger.info("nothing to rechunk in %s", root)
+    return copies
 
 
 if __name__ == "__main__":

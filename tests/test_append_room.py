@@ -82,7 +82,7 @@ def test_too_little_for_a_full_backup(tmp_path, disk):
 
 def test_what_compresses_well(tmp_path, disk):
     """Values are counted as they are stored: 40 MB of zeros go in where 5 MB are free."""
-    session = make_session("zeros", 10_000, 1, channels=2, samples=500)
+    session = make_session("zeros", 1_000, 1, channels=2, samples=5_000)
     session["eeg"] = session["eeg"].dims, np.zeros(session["eeg"].shape, "f4"), session["eeg"].attrs
     disk(5_000_000)
     receipt = aggrade.append(session, str(tmp_path / "x.zarr"), grow=("window",))

@@ -58,6 +58,7 @@ def test_a_folder_holds_all(tmp_path):
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_bucket_holds_all(s3_bucket, s3_proxy):
     """On a real server everything holds, digests included; other objects of the bucket stay as they are."""

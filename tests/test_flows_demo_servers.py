@@ -105,6 +105,7 @@ def test_listens_on_this_machine_only(s3_server):
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_prefect_answers(prefect_home, monkeypatch):
     """The Prefect server has a home of its own, whatever the environment says, and sends no telemetry."""

@@ -52,6 +52,30 @@ def test_pieces_are_tasks(source):
     assert done.artifacts.keys() == {"plan", "progress", "receipts"}
 
 
+def test_a_dataset_gets_its_copies(source):
+    """Without a target, each store of a dataset that has a copy for reading gets it, beside it."""
+    append(make_session("sub-1", windows=4, seed=1), f"{source.parent}/night.zarr", grow=("window",))
+    plans = run(rechunk_store, source=str(source.parent), cluster=NO_CLUSTER, dry_run=True)
+    assert sorted(plan.target for plan in plans.result) == [
+        f"{source.parent}/{name}_for_training.zarr" for name in ("night", "windows")
+    ]
+    done = run(rechunk_store, source=str(source.parent), cluster=HERE)
+    assert [len(done.result), len(list(source.parent.glob("*_for_training.zarr")))] == [2, 2]
+
+
+def test_a_dataset_without_copies_is_left_alone(tmp_path):
+    """There is nothing to do, and that is no failure: an event may ask for it."""
+    append(make_session("sub-1", windows=4, seed=1), f"{tmp_path}/sub-1/windows.zarr", grow=("window",))
+    assert run(rechunk_store, source=str(tmp_path), cluster=NO_CLUSTER).result == []
+
+
+def test_one_store_needs_a_target(source):
+    """A store isn't taken for a dataset."""
+    error = run(rechunk_store, source=str(source), cluster=NO_CLUSTER).result
+    assert isinstance(error, BadInput)
+    assert "target" in str(error)
+
+
 def test_a_copy_that_is_up_to_date_is_left_alone(source):
     """The second run writes nothing and starts no cluster."""
     first, target = rechunk(source)

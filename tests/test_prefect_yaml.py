@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,6 +18,7 @@ from prefect.cli.deploy._models import (
     WorkPoolConfig,
 )
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.utilities.schema_tools import validate
 
 from deployments.setup import POOL
@@ -60,6 +63,22 @@ def test_a_deployment_holds_nothing_that_prefect_ignores(deployment):
     for schedule in deployment["schedules"]:
         assert unknown(schedule, RawScheduleConfig) == []
         RawScheduleConfig.model_validate(schedule)
+
+
+TRIGGERS = [(name, trigger) for name, one in DEPLOYMENTS.items() for trigger in one.get("triggers", ())]
+
+
+@pytest.mark.parametrize(("name", "trigger"), TRIGGERS, ids=[trigger["name"] for _, trigger in TRIGGERS])
+def test_a_trigger_names_what_is_there(name, trigger):
+    """It has no key that Prefect would drop, and gives parameters that exist from flows that have them."""
+    assert unknown(trigger, DeploymentEventTrigger) == []
+    DeploymentEventTrigger.model_validate(trigger)
+    assert trigger["parameters"].keys() <= inspect.signature(flow_of(DEPLOYMENTS[name]).fn).parameters.keys()
+    for watched in trigger["match_related"]["prefect.resource.name"]:
+        known = inspect.signature(flow_of(DEPLOYMENTS[watched]).fn).parameters
+        taken = re.findall(r"flow_run\.parameters\.(\w+)", str(trigger["parameters"]))
+        assert len(taken) == len(trigger["parameters"])
+        assert set(taken) <= known.keys()
 
 
 @each

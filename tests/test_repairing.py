@@ -504,8 +504,11 @@ class Blind(MemoryStorage):
 class TestDies:
     """A repair that is killed."""
 
+    @pytest.mark.parametrize(
+        "step", [pytest.param(1, marks=pytest.mark.long), 4], ids=["every", "every fourth"]
+    )
     @pytest.mark.parametrize("after", [False, True])
-    def test_at_every_write(self, open_world, after):
+    def test_at_every_write(self, open_world, after, step):
         """The next repair makes it whole, the data are equal and the next append succeeds."""
         rehearsal = Store(open_world)
         prepare(rehearsal)
@@ -513,7 +516,7 @@ class TestDies:
         assert rehearsal.repair(hooks).ok
         writes = [n for n, kind in enumerate(hooks.kinds, 1) if not kind.startswith(("GET", "HEAD", "LIST"))]
         assert len(writes) > 10
-        for place in writes:
+        for place in writes[after::step]:
             store = Store(open_world)
             prepare(store)
             try:

@@ -3,86 +3,35 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from make_runs import record
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_sites import Site, runs_of, set_up
 from waiting import wait_until
 
 import aggrade
-from deployments.setup import POOL
 from flows.demo_servers import prefect_server
 
-ROOT = Path(__file__).parents[2]
-PROGRAMS = Path(sys.executable).parent
-
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1200)]
-
-
-class Site:
-    """A folder with the project's deployments and its own data, a server, and how commands are run there."""
-
-    def __init__(self, folder, server):
-        self.folder = folder
-        self.environment = {**os.environ, **server.environment}
-        shutil.copy(ROOT / "prefect.yaml", folder)
-        self.recordings = folder / "data" / "recordings"
-        self.store = folder / "data" / "dataset"
-
-    def run(self, *command):
-        """Run a command to its end; return what it said."""
-        done = subprocess.run(
-            [PROGRAMS / command[0], *command[1:]],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    @contextmanager
-    def worker(self):
-        """Run a worker of the pool."""
-        command = [PROGRAMS / "prefect", "worker", "start", "--pool", POOL]
-        with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def sessions(self):
-        """Return the ids of the sessions that landed, as often as each is there."""
-        if not (self.store / "windows.zarr").exists():
-            return Counter()
-        return Counter(map(str, aggrade.open_windows(self.store)["session"].values))
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Set a fresh server up as the README says, twice, and give the site with a worker."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
-        site = Site(tmp_path_factory.mktemp("site"), server)
+        site = Site(tmp_path_factory.mktemp("site"), server.environment)
         for _ in range(2):
-            site.run("python", "-m", "deployments.setup")
-            site.run("prefect", "--no-prompt", "deploy", "--all")
+            set_up(site)
         with site.worker(), temporary_settings({PREFECT_API_URL: server.environment["PREFECT_API_URL"]}):
             yield site
 
@@ -94,13 +43,6 @@ def client(site):  # noqa: ARG001 - the server has to run
         yield client
 
 
-def runs_of(client, name):
-    """Return the runs of a deployment, the oldest first."""
-    deployment = client.read_deployment_by_name(name)
-    found = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
-    return sorted(found, key=lambda run: run.created)
-
-
 def test_from_nothing_to_completed(site, client):
     """A deployment run cuts, appends and rechunks what lies in the folder that the deployment names."""
     record(site.recordings, "first")
@@ -109,6 +51,24 @@ def test_from_nothing_to_completed(site, client):
     assert [run.state.name for run in runs_of(client, "pipeline/pipeline")] == ["Completed"]
     assert site.sessions() == {"first": 1}
     assert (site.store / "windows_for_training.zarr").exists()
+
+
+def test_an_ingest_is_followed_by_a_rechunk(site, client):
+    """What a deployment has added to the dataset that it names, the dataset's copy for reading gets by an event."""
+    name = "rechunk-store/rechunk-store"
+    before = {run.id for run in runs_of(client, name)}
+
+    def followed():
+        return [run for run in runs_of(client, name) if run.id not in before]
+
+    command = ["prefect", "deployment", "run", "ingest-sessions/ingest-sessions", "-p", "store=data/other"]
+    site.run(*command, "-p", "settle_s=0", "--watch")
+    wait_until(lambda: any(run.state.is_final() for run in followed()), "the rechunk", seconds=300)
+    (run,) = followed()
+    assert run.state.name == "Completed"
+    assert (run.parameters["source"], run.parameters["dry_run"]) == ("data/other", False)
+    copy = xr.open_zarr(site.folder / "data" / "other" / "windows_for_training.zarr", chunks=None)
+    assert copy["session"].values.tolist() == ["first"]
 
 
 class Grows:

@@ -50,24 +50,31 @@ def assert_state(world: World, sessions: list[xr.Dataset]) -> None:
         assert_holds(found, sessions)
 
 
-def worlds(open_world, before, *, content_etags=False):
-    """Yield the number of each request that the append of NEW sends, with a world in which it begins."""
+def worlds(open_world, before, step, *, content_etags=False):
+    """Yield the numbers of requests that the append of NEW sends, the last included, each with a world for it."""
     start = World(content_etags=content_etags)
     grow_store(open_world(start), before)
     rehearsal, hooks = start.copy(), Numbered()
     grow_store(open_world(rehearsal, hooks), [NEW])
-    for place in range(1, hooks.count + 1):
+    for place in sorted({*range(1, hooks.count + 1, step), hooks.count}):
         yield place, start.copy()
 
 
+each_step = pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.long), 3], ids=["every", "every third"]
+)
+"""Which requests: each of them in the long proofs, a sample else."""
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # a dead heartbeat
+@each_step
 @pytest.mark.parametrize(("after", "content_etags"), [(False, True), (True, False)], ids=["before", "after"])
 @pytest.mark.parametrize("case", CASES)
-def test_killed_at_every_request(open_world, case, after, content_etags):
+def test_killed_at_every_request(open_world, case, after, content_etags, step):
     """Whatever the request it dies at, readers see old or new, and running it again makes it whole, once."""
     before = CASES[case]
     outcomes = set()
-    for place, world in worlds(open_world, before, content_etags=content_etags):
+    for place, world in worlds(open_world, before, step, content_etags=content_etags):
         with pytest.raises(Killed):
             grow_store(open_world(world, DiesAt(world, place, after=after)), [NEW])
         found = seen(world)
@@ -87,12 +94,13 @@ def test_killed_at_every_request(open_world, case, after, content_etags):
     assert outcomes == {False, True}
 
 
+@each_step
 @pytest.mark.parametrize("case", CASES)
-def test_lost_reply_at_every_request(open_world, monkeypatch, case):
+def test_lost_reply_at_every_request(open_world, monkeypatch, case, step):
     """A lost reply ends in success or in a clear error, and running it again makes the store whole, once."""
     monkeypatch.setenv("AGGRADE_LEASE_SECONDS", "3")
     before = CASES[case]
-    for place, world in worlds(open_world, before):
+    for place, world in worlds(open_world, before, step):
         codes = []
         try:
             grow_store(open_world(world, LosesReply(place)), [NEW])
@@ -119,11 +127,12 @@ class Sleeper(threading.Thread):
             self.failures.append(error)
 
 
+@each_step
 @pytest.mark.parametrize("case", CASES)
-def test_sleeper_wakes_after_take_over(open_world, case):
+def test_sleeper_wakes_after_take_over(open_world, case, step):
     """A writer that slept through its lease overwrites nothing of its successor's, whatever it wakes up to do."""
     before = CASES[case]
-    for place, world in worlds(open_world, before, content_etags=True):
+    for place, world in worlds(open_world, before, step, content_etags=True):
         hooks = SleepsAt(world, place)
         sleeper = Sleeper(open_world(world, hooks))
         sleeper.start()
@@ -144,11 +153,12 @@ def test_sleeper_wakes_after_take_over(open_world, case):
         assert report.ok, f"request {place}: {report}"
 
 
+@each_step
 @pytest.mark.parametrize("case", CASES)
-def test_sleeper_wakes_after_a_recovery(open_world, case):
+def test_sleeper_wakes_after_a_recovery(open_world, case, step):
     """A commit that was rolled back never shows, whatever its writer wakes up to do."""
     back = 0
-    for place, world in worlds(open_world, CASES[case], content_etags=True):
+    for place, world in worlds(open_world, CASES[case], step, content_etags=True):
         hooks = SleepsAt(world, place)
         sleeper = Sleeper(open_world(world, hooks))
         sleeper.start()

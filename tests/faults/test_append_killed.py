@@ -96,15 +96,16 @@ def check(run, url, options, place, action):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 4], ids=["every", "every fourth"])
 @pytest.mark.parametrize("action", ["kill-before", pytest.param("kill-after", marks=pytest.mark.long)])
-def test_local_folders_survive(run, tmp_path, action):
+def test_local_folders_survive(run, tmp_path, action, step):
     """Killed at any request, a store in a folder is old or new, and whole after one more run."""
     append(OLD, str(tmp_path / "start.zarr"))
     shutil.copytree(tmp_path / "start.zarr", tmp_path / "rehearsal.zarr")
     code, count = run(str(tmp_path / "rehearsal.zarr"), {})
     assert code == 0
     seen = set()
-    for place in range(1, count + 1):
+    for place in sorted({*range(1, count + 1, step), count}):
         folder = tmp_path / f"killed-{place}.zarr"
         shutil.copytree(tmp_path / "start.zarr", folder)
         seen.add(check(run, str(folder), {}, place, action))

@@ -350,9 +350,10 @@ def after_a_death(open_world, begin):
     return world, backup
 
 
-def test_woken_amid_its_successors_commit(open_world, begin):
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 4], ids=["every", "every fourth"])
+def test_woken_amid_its_successors_commit(open_world, begin, step):
     """What a writer reads once it has been taken over is not its own to replace, left-overs of a third included."""
-    for count in itertools.count(1):
+    for count in itertools.count(1, step):
         turns = Amid(count)
         with told(f"after {count} requests"):
             play(open_world, lambda: after_a_death(open_world, begin), "append others", turns)

@@ -1,0 +1,91 @@
+"""A folder with the project's deployments and data of its own: set up, worked for, and looked at in tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aggrade
+from deployments.setup import POOL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
+
+
+class Site:
+    """A folder with the project's deployments and its own data, a server, and how commands are run there.
+
+    Parameters
+    ----------
+    folder
+        Where commands run.
+    environment
+        What leads to the Prefect server, and to S3 if there is one.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, **environment}
+        shutil.copy(ROOT / "prefect.yaml", folder)
+        self.recordings = folder / "data" / "recordings"
+        self.store = folder / "data" / "dataset"
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command to its end; return what it said."""
+        done = subprocess.run(
+            [PROGRAMS / command[0], *command[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def worker(self, pool: str = POOL) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a worker of a pool; what it said lies in ``worker.log``."""
+        command = [PROGRAMS / "prefect", "worker", "start", "--pool", pool]
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def sessions(self) -> Counter[str]:
+        """Return the ids of the sessions that landed, as often as each is there."""
+        if not (self.store / "windows.zarr").exists():
+            return Counter()
+        return Counter(map(str, aggrade.open_windows(self.store)["session"].values))
+
+
+def set_up(site: Site) -> None:
+    """Set the server up as the README says."""
+    site.run("python", "-m", "deployments.setup")
+    site.run("prefect", "--no-prompt", "deploy", "--all")
+
+
+def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    """Return the runs of a deployment, the oldest first."""
+    deployment = client.read_deployment_by_name(name)
+    found = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+    return sorted(found, key=lambda run: str(run.created))
