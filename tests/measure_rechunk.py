@@ -13,7 +13,7 @@ from pathlib import Path
 from aggrade.rechunking import rechunk
 
 
-def _resident(what: str) -> int:
+def resident(what: str) -> int:
     """Return bytes from the process's status: ``VmRSS`` is resident now, ``VmHWM`` was at most."""
     found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
@@ -25,10 +25,10 @@ def main(source: str, target: str, max_memory: str, layout: str) -> None:
     asked = {**json.loads(layout), "max_memory": int(max_memory)}
     rechunk(f"{source}.small", f"{target}.small", **asked)
     plan = rechunk(source, target, dry_run=True, **asked)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     rechunk(source, target, **asked)
-    print(json.dumps({"priced": plan.price.peak_memory, "taken": _resident("VmHWM") - before}))  # noqa: T201
+    print(json.dumps({"priced": plan.price.peak_memory, "taken": resident("VmHWM") - before}))  # noqa: T201
 
 
 if __name__ == "__main__":

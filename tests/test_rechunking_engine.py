@@ -62,8 +62,8 @@ def test_requests_are_the_plans(tmp_path):
         source, tmp_path, 64_000, chunks={"d0": 4, "d2": -1}, shards={"d0": 8}
     )
     assert len(plan.pieces) > 3
-    assert reads == plan.price.requests["GET"] == plan.reads > plan.arrays["x"].chunks
-    assert writes == plan.price.requests["PUT"] == sum(len(receipt.written) for receipt in receipts) == 8
+    assert reads == plan.copying.requests["GET"] == plan.reads > plan.arrays["x"].chunks
+    assert writes == plan.copying.requests["PUT"] == sum(len(receipt.written) for receipt in receipts) == 8
     assert np.array_equal(copied, values)
 
 
@@ -73,7 +73,7 @@ def test_a_sharded_source_is_read_with_the_requests_of_the_price(tmp_path, bound
     values = np.random.default_rng(0).random((64, 48)).astype("f4")
     source = _source(tmp_path / "s.zarr", values, (4, 4), (32, 24))
     plan, _, (reads, _), copied = _copied(source, tmp_path, bound, chunks={"d0": 32, "d1": 3})
-    assert reads == plan.price.requests["GET"]
+    assert reads == plan.copying.requests["GET"]
     assert (reads <= 4 * len(plan.pieces)) == (bound == 60_000)
     assert np.array_equal(copied, values)
 
@@ -107,8 +107,8 @@ def test_any_grid_becomes_any_grid(tmp_path_factory, shape, grids, shards, bound
     least = max(unit, math.prod(before) * 4)
     plan, _, (reads, writes), copied = _copied(source, folder, (4 << bound) * least + 64, **asked)
     assert np.array_equal(copied, expected)
-    assert writes == plan.price.requests["PUT"]
-    assert reads == plan.price.requests["GET"] or (missing and reads < plan.price.requests["GET"])
+    assert writes == plan.copying.requests["PUT"]
+    assert reads == plan.copying.requests["GET"] or (missing and reads < plan.copying.requests["GET"])
 
 
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u8", "f2", "f8", "c16", "M8[ns]", "m8[s]", "U5", "S4", str])

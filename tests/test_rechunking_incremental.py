@@ -87,7 +87,7 @@ def test_an_epoch_more_writes_a_fraction_of_it_all(tmp_path):
     assert names == 2 * 4 * 50
     assert plan.price.requests["COPY"] == 4 * 50 + 1
     assert plan.reads == 2 + 501
-    assert plan.anew.requests["GET"] == 2 * 501 + 501 + 1
+    assert plan.anew.requests["PUT"] == (4 * 51 + 2) + 3 + 3 + 5
     assert "200 kept" in str(plan)
     assert "all anew" in str(plan)
 

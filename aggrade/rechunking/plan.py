@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aggrade.commit.documents import Bounds, Document, dims_of, shape_of, unit_of
 from aggrade.errors import Problem, raise_all
 from aggrade.price import Price, human_bytes
+from aggrade.rechunking.bookkeeping import Looked, bookkeeping_price, comparing_price
 from aggrade.rechunking.boxing import cells_in, marked_boxes
 from aggrade.rechunking.covering import coverage_gaps
 from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded
@@ -26,7 +27,7 @@ from aggrade.rechunking.slots import with_version
 from aggrade.rechunking.suggesting import suggested_layouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.rechunking.layouts import Asked
 
@@ -73,6 +74,7 @@ class RechunkPlan(_Frozen):
     kept: tuple[Piece, ...] = Field(
         default=(), description="What the next version has in common with the one served."
     )
+    bookkeeping: Price = Field(default=Price(), description="What it costs beside chunks, planning included.")
     anew: Price | None = Field(default=None, description="What it would cost to keep nothing.")
     up_to_date: bool = Field(
         default=False, description="Whether the target shows this already; then nothing is done."
@@ -107,12 +109,17 @@ class RechunkPlan(_Frozen):
         return sum(array.writes for array in self.arrays.values())
 
     @property
-    def price(self) -> Price:
-        """What it will cost: chunks only; the commit adds its own few requests.
+    def copying(self) -> Price:
+        """What the chunks alone cost.
 
         Reads are an upper bound where the source is sharded; memory is that of one piece.
         """
         return price_of(self.arrays.values())
+
+    @property
+    def price(self) -> Price:
+        """What it will cost in all, if nobody else is at work on the target and no run has died there."""
+        return self.copying + self.bookkeeping
 
     def __str__(self) -> str:
         state = f"{self.source.store} (generation {self.source.generation})"
@@ -121,8 +128,9 @@ class RechunkPlan(_Frozen):
             return f"{title}\n  nothing to do: the target shows this state in this layout already"
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
         bound = f"a piece may take {human_bytes(self.max_memory)}"
-        price = f"chunks: {self.price}; documents, marks of pieces and the commit come on top"
-        return "\n".join([title, *self._lines(), f"  {counts}; {bound}", f"  {price}", *self._other_way()])
+        return "\n".join(
+            [title, *self._lines(), f"  {counts}; {bound}", f"  {self.price}", *self._other_way()]
+        )
 
     def _other_way(self) -> list[str]:
         """Say what a version costs that keeps nothing of the one served, and when that is due."""
@@ -197,6 +205,7 @@ def plan_rechunk(
     max_memory: int,
     version: int = 0,
     kept: Mapping[str, Sequence[Bounds]] | None = None,
+    looked: Looked = Looked(),  # noqa: B008 - frozen
 ) -> RechunkPlan:
     """Plan the rechunk of one state of a store.
 
@@ -216,6 +225,8 @@ def plan_rechunk(
         Which version of the target this makes.
     kept
         Array → boxes of objects that the version served has in common with this one; None if there is none served.
+    looked
+        What was sent to know all this.
 
     Raises
     ------
@@ -247,6 +258,14 @@ def plan_rechunk(
             for bounds in found.get(name, ())
         )
 
+    comparing = comparing_price(source.write_id, documents, wanted)
+
+    def beside(number: int, plans: Iterable[ArrayPlan]) -> Price:
+        objects = sum(array.writes + array.copies for array in plans)
+        return bookkeeping_price(looked, wanted, number, objects) + comparing
+
+    made, taken = pieces(boxes), pieces(same)
+    every = sum(len(_boxes(wanted[name], array.piece, ())) for name, array in whole.items())
     return RechunkPlan(
         source=source,
         target=target,
@@ -255,9 +274,10 @@ def plan_rechunk(
         sources=dict(documents),
         documents=wanted,
         arrays=arrays,
-        pieces=pieces(boxes),
-        kept=pieces(same),
-        anew=None if kept is None else price_of(whole.values()),
+        pieces=made,
+        kept=taken,
+        bookkeeping=beside(len(made) + len(taken), arrays.values()),
+        anew=None if kept is None else price_of(whole.values()) + beside(every, whole.values()),
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit import (
@@ -19,7 +18,6 @@ from aggrade.commit import (
     Region,
     Transaction,
     forget_pieces,
-    read_snapshot,
     recover_store,
     write_pieces,
 )
@@ -32,13 +30,11 @@ from aggrade.rechunking.carrying import carry_piece
 from aggrade.rechunking.checking import last_receipt
 from aggrade.rechunking.clearing import make_room
 from aggrade.rechunking.engine import copy_piece
-from aggrade.rechunking.guards import memory_bound, place_problems, target_problems
-from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
+from aggrade.rechunking.guards import memory_bound, place_problems
+from aggrade.rechunking.preparing import Looking
 from aggrade.rechunking.sampling import compare_samples
 from aggrade.rechunking.source import OWN_MARKS, read_source
-from aggrade.rechunking.touching import Served, kept_boxes
-from aggrade.rechunking.tracing import Trace, form_of, keep_trace, marks_in, trace_of
-from aggrade.rechunking.wholeness import missing_objects
+from aggrade.rechunking.tracing import Trace, form_of, keep_trace
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.probe import keeps_copies
 
@@ -48,8 +44,9 @@ if TYPE_CHECKING:
 
     from aggrade.commit import PieceReceipt, Snapshot, WrittenObject
     from aggrade.rechunking.layouts import Asked
+    from aggrade.rechunking.plan import RechunkPlan
+    from aggrade.rechunking.preparing import Job
     from aggrade.rechunking.source import Source
-    from aggrade.rechunking.tracing import Marks
     from aggrade.storage import Storage
 
 __all__ = ["rechunk", "rechunk_storage"]
@@ -159,107 +156,23 @@ def rechunk_storage(
         As for `rechunk`.
     """
     raise_all(place_problems(source.url, target.url), BadInput)
-    origin = read_source(source)
+    looking = Looking(source, target)
     if not dry_run:
         recover_store(target)
-    before = read_snapshot(target)
-    raise_all(target_problems(target, before, origin.state(target)))
-    if before is not None and (done := _up_to_date(origin, target, before, layout)):
+    job = looking.job(layout, anew=anew)
+    if dry_run:
+        return job.plan
+    if job.before is not None and job.plan.up_to_date:
         _log.info("%s shows this state already, nothing to do", target.url)
-        return done if dry_run else last_receipt(target, before) or _unrecorded(before, target)
-    job = _job(origin, target, before, layout, anew=anew)
-    return job.plan if dry_run else _carry_out(job, target, map)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a rechunk starts from.
-
-    Parameters
-    ----------
-    origin
-        The state of the source.
-    before
-        What the target shows; None if it is no store.
-    marks
-        Of the source's objects, before any of them is read.
-    served
-        The version of which objects may be kept.
-    plan
-        What will be done.
-    """
-
-    origin: Source
-    before: Snapshot | None
-    marks: Marks
-    served: Served | None
-    plan: RechunkPlan
-
-
-def _version_of(before: Snapshot | None) -> int | None:
-    return before.mark["rechunk"]["version"] if before is not None and "rechunk" in before.mark else None
-
-
-def _up_to_date(
-    origin: Source, target: Storage, before: Snapshot, layout: Mapping[str, Any]
-) -> RechunkPlan | None:
-    """Return the plan to do nothing, if the target shows this state in this layout."""
-    state, served = origin.state(target), _version_of(before)
-    asked = {key: layout[key] for key in ("chunks", "shards")}
-    if served is None or before.mark["source"] != state.model_dump():
-        return None
-    if target_documents(origin.documents, version=served, **asked) != before.documents:
-        return None
-    return RechunkPlan(
-        source=state,
-        target=target.url,
-        version=served,
-        max_memory=layout["max_memory"],
-        sources=origin.documents,
-        documents=before.documents,
-        arrays={},
-        pieces=(),
-        up_to_date=True,
-    )
-
-
-def _job(
-    origin: Source,
-    target: Storage,
-    before: Snapshot | None,
-    layout: Mapping[str, Any],
-    *,
-    anew: bool,
-) -> _Job:
-    version = _version_of(before)
-    number = 0 if version is None else version + 1
-    marks = marks_in(origin.storage, origin.documents)
-    raise_all(missing_objects(origin, marks), Damaged)
-    served = None if anew else _served(target, before)
-    kept = None
-    if served is not None:
-        asked = {key: layout[key] for key in ("chunks", "shards")}
-        wanted = target_documents(origin.documents, version=number, **asked)
-        kept = kept_boxes(served, origin.documents, marks, wanted)
-    plan = plan_rechunk(
-        origin.state(target), origin.documents, target.url, version=number, kept=kept, **layout
-    )
-    return _Job(origin, before, marks, served, plan)
-
-
-def _served(target: Storage, before: Snapshot | None) -> Served | None:
-    """Return the version that is served, if it is known what it was made of."""
-    trace = trace_of(target, before)
-    if before is None or trace is None:
-        return None
-    return Served(before.documents, trace, marks_in(target, before.documents))
+        return last_receipt(target, job.before) or _unrecorded(job.before, target)
+    return _carry_out(job, target, map)
 
 
 def _unrecorded(shown: Snapshot, target: Storage) -> Receipt:
     return Receipt(kind="rechunk", store=target.url, write_id=shown.write_id, generation=shown.generation)
 
 
-def _commit_plan(job: _Job, target: Storage, trace: str) -> CommitPlan:
+def _commit_plan(job: Job, target: Storage, trace: str) -> CommitPlan:
     before, plan = job.before, job.plan
     published = before.documents if before else {}
     retired = sorted(set(published) - set(plan.documents))
@@ -289,7 +202,7 @@ def _emptied(before: Snapshot | None) -> dict[str, Any]:
 
 
 def _carry_out(
-    job: _Job,
+    job: Job,
     target: Storage,
     map: Callable[..., Iterable[PieceReceipt]],  # noqa: A002 - it is a map, handed in
 ) -> Receipt:
@@ -321,7 +234,7 @@ def _objects(receipts: Iterable[PieceReceipt]) -> list[WrittenObject]:
     return [item for receipt in receipts for item in receipt.written]
 
 
-def _carry_over(transaction: Transaction, job: _Job) -> list[PieceReceipt]:
+def _carry_over(transaction: Transaction, job: Job) -> list[PieceReceipt]:
     """Bring into the next version what it has in common with the one served."""
     if not job.plan.kept:
         return []
@@ -335,7 +248,7 @@ def _carry_over(transaction: Transaction, job: _Job) -> list[PieceReceipt]:
     return write_pieces(transaction, job.plan.kept, work)
 
 
-def _trace(job: _Job, objects: Iterable[WrittenObject]) -> Trace:
+def _trace(job: Job, objects: Iterable[WrittenObject]) -> Trace:
     forms = {name: form_of(document) for name, document in job.origin.documents.items()}
     return Trace(forms=forms, marks=job.marks, objects={item.key: item for item in objects})
 

@@ -1,34 +1,29 @@
 """Comparing a sample of source and target by what the values are, before the target is published.
 
-A sampled box is the part that one chunk of the source and one chunk of the target share, so it costs one read on
-either side. First and last items are always among them; the others are drawn from the plan, so a second run compares
-the same.
+Which are compared is known from the plan (`aggrade.rechunking.drawing`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.commit.documents import Bounds, shape_of
 from aggrade.errors import Damaged, Problem, raise_all
-from aggrade.rechunking.grids import inner_of, native_dtype
+from aggrade.rechunking.drawing import drawn_boxes
+from aggrade.rechunking.grids import native_dtype
 from aggrade.rechunking.source import open_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aggrade.rechunking.grids import Shape
+    from aggrade.commit.documents import Bounds
     from aggrade.rechunking.plan import RechunkPlan
     from aggrade.rechunking.source import Source
     from aggrade.storage import Storage
 
-__all__ = ["compare_samples", "content_digest", "sample_boxes"]
-
-_SAMPLES = 8
+__all__ = ["compare_samples", "content_digest"]
 
 
 def content_digest(values: np.ndarray[Any, Any]) -> str:
@@ -49,29 +44,6 @@ def content_digest(values: np.ndarray[Any, Any]) -> str:
     return digest.hexdigest()
 
 
-def sample_boxes(shape: Shape, one: Shape, other: Shape, seed: str) -> list[Bounds]:
-    """Return boxes that lie in one chunk of both grids each.
-
-    Parameters
-    ----------
-    shape
-        Of the array, without a zero.
-    one, other
-        Chunks of source and target.
-    seed
-        Decides which are drawn.
-    """
-    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    drawn = [tuple(draw.randrange(size) for size in shape) for _ in range(_SAMPLES - 2)]
-    items = [tuple(0 for _ in shape), *drawn, tuple(size - 1 for size in shape)]
-    return sorted({tuple(map(_shared, item, shape, one, other)) for item in items})
-
-
-def _shared(item: int, size: int, one: int, other: int) -> tuple[int, int]:
-    start = max(item // one * one, item // other * other)
-    return start, min((item // one + 1) * one, (item // other + 1) * other, size)
-
-
 def compare_samples(source: Source, target: Storage, plan: RechunkPlan) -> int:
     """Compare a sample of every array, as the target's new documents show it.
 
@@ -85,19 +57,16 @@ def compare_samples(source: Source, target: Storage, plan: RechunkPlan) -> int:
     Damaged
         If any differs; the error names each.
     """
-    boxes = [(name, box) for name in plan.documents for box in _boxes(plan, name)]
+    state, sources = plan.source.write_id, plan.sources
+    boxes = [
+        (name, box)
+        for name, after in plan.documents.items()
+        for box in drawn_boxes(state, name, sources[name], after)
+    ]
     raise_all(
         (problem for name, box in boxes for problem in _difference(source, target, plan, name, box)), Damaged
     )
     return len(boxes)
-
-
-def _boxes(plan: RechunkPlan, name: str) -> list[Bounds]:
-    before, after = plan.sources[name], plan.documents[name]
-    if 0 in shape_of(before):
-        return []
-    seed = f"{plan.source.write_id} {name}"
-    return sample_boxes(shape_of(before), inner_of(before), inner_of(after), seed)
 
 
 def _difference(

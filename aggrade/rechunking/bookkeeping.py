@@ -1,0 +1,96 @@
+"""What a rechunk costs beside its chunks: planning, the marks of its pieces, the comparison, the commit.
+
+Counted for a target on which nobody else is at work and where no run has died. Heartbeats are left out, and so is what
+it takes to find out which conditions a server keeps, and the request before objects of an earlier version are deleted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aggrade.commit.documents import unit_of
+from aggrade.price import Price
+from aggrade.rechunking.drawing import drawn_boxes
+from aggrade.rechunking.grids import inner_of, is_sharded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.commit.documents import Document
+
+__all__ = ["Looked", "bookkeeping_price", "comparing_price"]
+
+_INTENT = {"GET": 2, "HEAD": 1, "PUT": 2}
+"""Left-overs are looked for; it is read, taken, confirmed and released."""
+
+_COMMIT = {"GET": 1, "PUT": 3, "LIST": 2}
+"""The root is read and switched; trace and receipt are written; ledger and traces are listed."""
+
+
+class Looked(BaseModel):
+    """What was sent to make a plan, and what its run asks again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: dict[str, int] = Field(default_factory=dict, description="By kind, sent to either store.")
+    bytes_read: int = Field(default=0, description="Bytes of what they brought.")
+    again: dict[str, int] = Field(
+        default_factory=dict,
+        description="Those that tell which state the source shows; asked once more in the end.",
+    )
+    again_bytes: int = Field(default=0, description="Bytes of what these bring.")
+    served: tuple[str, ...] = Field(
+        default=(), description="Arrays of which the target may hold objects of earlier versions."
+    )
+    is_new: bool = Field(default=True, description="Whether the target is made.")
+
+    @property
+    def price(self) -> Price:
+        """What a dry run costs."""
+        return Price(requests=self.requests, bytes_read=self.bytes_read)
+
+
+def bookkeeping_price(looked: Looked, documents: Mapping[str, Document], pieces: int, objects: int) -> Price:
+    """Return what goes over the wire beside chunks.
+
+    Parameters
+    ----------
+    looked
+        What was sent to make the plan.
+    documents
+        Array documents of the target.
+    pieces, objects
+        How many are made or taken over.
+    """
+    requests = Counter(_INTENT) + Counter(_COMMIT) + Counter(looked.again)
+    requests.update(
+        {
+            "GET": pieces,
+            "HEAD": objects + looked.is_new,
+            "PUT": pieces + len(documents),
+            "LIST": len({*documents, *looked.served}),
+            "DELETE": pieces,
+        }
+    )
+    return looked.price + Price(requests=dict(requests), bytes_read=looked.again_bytes)
+
+
+def comparing_price(
+    write_id: str, sources: Mapping[str, Document], documents: Mapping[str, Document]
+) -> Price:
+    """Return the requests for samples of source and target; values are those of chunks that are there."""
+    gets = 0
+    for name, before in sources.items():
+        after = documents[name]
+        gets += len(drawn_boxes(write_id, name, before, after)) * (_gets(before) + _gets(after))
+    return Price(requests={"GET": gets})
+
+
+def _gets(document: Document) -> int:
+    """Return the requests for one chunk: a shard's index comes first, unless the chunk is all of it."""
+    alone = math.prod(unit_of(document)) == math.prod(inner_of(document))
+    return 1 if alone or not is_sharded(document) else 2

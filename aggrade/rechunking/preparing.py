@@ -1,0 +1,162 @@
+"""What is looked at before a rechunk, and the plan that comes of it. Nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aggrade.commit import read_snapshot
+from aggrade.errors import Damaged, raise_all
+from aggrade.rechunking.bookkeeping import Looked
+from aggrade.rechunking.guards import target_problems
+from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
+from aggrade.rechunking.source import read_source
+from aggrade.rechunking.touching import Served, kept_boxes
+from aggrade.rechunking.tracing import marks_in, trace_of
+from aggrade.rechunking.wholeness import missing_objects
+from aggrade.storage.counting import counted, requests_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrade.commit import Snapshot
+    from aggrade.rechunking.source import Source
+    from aggrade.rechunking.tracing import Marks
+    from aggrade.storage import Storage
+
+__all__ = ["Job", "Looking"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a rechunk starts from.
+
+    Parameters
+    ----------
+    origin
+        The state of the source.
+    before
+        What the target shows; None if it is no store.
+    marks
+        Of the source's objects, before any of them is read.
+    served
+        The version of which objects may be kept.
+    plan
+        What will be done.
+    """
+
+    origin: Source
+    before: Snapshot | None
+    marks: Marks
+    served: Served | None
+    plan: RechunkPlan
+
+
+class Looking:
+    """What there is to know before a rechunk is planned, and what it cost to find out.
+
+    Parameters
+    ----------
+    source, target
+        The stores. The source is read at once; the target not before the job is asked for.
+
+    Raises
+    ------
+    BadInput, Refused, Damaged
+        As `aggrade.rechunking.source.read_source`.
+    """
+
+    def __init__(self, source: Storage, target: Storage) -> None:
+        self._source = source
+        here, self._counts = counted(source)
+        self._target, _ = counted(target, self._counts)
+        self._origin = read_source(here)
+        self._again = Counter(self._counts)
+
+    def job(self, layout: Mapping[str, Any], *, anew: bool) -> Job:
+        """Look at the target and plan.
+
+        Parameters
+        ----------
+        layout
+            ``chunks``, ``shards`` and ``max_memory`` (bytes).
+        anew
+            Whether nothing of the version served is to be kept.
+
+        Raises
+        ------
+        BadInput, Refused, Damaged
+            As `aggrade.rechunking.rechunk`.
+        """
+        before = read_snapshot(self._target)
+        raise_all(target_problems(self._target, before, self._origin.state(self._target)))
+        marks: Marks = {}
+        served = None
+        plan = self._up_to_date(before, layout) if before is not None else None
+        if plan is None:
+            marks = marks_in(self._origin.storage, self._origin.documents)
+            raise_all(missing_objects(self._origin, marks), Damaged)
+            served = None if anew else self._served(before)
+            plan = self._plan(before, layout, marks, served)
+        return Job(replace(self._origin, storage=self._source), before, marks, served, plan)
+
+    def _looked(self, before: Snapshot | None) -> Looked:
+        made = before.mark.get("rechunk", {}) if before else {}
+        return Looked(
+            requests=requests_in(self._counts),
+            bytes_read=self._counts["bytes_read"],
+            again=requests_in(self._again),
+            again_bytes=self._again["bytes_read"] + (len(before.data) if before else 0),
+            served=(*(before.documents if before else ()), *made.get("retired", ())),
+            is_new=before is None,
+        )
+
+    def _up_to_date(self, before: Snapshot, layout: Mapping[str, Any]) -> RechunkPlan | None:
+        """Return the plan to do nothing, if the target shows this state in this layout."""
+        origin, served = self._origin, _version_of(before)
+        state = origin.state(self._target)
+        asked = {key: layout[key] for key in ("chunks", "shards")}
+        if served is None or before.mark["source"] != state.model_dump():
+            return None
+        if target_documents(origin.documents, version=served, **asked) != before.documents:
+            return None
+        return RechunkPlan(
+            source=state,
+            target=self._target.url,
+            version=served,
+            max_memory=layout["max_memory"],
+            sources=origin.documents,
+            documents=before.documents,
+            arrays={},
+            pieces=(),
+            bookkeeping=self._looked(before).price,
+            up_to_date=True,
+        )
+
+    def _plan(
+        self, before: Snapshot | None, layout: Mapping[str, Any], marks: Marks, served: Served | None
+    ) -> RechunkPlan:
+        origin, version = self._origin, _version_of(before)
+        number = 0 if version is None else version + 1
+        kept = None
+        if served is not None:
+            asked = {key: layout[key] for key in ("chunks", "shards")}
+            wanted = target_documents(origin.documents, version=number, **asked)
+            kept = kept_boxes(served, origin.documents, marks, wanted)
+        state = origin.state(self._target)
+        looked = self._looked(before)
+        return plan_rechunk(
+            state, origin.documents, self._target.url, version=number, kept=kept, looked=looked, **layout
+        )
+
+    def _served(self, before: Snapshot | None) -> Served | None:
+        """Return the version that is served, if it is known what it was made of."""
+        trace = trace_of(self._target, before)
+        if before is None or trace is None:
+            return None
+        return Served(before.documents, trace, marks_in(self._target, before.documents))
+
+
+def _version_of(before: Snapshot | None) -> int | None:
+    return before.mark["rechunk"]["version"] if before is not None and "rechunk" in before.mark else None
