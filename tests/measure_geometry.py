@@ -30,6 +30,7 @@ def main(source: str, target: str, layout: str) -> None:
         "priced": plan.price.peak_memory,
         "requests": requests_in(counts),
         "price": plan.price.requests,
+        "values": {"bytes_read": plan.copying.bytes_read, "bytes_written": plan.copying.bytes_written},
         "bytes": {name: counts[name] for name in ("bytes_read", "bytes_written")},
     }
     print(json.dumps(measured))  # noqa: T201

@@ -75,3 +75,16 @@ def _assert_counted(one, measured):
         assert counted["GET"] <= priced["GET"], f"{measured} of {one}"
     else:
         assert counted["GET"] == priced["GET"], f"{measured} of {one}"
+    if not one.compressed and not (one.shards or one.to_shards) and one.dtype != "str":
+        _assert_bytes(one, measured)
+
+
+def _assert_bytes(one, measured):
+    """Assert that of an array that is not compressed the bytes are those of the price, with samples, padding and documents."""
+    item = np.dtype(one.dtype).itemsize
+    samples = 8 * item * (math.prod(one.chunks) + math.prod(one.to_chunks))
+    grid = [-(-size // step) * step for size, step in zip(one.shape, one.to_chunks, strict=True)]
+    read, written = (measured["bytes"][name] for name in ("bytes_read", "bytes_written"))
+    assert 0 <= read - measured["values"]["bytes_read"] <= samples + MIB, f"{measured} of {one}"
+    assert measured["values"]["bytes_written"] == item * math.prod(one.shape), f"{measured} of {one}"
+    assert 0 <= written - item * math.prod(grid) <= 2 * MIB, f"{measured} of {one}"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_arrays import random_values
 
-from aggrade.rechunking.sampling import content_digest, sample_boxes
+from aggrade.rechunking.drawing import sample_boxes
+from aggrade.rechunking.sampling import content_digest
 
 DTYPES = ["bool", "i2", "f4", "c8", "M8[ns]", "S4", "U5", str]
 
