@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aggrade.catalogues.planning import PopulatePlan
     from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, Measurement
     from aggrade.errors import AggradeError, BadInput, Conflict, Damaged, Problem, Refused, Unavailable
+    from aggrade.exporting import HatsExport, export_hats
     from aggrade.lightcurves import LightCurves
     from aggrade.opening import open_windows
     from aggrade.populating import populate
@@ -49,6 +50,7 @@ _HOMES = {
         "Refused",
         "Unavailable",
     ),
+    "aggrade.exporting": ("HatsExport", "export_hats"),
     "aggrade.lightcurves": ("LightCurves",),
     "aggrade.opening": ("open_windows",),
     "aggrade.populating": ("populate",),
@@ -74,6 +76,7 @@ __all__ = [
     "CatalogueSpec",
     "Conflict",
     "Damaged",
+    "HatsExport",
     "LightCurves",
     "MatchSpec",
     "Measurement",
@@ -90,6 +93,7 @@ __all__ = [
     "WindowSpec",
     "append",
     "cut_windows",
+    "export_hats",
     "list_backups",
     "open_windows",
     "populate",

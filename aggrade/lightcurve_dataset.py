@@ -27,6 +27,7 @@ SECONDS_PER_DAY = 86400.0
 _TIME_ATTRIBUTES = ("time_scale", "time_ref")
 _DIMS = ("object", "measurement", "value", "epoch")
 _BYTES_PER_TASK = 32 << 20
+_MOST_BYTES_PER_TASK = 256 << 20
 
 
 class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
@@ -134,9 +135,20 @@ class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
             raise BadInput(
                 Problem("map_objects", found, "a dimension object", "call the function with it", "one-object")
             )
-        tasks = [delayed(_each, traverse=False)(function, block) for block in _blocks(self)]
+        tasks = [delayed(_each, traverse=False)(function, block) for block in self.blocks()]
         done = compute(*tasks)  # type: ignore[no-untyped-call]
         return [result for part in done for result in part]
+
+    def blocks(self) -> Iterator[LightCurveDataset]:
+        """Cut the dataset along its objects into parts of some 32 MiB, at borders of chunks unless these are larger than 256 MiB."""
+        count = self.sizes["object"]
+        cells = self["lightcurves"]
+        chunks = cells.encoding.get("preferred_chunks", {})
+        unit = max(1, min(int(chunks.get("object", 1)), count))
+        bytes_each = max(1, cells.nbytes // max(1, count))
+        step = max(1, _BYTES_PER_TASK // (bytes_each * unit)) * unit
+        step = min(step, max(1, _MOST_BYTES_PER_TASK // bytes_each))
+        yield from (self.isel(object=slice(start, start + step)) for start in range(0, count, step))
 
     def to_timeseries(self) -> TimeSeries:
         """Return the rows of `to_pandas` as an astropy time series in the store's time scale.
@@ -157,17 +169,6 @@ class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
             name: _column(rows, name, names) for name in rows if name != "unit" or len(set(rows["unit"])) > 1
         }
         return TimeSeries(time=time, data=data, meta={"time_ref": attributes.get("time_ref", "")})
-
-
-def _blocks(dataset: LightCurveDataset) -> Iterator[LightCurveDataset]:
-    """Cut a dataset along its objects into parts of some 32 MiB, at borders of chunks where it lies in chunks."""
-    count = dataset.sizes["object"]
-    cells = dataset["lightcurves"]
-    chunks = cells.encoding.get("preferred_chunks", {})
-    unit = max(1, min(int(chunks.get("object", 1)), count))
-    bytes_each = max(1, cells.nbytes // max(1, count))
-    step = max(1, _BYTES_PER_TASK // (bytes_each * unit)) * unit
-    yield from (dataset.isel(object=slice(start, start + step)) for start in range(0, count, step))
 
 
 def _each(function: Callable[[LightCurveDataset], Any], block: LightCurveDataset) -> list[Any]:

@@ -42,6 +42,7 @@ DIRECT = {
     "inspect": ("flows.drafting:inspect", "Guess the specification of a catalogue from one file."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
     "matches": ("flows.inspecting:matches", "List the rows of catalogues that gave no cell, and why."),
+    "export": ("flows.exporting:export", "Write light curves as a HATS catalogue that LSDB opens."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),
 }
 """Subcommand → a function that starts no Prefect by itself."""
