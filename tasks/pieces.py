@@ -37,7 +37,9 @@ __all__ = ["Order", "pieces_on", "run_pieces"]
 logger = logging.getLogger("aggrade.pieces")
 
 _MOST_TASKS = 256
-"""More pieces than this are dealt out several to a task: a task costs the flow's process some 50 ms."""
+_LEAST_BYTES = 32 * 2**20
+"""More pieces than that, and smaller ones than this together, are dealt out several to a task: a task costs the flow's
+process some 50 ms, and its worker more."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def run_pieces(work: Callable[[Any], Any], pieces: Sequence[Any], order: Order) 
 
 
 @contextmanager
-def pieces_on(cluster: Cluster, verb: str, store: str) -> Iterator[Callable[..., Iterator[Any]]]:
+def pieces_on(
+    cluster: Cluster, verb: str, store: str, *, weigh: Callable[[Any], int] | None = None
+) -> Iterator[Callable[..., Iterator[Any]]]:
     """Give a `map` whose calls run as Prefect tasks on a Dask cluster, which ends with the context.
 
     Parameters
@@ -100,6 +104,8 @@ def pieces_on(cluster: Cluster, verb: str, store: str) -> Iterator[Callable[...,
         What is done to each piece; begins the names of the task runs.
     store
         URL of the Zarr store that is written.
+    weigh
+        About how many bytes a piece has; small ones share a task. Left out: each has one, up to a few hundred.
 
     Yields
     ------
@@ -109,16 +115,17 @@ def pieces_on(cluster: Cluster, verb: str, store: str) -> Iterator[Callable[...,
         ``Cached``; asked for a second time within the context, it is done again.
     """
     with ExitStack() as stack:
-        yield _Pieces(running_on(stack, cluster), verb, store).map
+        yield _Pieces(running_on(stack, cluster), verb, store, weigh or _heavy).map
 
 
 class _Pieces:
     """What has been asked of a cluster within one context."""
 
-    def __init__(self, running: Running, verb: str, store: str) -> None:
+    def __init__(self, running: Running, verb: str, store: str, weigh: Callable[[Any], int]) -> None:
         self._running = running
         self._verb = verb
         self._store = store
+        self._weigh = weigh
         self._asked: set[str] = set()
 
     def map(self, work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
@@ -131,7 +138,7 @@ class _Pieces:
         with temporary_settings({PREFECT_API_URL: api}):
             futures = [
                 (label, len(batch), self._submit(runner, work, batch, label))
-                for label, batch in _batches(self._verb, chosen)
+                for label, batch in _batches(self._verb, chosen, self._weigh)
             ]
         return self._collect(futures, len(chosen))
 
@@ -155,10 +162,16 @@ class _Pieces:
                 advance(label, count)
 
 
-def _batches(verb: str, pieces: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+def _heavy(_: Any) -> int:
+    return _LEAST_BYTES
+
+
+def _batches(verb: str, pieces: list[Any], weigh: Callable[[Any], int]) -> Iterator[tuple[str, list[Any]]]:
     """Deal pieces out to tasks, neighbours together, and name the tasks."""
-    size = -(-len(pieces) // _MOST_TASKS)
-    for start in range(0, len(pieces), size):
-        batch = pieces[start : start + size]
-        which = f"piece {start + 1}" if len(batch) == 1 else f"pieces {start + 1} to {start + len(batch)}"
-        yield f"{verb} {which} of {len(pieces)}", batch
+    most, start, size = -(-len(pieces) // _MOST_TASKS), 0, 0
+    for stop, piece in enumerate(pieces, 1):
+        size += weigh(piece)
+        if stop == len(pieces) or (stop - start >= most and size >= _LEAST_BYTES):
+            which = f"piece {stop}" if stop - start == 1 else f"pieces {start + 1} to {stop}"
+            yield f"{verb} {which} of {len(pieces)}", pieces[start:stop]
+            start, size = stop, 0

@@ -1,7 +1,8 @@
-"""Tasks: plan a rechunk; carry it out, a piece per task."""
+"""Tasks: plan a rechunk; carry it out, large pieces in a task each, small ones together."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -18,6 +19,8 @@ from tasks.retrying import RETRYING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aggrade.rechunking.plan import Piece
 
 __all__ = ["find_reading_copies", "plan_rechunk", "rechunk_pieces"]
 
@@ -91,7 +94,7 @@ def rechunk_pieces(
     cluster: Cluster | None = None,
     credentials: str | None = None,
 ) -> Receipt:
-    """Rechunk a store, each piece as a task of its own on a Dask cluster.
+    """Rechunk a store by tasks on a Dask cluster: large pieces in one each, small ones together.
 
     Where nothing is to be done, no cluster is started.
 
@@ -108,7 +111,7 @@ def rechunk_pieces(
         As `aggrade.rechunk`.
     """
     send_core_logs()
-    with pieces_on(cluster or Cluster(), "rechunk", target) as map_pieces:
+    with pieces_on(cluster or Cluster(), "rechunk", target, weigh=_bytes_of) as map_pieces:
         receipt = rechunk(
             source,
             target,
@@ -121,3 +124,8 @@ def rechunk_pieces(
         )
     assert isinstance(receipt, Receipt)
     return receipt
+
+
+def _bytes_of(piece: Piece) -> int:
+    """Return about how many bytes a piece has, of items of eight bytes."""
+    return 8 * prod(stop - start for start, stop in piece.bounds)

@@ -1,6 +1,6 @@
 """What a released version has written, kept for the versions after it: ``python tests/make_fixtures.py``.
 
-Run once for each release, by that release; `tests/test_upgrades.py` reads every archive. In each: the objects of a
+Run once for each release, by that release; `tests/test_recovering_upgrades.py` reads every archive. In each: the objects of a
 dataset whose last append died before it was published (``back``) and behind that (``forward``), with their etags, and
 results as Prefect kept them.
 """

@@ -45,10 +45,10 @@ def test_the_copy_holds_the_same(source):
 
 
 def test_pieces_are_tasks(source):
-    """Each piece is a task run, and plan, progress and receipt are artifacts."""
+    """Pieces are done by task runs, small ones together, and plan, progress and receipt are artifacts."""
     done, target = rechunk(source)
     assert done.task(f"rechunk {source} → {target}") == "Completed"
-    assert any("rechunk piece 1 of" in name for name in done.finals())
+    assert len([name for name in done.finals() if name.startswith("rechunk pieces 1 to ")]) == 1
     assert done.artifacts.keys() == {"plan", "progress", "receipts"}
 
 

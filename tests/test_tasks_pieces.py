@@ -77,10 +77,10 @@ def counted_cluster(workers):
 
 
 @flow(persist_result=False)
-def spread(cluster, work, chosen, rounds=1):
+def spread(cluster, work, chosen, rounds=1, weigh=None):
     """Map work over pieces, some times over, and return the results and the run's id."""
     run = FlowRunContext.get().flow_run.id
-    with pieces_on(cluster, "square", "memory://store") as map_pieces:
+    with pieces_on(cluster, "square", "memory://store", weigh=weigh) as map_pieces:
         return [list(map_pieces(work, chosen)) for _ in range(rounds)], run
 
 
@@ -179,6 +179,18 @@ def test_workers_elsewhere_do_the_work_each_time(counted):
     )
     assert [spread(cluster, work, chosen)[0] for _ in range(2)] == [[[0]], [[0]]]
     assert len(list((marks / chosen[0].digest).iterdir())) == 2
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_small_pieces_share_tasks():
+    """Neighbours that are small together have one task, and a large piece has its own."""
+    sizes = [20, 20, 64, 1, 1]
+    results, run = spread(
+        IN_PROCESS, square, pieces("small", 5), weigh=lambda piece: sizes[piece.number] * 2**20
+    )
+    assert results == [[0, 1, 4, 9, 16]]
+    expected = ["square piece 3 of 5", "square pieces 1 to 2 of 5", "square pieces 4 to 5 of 5"]
+    assert sorted(states_of(run, 3)) == expected
 
 
 @pytest.mark.long

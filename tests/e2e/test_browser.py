@@ -94,6 +94,7 @@ def open_artifact(page, text):
     page.get_by_text("Artifacts", exact=True).click()
     page.get_by_text(text).first.click()
     page.wait_for_url("**/artifacts/**")
+    page.get_by_text("Key", exact=True).wait_for()
 
 
 def percents(page):
