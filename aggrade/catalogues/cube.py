@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA",
     "LEDGER",
+    "MOTION_VARIABLES",
     "OBJECT_VARIABLES",
     "Shape",
     "documents_of",
@@ -31,6 +32,7 @@ __all__ = [
 
 DATA = ("lightcurves", "status", "time_offset")
 OBJECT_VARIABLES = ("object", "ra", "dec", "healpix")
+MOTION_VARIABLES = ("pmra", "pmdec", "ref_epoch")
 LEDGER = ("rows", "matched", "unmatched", "duplicates", "losers", "blank", "cells")
 _TEXT = ("epoch", "filter", "source_digest", "source_mark")
 _CHUNK_BYTES = 16 << 20
@@ -54,6 +56,7 @@ class Shape(BaseModel):
     time_scale: str = Field(description="Scale of all times.")
     time_ref: str = Field(default="topocentric", description="Place that times are corrected to.")
     offsets: bool = Field(description="Whether cells have times of their own.")
+    motion: bool = Field(default=False, description="Whether the proper motion of objects is known.")
 
     @property
     def values(self) -> tuple[str, str]:
@@ -162,6 +165,9 @@ def _template(shape: Shape) -> xr.Dataset:
         ),
         "populated": ("epoch", np.zeros(1, np.uint8)),
     }
+    if shape.motion:
+        named = zip(MOTION_VARIABLES, ("mas/yr", "mas/yr", "yr"), strict=True)
+        coordinates |= {name: ("object", np.zeros(1), {"units": unit}) for name, unit in named}
     coordinates |= dict.fromkeys(_TEXT, ("epoch", text)) | {
         name: ("epoch", np.zeros(1, np.int64)) for name in LEDGER
     }
@@ -188,4 +194,5 @@ def shape_of(documents: Mapping[str, Document], measurements: Sequence[str], uni
         time_scale=times["time_scale"],
         time_ref=times["time_ref"],
         offsets="time_offset" in documents,
+        motion="pmra" in documents,
     )

@@ -14,9 +14,10 @@ import zarr
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from aggrade.catalogues.cube import DATA, OBJECT_VARIABLES, epochs_at_once
+from aggrade.catalogues.cube import DATA, MOTION_VARIABLES, OBJECT_VARIABLES, epochs_at_once
 from aggrade.catalogues.loading import EpochSources, load_epoch
 from aggrade.catalogues.matching import match_epoch
+from aggrade.catalogues.motion import Motion
 from aggrade.catalogues.objects import ObjectTable
 from aggrade.commit import PieceReceipt
 from aggrade.commit.documents import key_of, shape_of, units_in
@@ -155,7 +156,9 @@ def read_objects(storage: Storage, documents: Mapping[str, Document]) -> ObjectT
         If a chunk of it is missing.
     """
     ids, ra, dec, index = (read_array(storage, name, documents[name]) for name in OBJECT_VARIABLES)
-    return ObjectTable(ids if ids.dtype.kind == "i" else np.array(ids.tolist(), np.str_), ra, dec, index)
+    known = [read_array(storage, name, documents[name]) for name in MOTION_VARIABLES if name in documents]
+    ids = ids if ids.dtype.kind == "i" else np.array(ids.tolist(), np.str_)
+    return ObjectTable(ids, ra, dec, index, Motion(*known) if known else None)
 
 
 def read_array(storage: Storage, name: str, document: Document) -> NDArray[Any]:
@@ -183,5 +186,6 @@ def read_array(storage: Storage, name: str, document: Document) -> NDArray[Any]:
 def write_objects(writer: Writer, objects: ObjectTable, first: int = 0) -> Iterable[WrittenObject]:
     """Write the object table from an index on, before any piece needs it."""
     ids = objects.ids.astype(np.dtypes.StringDType()) if objects.ids.dtype.kind == "U" else objects.ids
-    for name, values in zip(OBJECT_VARIABLES, (ids, objects.ra, objects.dec, objects.healpix), strict=True):
+    columns = dict(zip(OBJECT_VARIABLES, (ids, objects.ra, objects.dec, objects.healpix), strict=True))
+    for name, values in (columns | dict(zip(MOTION_VARIABLES, objects.motion or (), strict=False))).items():
         yield from writer.write(name, (slice(first, len(objects)),), values[first:])

@@ -154,9 +154,12 @@ def grown(own: ObjectTable, gathered: Gathered, match: MatchSpec, *, by_id: bool
         fix = "give an object table that holds these objects"
         taken = ids[own.indices(ids) >= 0][0]
         raise Refused(Problem(where, f"a new object {taken} elsewhere", "new ids", fix, "id-taken"))
-    pairs = ((own.ra, found.ra), (own.dec, found.dec), (own.healpix, found.healpix))
-    places = [np.concatenate([before, after[new]]) for before, after in pairs]
-    return ObjectTable(np.concatenate([own.ids, ids]), *places)
+    ra, dec, index = (
+        np.concatenate([before, after[new]])
+        for before, after in ((own.ra, found.ra), (own.dec, found.dec), (own.healpix, found.healpix))
+    )
+    motion = own.motion and own.motion.followed_by(len(new))
+    return ObjectTable(np.concatenate([own.ids, ids]), ra, dec, index, motion)
 
 
 def _centres(

@@ -13,6 +13,7 @@ from aggrade.catalogues.arrow_tables import from_arrow
 from aggrade.catalogues.cells import numbers_of
 from aggrade.catalogues.finding import find_catalogues, read_source
 from aggrade.catalogues.ids import ids_of
+from aggrade.catalogues.moving import motion_names, motion_of
 from aggrade.catalogues.objects import ObjectTable, object_table
 from aggrade.catalogues.positions import healpix, within_turn
 from aggrade.catalogues.reading import read_table
@@ -62,7 +63,8 @@ def given_objects(objects: Any, how: How, storage_options: Mapping[str, Any] | N
                 Problem(where, "objects without id and position", "one of them", "fill them in", "objects")
             )
         ids = healpix(within_turn(ra), dec)
-    return object_table(ids, ra, dec, where)
+    motion = None if how.by_id else motion_of(table, how.match, where)
+    return object_table(ids, ra, dec, where, motion)
 
 
 class _Names:
@@ -74,11 +76,12 @@ class _Names:
         self.ids = _candidates(match.object_id, origin, *_IDS)
         self.ra = _candidates(match.ra, spec.ra, "ra")
         self.dec = _candidates(match.dec, spec.dec, "dec")
+        self.motion = () if how.by_id else motion_names(match)
 
     @property
     def wanted(self) -> Wanted:
         """All of them."""
-        return Wanted(frozenset({*self.ra, *self.dec}), frozenset(self.ids))
+        return Wanted(frozenset({*self.ra, *self.dec, *self.motion}), frozenset(self.ids))
 
     def first(self, names: tuple[str, ...], table: Table) -> str | None:
         """Return the first that the table has."""

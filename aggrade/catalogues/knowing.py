@@ -149,7 +149,8 @@ def plan_from(asked: Asked, known: Known) -> tuple[PopulatePlan, ObjectTable | N
         raise_all(problems or [_nothing(asked)], _class_of(problems))
     if known.shape is None:
         objects = _first_table(objects, looked.gathered, asked)
-        shape = shape.model_copy(update={"objects": len(objects), "text_ids": objects.ids.dtype.kind == "U"})
+        text, motion = objects.ids.dtype.kind == "U", objects.motion is not None
+        shape = shape.model_copy(update={"objects": len(objects), "text_ids": text, "motion": motion})
     elif new and looked.gathered is not None and objects is not None:
         objects = grown(objects, looked.gathered, how.match, by_id=how.by_id, where=known.storage.url)
         shape = shape.model_copy(update={"objects": len(objects)})

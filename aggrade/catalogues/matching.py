@@ -1,7 +1,7 @@
 """Which object each row belongs to, and which row each cell takes.
 
-By id, a row belongs to the object that bears its id. By sky, it belongs to the object nearest to it, if that is
-within the radius. Each cell of an object then takes one row: the nearest; among rows of the same place or id,
+By id, a row belongs to the object that bears its id. By sky, it belongs to the object nearest to it at the epoch's time, if
+that is within the radius. Each cell of an object then takes one row: the nearest; among rows of the same place or id,
 the one that `duplicates` says. The others are counted, never lost without a trace.
 """
 
@@ -98,7 +98,7 @@ def claims_of(catalogue: EpochCatalogue, objects: ObjectTable, match: MatchSpec,
         return Claims(found, np.zeros(len(found)))
     assert catalogue.ra is not None, "rows that are matched by sky have a position"
     assert catalogue.dec is not None, "rows that are matched by sky have a position"
-    return nearest_objects(catalogue.ra, catalogue.dec, objects, match)
+    return nearest_objects(catalogue.ra, catalogue.dec, objects.at(catalogue.mean_time), match)
 
 
 def nearest_objects(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from aggrade.catalogues.epochs import as_text
+from aggrade.catalogues.motion import Motion, moved
 from aggrade.catalogues.positions import healpix, unit_vectors, within_turn
 from aggrade.errors import BadInput, Problem, raise_all
 
@@ -34,19 +35,30 @@ class ObjectTable:
         (object,) float64 degrees, 0 ≤ ra < 360; NaN where no position is known.
     healpix
         (object,) int64, NESTED of order 29; -1 where no position is known.
+    motion
+        How they move, if that is known of any.
     """
 
     ids: NDArray[Any]
     ra: NDArray[np.float64]
     dec: NDArray[np.float64]
     healpix: NDArray[np.int64]
+    motion: Motion | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def first(self, count: int) -> ObjectTable:
         """Return the table of the first objects."""
-        return ObjectTable(self.ids[:count], self.ra[:count], self.dec[:count], self.healpix[:count])
+        motion = self.motion and self.motion.taken(slice(count))
+        return ObjectTable(self.ids[:count], self.ra[:count], self.dec[:count], self.healpix[:count], motion)
+
+    def at(self, mjd: float) -> ObjectTable:
+        """Return the table with positions as they are at a time; itself if no motion is known."""
+        if self.motion is None:
+            return self
+        ra, dec = moved(self.ra, self.dec, self.motion, mjd)
+        return replace(self, ra=ra, dec=dec)
 
     @cached_property
     def _order(self) -> NDArray[np.intp]:
@@ -75,7 +87,7 @@ class ObjectTable:
     def digest(self) -> str:
         """Digest of the whole table."""
         total = hashlib.sha256("\0".join([self.ids.dtype.kind, *as_text(self.ids).tolist()]).encode())
-        for values in (self.ra, self.dec):
+        for values in (self.ra, self.dec, *(self.motion or ())):
             total.update(values.tobytes())
         return total.hexdigest()
 
@@ -93,7 +105,11 @@ def _as(ids: NDArray[Any], kind: str) -> NDArray[Any]:
 
 
 def object_table(
-    ids: NDArray[Any], ra: NDArray[np.float64], dec: NDArray[np.float64], where: str
+    ids: NDArray[Any],
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    where: str,
+    motion: Motion | None = None,
 ) -> ObjectTable:
     """Sort objects into a table.
 
@@ -105,6 +121,8 @@ def object_table(
         (object,) degrees; right ascension from -180 to 360, both NaN where no position is known.
     where
         Where they come from, for errors.
+    motion
+        How they move, if that is known of any.
 
     Raises
     ------
@@ -115,7 +133,8 @@ def object_table(
     ra = within_turn(np.asarray(ra, np.float64))
     index = healpix(ra, dec)
     order = np.lexsort([ids, index])
-    return ObjectTable(ids[order], ra[order], np.asarray(dec, np.float64)[order], index[order])
+    going = motion and motion.taken(order)
+    return ObjectTable(ids[order], ra[order], np.asarray(dec, np.float64)[order], index[order], going)
 
 
 def _problems(ids: NDArray[Any], ra: NDArray[Any], dec: NDArray[Any], where: str) -> Iterator[Problem]:

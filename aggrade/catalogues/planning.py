@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aggrade.catalogues.cube import (
     DATA,
+    MOTION_VARIABLES,
     OBJECT_VARIABLES,
     Shape,
     documents_of,
@@ -264,7 +265,8 @@ def _commit(
     rows = (epochs[0].index, epochs[-1].index + 1)
     creates = snapshot is None or not snapshot.documents
     before = {} if snapshot is None else snapshot.documents
-    longer = {name for name in before if name in OBJECT_VARIABLES and before[name] != documents[name]}
+    of_objects = {*OBJECT_VARIABLES, *MOTION_VARIABLES}
+    longer = {name for name in before if name in of_objects and before[name] != documents[name]}
     written = [
         name
         for name, document in documents.items()
@@ -321,10 +323,11 @@ def _price(
     documents = sum(published.get(name) != document for name, document in commit.documents.items())
     epochs = [epoch for piece in pieces for epoch in piece.epochs]
     files = {source.url: source.size for epoch in epochs for source in epoch.report.sources}
+    table = len(OBJECT_VARIABLES) + shape.motion * len(MOTION_VARIABLES)
     layers, kept, grown = len(commit.layers), 2 if snapshot else 0, len(commit.grown(published))
     return Price(
         requests={
-            "GET": 3 + len(files) + 2 * shared + grown + layers + len(OBJECT_VARIABLES) + len(pieces),
+            "GET": 3 + len(files) + 2 * shared + grown + layers + table + len(pieces),
             "PUT": 4 + kept + sum(1 for _ in commit.objects()) + documents + layers + len(pieces),
             "LIST": len(commit.regions),
             "DELETE": len(pieces),

@@ -282,6 +282,20 @@ class MatchSpec(_Frozen):
     object_id: str | None = Field(default=None, description="Column of the id in the object table.")
     ra: str | None = Field(default=None, description="Column of the right ascension in the object table.")
     dec: str | None = Field(default=None, description="Column of the declination in the object table.")
+    pmra: str | None = Field(
+        default=None,
+        description="Column of the proper motion in right ascension in the object table, mas/yr with the cosine of "
+        "the declination; 'pmra' if it is there.",
+    )
+    pmdec: str | None = Field(
+        default=None,
+        description="Column of the proper motion in declination, mas/yr; 'pmdec' if it is there.",
+    )
+    reference_epoch: float | str | None = Field(
+        default=None,
+        description="When the objects are at their positions: a Julian year such as 2016.0, or a column of them; "
+        "'ref_epoch' if it is there. Required where there is proper motion and objects are matched by sky.",
+    )
 
     def by_id(self, spec: CatalogueSpec) -> bool:
         """Return whether rows are matched by id.
