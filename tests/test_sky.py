@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +65,41 @@ def test_a_box_holds_what_one_meets_going_east(west, east, decs):
         walked = (Fraction(float(ra)) - Fraction(west)) % circle
         if min(walked, circle - walked, abs(walked - width)) > hair:
             assert found == (walked < width and decs[0] <= dec <= decs[1])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_thousand_cones_equal_separations_by_astropy(seed):
+    """500 cones a seed, all over the sky and often at RA 0 and the poles: who is within is who astropy says is near."""
+    rng, sky = np.random.default_rng(seed), SkyCoord(RA, DEC, unit="deg")
+    ra = np.where(rng.uniform(size=500) < 0.3, rng.uniform(-1, 1, 500) % 360, rng.uniform(0, 360, 500))
+    polar = rng.choice([-1, 1], 500) * (90 - rng.exponential(1, 500))
+    dec = np.where(rng.uniform(size=500) < 0.3, polar, np.degrees(np.arcsin(rng.uniform(-1, 1, 500))))
+    dec[:4] = [90, -90, 90, -90]
+    radius = np.where(rng.uniform(size=500) < 0.5, rng.exponential(5, 500), rng.uniform(0, 180, 500))
+    for centre_ra, centre_dec, size in zip(ra, dec, radius, strict=True):
+        apart = sky.separation(SkyCoord(centre_ra, centre_dec, unit="deg")).deg
+        clear = np.abs(apart - size) > 1e-9
+        inside = in_cone(RA, DEC, (centre_ra, centre_dec), size)
+        assert (inside[clear] == (apart < size)[clear]).all()
+        assert clear.sum() >= len(RA) - 2
+
+
+def test_a_thousand_boxes_equal_a_walk_to_the_east():
+    """1,000 boxes, across RA 0 and onto the poles: who is within is who astropy's angle from the west edge says."""
+    rng, sky = np.random.default_rng(3), SkyCoord(RA, DEC, unit="deg")
+    west = np.where(rng.uniform(size=1000) < 0.4, rng.uniform(-20, 0, 1000), rng.uniform(0, 360, 1000))
+    width = np.where(rng.uniform(size=1000) < 0.5, rng.exponential(10, 1000), rng.uniform(0, 359, 1000)) % 360
+    edges = np.sort(np.clip(rng.uniform(-110, 110, (1000, 2)), -90, 90), axis=1)
+    crossing = 0
+    for start, size, (south, north) in zip(west, width, edges, strict=True):
+        walked = (sky.ra - start * units.deg).wrap_at(360 * units.deg).deg
+        clear = (walked > 1e-9) & (walked < 360 - 1e-9) & (np.abs(walked - size) > 1e-9)
+        expected = (walked < size) & (sky.dec.deg >= south) & (sky.dec.deg <= north)
+        east = start + size if start + size <= 360 else start + size - 360
+        inside = in_box(RA, DEC, (start, east), (south, north))
+        assert (inside[clear] == expected[clear]).all()
+        crossing += start % 360 > east % 360
+    assert crossing > 200
 
 
 def test_regions_found_by_hand():
@@ -206,7 +243,6 @@ def test_a_coverage_map_is_asked():
 def test_a_moc_of_mocpy():
     """A MOC made by mocpy of a cone holds what the cone holds, but for its cells at the edge."""
     mocpy = pytest.importorskip("mocpy")
-    from astropy import units
     from astropy.coordinates import Latitude, Longitude
 
     centre = {"lon": Longitude(359 * units.deg), "lat": Latitude(10 * units.deg)}
