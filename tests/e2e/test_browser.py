@@ -84,6 +84,7 @@ def start(page, keep, **texts):
         field.locator("textarea").first.fill(text)
     keep("form")
     page.get_by_role("button", name="Submit").click()
+    page.get_by_text("View run").first.wait_for()
     page.goto("/runs")
     page.locator('a[href^="/runs/flow-run/"]').first.click()
     page.wait_for_url("**/flow-run/**")

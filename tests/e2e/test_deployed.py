@@ -63,10 +63,14 @@ def test_an_ingest_is_followed_by_a_rechunk(site, client):
 
     command = ["prefect", "deployment", "run", "ingest-sessions/ingest-sessions", "-p", "store=data/other"]
     site.run(*command, "-p", "settle_s=0", "--watch")
-    wait_until(lambda: any(run.state.is_final() for run in followed()), "the rechunk", seconds=300)
-    (run,) = followed()
-    assert run.state.name == "Completed"
-    assert (run.parameters["source"], run.parameters["dry_run"]) == ("data/other", False)
+    wait_until(
+        lambda: bool(followed()) and all(run.state.is_final() for run in followed()),
+        "the rechunk",
+        seconds=300,
+    )
+    assert {(run.state.name, run.parameters["source"], run.parameters["dry_run"]) for run in followed()} == {
+        ("Completed", "data/other", False)
+    }
     copy = xr.open_zarr(site.folder / "data" / "other" / "windows_for_training.zarr", chunks=None)
     assert copy["session"].values.tolist() == ["first"]
 
