@@ -31,7 +31,7 @@ _MOST_BYTES_PER_TASK = 256 << 20
 
 
 class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
-    """An `xarray.Dataset` of light curves in the layout of ``docs/lightcurves.md``, with four conversions.
+    """An `xarray.Dataset` of light curves in the layout of ``docs/lightcurves.md``, with conversions.
 
     It behaves as any Dataset does; what xarray derives from it (``isel``, ``sel``, ``load`` …) has the conversions
     too. Any of the dimensions but ``value`` may have been indexed away.
@@ -149,6 +149,21 @@ class LightCurveDataset(xr.Dataset):  # type: ignore[no-untyped-call]
         step = max(1, _BYTES_PER_TASK // (bytes_each * unit)) * unit
         step = min(step, max(1, _MOST_BYTES_PER_TASK // bytes_each))
         yield from (self.isel(object=slice(start, start + step)) for start in range(0, count, step))
+
+    def to_lightkurve(self) -> Any:
+        """Return a ``lightkurve.LightCurveCollection``: a light curve for each object and measurement that was seen.
+
+        Value and error are ``flux`` and ``flux_err`` in the catalogue's unit, magnitudes as magnitudes. Limits, for which
+        lightkurve has no place, are left out; ``quality`` is 1 where a detection is flagged, else 0.
+
+        Raises
+        ------
+        BadInput
+            As `to_timeseries`; or if lightkurve is not installed, which it isn't with aggrade.
+        """
+        from aggrade.lightkurve_curves import lightkurve_of
+
+        return lightkurve_of(self)
 
     def to_timeseries(self) -> TimeSeries:
         """Return the rows of `to_pandas` as an astropy time series in the store's time scale.
