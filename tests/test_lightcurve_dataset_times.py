@@ -1,4 +1,4 @@
-"""Times of tables come back as they were, in their scale, from catalogue over store and copy to time series."""
+"""Times of tables come back as they were, in their scale, from catalogue over store to time series."""
 
 from __future__ import annotations
 
