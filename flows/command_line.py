@@ -33,6 +33,7 @@ DIRECT = {
     "status": ("flows.inspecting:status", "Say what lies in a dataset and whether somebody is writing."),
     "verify": ("flows.inspecting:verify", "Prove that a store holds what its receipts say."),
     "recover": ("flows.inspecting:recover", "Finish what a dead writer left behind."),
+    "suggest": ("flows.inspecting:suggest", "Compare layouts of a store by what one read costs in each."),
     "drill": ("flows.inspecting:drill", "Prove on your own bucket that what aggrade stands on holds."),
     "backups": ("flows.inspecting:backups", "List the backups of a store."),
     "restore": ("flows.undoing:restore", "Bring a store back to the state of a backup."),
@@ -85,7 +86,12 @@ def _text_of(token: str) -> str:
 
 
 def _respelt(tokens: list[str]) -> list[str]:
-    """Take ``catalogue inspect FILE`` for ``inspect FILE``: a dataset's catalogue takes no second name."""
+    """Take ``catalogue inspect FILE`` for ``inspect FILE``, and ``rechunk --suggest`` for ``suggest``.
+
+    A dataset's catalogue takes no second name, and what is suggested needs no target.
+    """
+    if tokens[:1] == ["rechunk"] and "--suggest" in tokens:
+        return ["suggest", *(word for word in tokens[1:] if word != "--suggest")]
     return tokens[1:] if tokens[:2] == ["catalogue", "inspect"] and len(tokens) > 2 else tokens
 
 

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from aggrade.commit import Manifest
     from aggrade.receipt import Receipt
 
-__all__ = ["backups", "catalogue", "drill", "lightcurve", "matches", "plot", "recover", "status", "verify"]
+__all__ = [
+    "backups",
+    "catalogue",
+    "drill",
+    "lightcurve",
+    "matches",
+    "plot",
+    "recover",
+    "status",
+    "suggest",
+    "verify",
+]
 
 
 def status(store: str, *, credentials: str | None = None) -> str:
@@ -123,6 +134,28 @@ def catalogue(store: str, *, rebuild: bool = False, credentials: str | None = No
         return f"no catalogue of sessions in {store}; aggrade ingest keeps one, --rebuild makes one"
     columns = ["session", "store", "index", "windows", "duration_s", "eeg_coverage", "fnirs_coverage"]
     return str(found[columns].to_string(index=False, na_rep="-"))
+
+
+def suggest(store: str, *, max_memory: str = "1 GiB", credentials: str | None = None) -> str:
+    """Compare three layouts of a store by what one read costs in each, and by what it costs to make them.
+
+    Parameters
+    ----------
+    store
+        Zarr store of windows or of light curves: a folder or s3://bucket/prefix.
+    max_memory
+        What one piece of the rechunk may take, such as 500 MB or 2 GiB.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.rechunking.comparing import compare_layouts
+    from aggrade.rechunking.guards import memory_bound
+    from aggrade.rechunking.source import read_source
+    from aggrade.storage import open_storage
+
+    storage = open_storage(store.rstrip("/"), _options(credentials))
+    documents = read_source(storage).documents
+    return str(compare_layouts(storage.url, documents, memory_bound(max_memory)))
 
 
 def drill(url: str, *, credentials: str | None = None) -> str:

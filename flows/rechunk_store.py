@@ -40,7 +40,8 @@ def rechunk_store(
 ) -> list[Receipt] | list[RechunkPlan]:
     """Copy stores into another layout, within a bound of memory, and publish each copy when it is whole.
 
-    Run again, it goes on where it stopped; a copy that is up to date is left alone.
+    Run again, it goes on where it stopped; a copy that is up to date is left alone. On the command line,
+    `aggrade rechunk --suggest SOURCE` compares layouts.
 
     Parameters
     ----------

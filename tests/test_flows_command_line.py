@@ -50,6 +50,14 @@ def imported_by(*arguments):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_layouts_are_compared_without_a_target(command, dataset):
+    """`rechunk --suggest` prints three layouts of a store and starts nothing."""
+    code, told, _ = command("rechunk", "--suggest", f"{dataset}/windows.zarr")
+    assert code == 0
+    assert "one random window" in told
+    assert command("suggest", f"{dataset}/windows.zarr")[1] == told
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_is_quick(argument):
     """Help and version import none of the heavy libraries."""
