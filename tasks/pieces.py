@@ -105,7 +105,8 @@ def pieces_on(
     store
         URL of the Zarr store that is written.
     weigh
-        About how many bytes a piece has; small ones share a task. Left out: each has one, up to a few hundred.
+        How many bytes a piece has: small ones share a task, and progress tells bytes. Left out: each has one, up to a few
+        hundred.
 
     Yields
     ------
@@ -115,13 +116,13 @@ def pieces_on(
         ``Cached``; asked for a second time within the context, it is done again.
     """
     with ExitStack() as stack:
-        yield _Pieces(running_on(stack, cluster), verb, store, weigh or _heavy).map
+        yield _Pieces(running_on(stack, cluster), verb, store, weigh).map
 
 
 class _Pieces:
     """What has been asked of a cluster within one context."""
 
-    def __init__(self, running: Running, verb: str, store: str, weigh: Callable[[Any], int]) -> None:
+    def __init__(self, running: Running, verb: str, store: str, weigh: Callable[[Any], int] | None) -> None:
         self._running = running
         self._verb = verb
         self._store = store
@@ -137,10 +138,10 @@ class _Pieces:
         api = str(get_client(sync_client=True).api_url)
         with temporary_settings({PREFECT_API_URL: api}):
             futures = [
-                (label, len(batch), self._submit(runner, work, batch, label))
-                for label, batch in _batches(self._verb, chosen, self._weigh)
+                (label, batch, self._submit(runner, work, batch, label))
+                for label, batch in _batches(self._verb, chosen, self._weigh or _heavy)
             ]
-        return self._collect(futures, len(chosen))
+        return self._collect(futures, chosen)
 
     def _submit(
         self, runner: DaskTaskRunner, work: Callable[[Any], Any], batch: Sequence[Any], label: str
@@ -155,11 +156,17 @@ class _Pieces:
         order = Order(self._store, digest, label)
         return runner.submit(task_, {"work": work, "pieces": batch, "order": order})
 
-    def _collect(self, futures: list[tuple[str, int, PrefectFuture[list[Any]]]], total: int) -> Iterator[Any]:
-        with progress(self._verb, total=total, unit="pieces") as advance:
-            for label, count, future in futures:
+    def _collect(
+        self, futures: list[tuple[str, list[Any], PrefectFuture[list[Any]]]], pieces: Sequence[Any]
+    ) -> Iterator[Any]:
+        with progress(self._verb, total=len(pieces), unit="pieces", size=self._size(pieces)) as advance:
+            for label, batch, future in futures:
                 yield from future.result()
-                advance(label, count)
+                advance(label, len(batch), self._size(batch))
+
+    def _size(self, pieces: Sequence[Any]) -> int:
+        """Return the bytes of pieces; 0 where nobody knows how many one has."""
+        return sum(map(self._weigh, pieces)) if self._weigh else 0
 
 
 def _heavy(_: Any) -> int:

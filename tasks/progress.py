@@ -13,13 +13,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aggrade.price import human_bytes
 from tasks.logs import in_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
-__all__ = ["progress", "terminal"]
+__all__ = ["pace", "progress", "terminal"]
 
 logger = logging.getLogger("aggrade.progress")
 
@@ -32,6 +33,27 @@ def terminal() -> Console:
     return Console(stderr=True)
 
 
+def pace(done: int, size: int, seconds: float) -> str:
+    """Say how many bytes are done, how fast that went, and how long the rest will take.
+
+    Parameters
+    ----------
+    done, size
+        Bytes that are done, and bytes in all.
+    seconds
+        How long it took.
+
+    >>> pace(500_000_000, 2_000_000_000, 10.0)
+    '500.0 MB of 2.0 GB, 50.0 MB/s, 30 s left'
+    """
+    told = f"{human_bytes(done)} of {human_bytes(size)}"
+    if not done or seconds <= 0:
+        return told
+    left = round(seconds * (size - done) / done)
+    minutes = f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"
+    return f"{told}, {human_bytes(done / seconds)}/s, {minutes} left"
+
+
 class _Artifact:
     """A progress artifact that is updated every few seconds at most."""
 
@@ -40,29 +62,30 @@ class _Artifact:
         self._updated = time.monotonic()
         self._id: UUID | None = None
         if in_a_run():
-            self._send(0.0)
+            self._send(0.0, "")
 
-    def show(self, share: float) -> None:
+    def show(self, share: float, told: str = "") -> None:
         """Show a share between 0 and 1; in between updates nothing is sent, at the end always."""
         due = time.monotonic() - self._updated > _SECONDS_BETWEEN_UPDATES or share >= 1.0
         if in_a_run() and due:
-            self._send(100.0 * share)
+            self._send(100.0 * share, told)
 
-    def _send(self, percent: float) -> None:
+    def _send(self, percent: float, told: str) -> None:
         self._updated = time.monotonic()
         try:
             if self._id is None:
                 made = create_progress_artifact(percent, description=self._description)
                 self._id = cast("UUID", made)
             else:
-                update_progress_artifact(self._id, percent)
+                description = f"{self._description}; {told}" if told else self._description
+                update_progress_artifact(self._id, percent, description=description)
         except httpx.HTTPError as error:
             logger.warning("progress could not be shown in the Prefect UI: %s", error)
 
 
 @contextmanager
 def progress(
-    what: str, *, total: int, unit: str, console: Console | None = None
+    what: str, *, total: int, unit: str, size: int = 0, console: Console | None = None
 ) -> Iterator[Callable[..., None]]:
     """Show the progress of a long step while the context lasts.
 
@@ -74,13 +97,15 @@ def progress(
         How many units there are.
     unit
         The unit's plural.
+    size
+        Bytes of all units together, where they are known; then bytes, rate and time left are told, too.
     console
         Where the bar is drawn; by default on standard error, if that is a terminal.
 
     Yields
     ------
     callable
-        ``advance(note, count=1)``, called when units are done.
+        ``advance(note, count=1, moving=0)``, called when units of so many bytes are done.
     """
     console = console or terminal()
     bar = Progress(
@@ -88,22 +113,24 @@ def progress(
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}") if size else TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
     )
     artifact = _Artifact(f"{what}: {total} {unit}")
-    done, said = 0, time.monotonic()
+    done, moved, began = 0, 0, time.monotonic()
+    said = began
     with bar:
-        line = bar.add_task(what, total=total)
+        line = bar.add_task(what, total=total, told="")
 
-        def advance(note: str, count: int = 1) -> None:
-            nonlocal done, said
-            done += count
+        def advance(note: str, count: int = 1, moving: int = 0) -> None:
+            nonlocal done, moved, said
+            done, moved = done + count, moved + moving
+            told = pace(moved, size, time.monotonic() - began) if size else ""
             if unit != "pieces" or done == total or time.monotonic() - said > _SECONDS_BETWEEN_UPDATES:
-                logger.info("%s (%d of %d %s)", note, done, total, unit)
+                logger.info("%s (%d of %d %s%s)", note, done, total, unit, f"; {told}" if told else "")
                 said = time.monotonic()
-            bar.update(line, advance=count, description=note)
-            artifact.show(done / total)
+            bar.update(line, advance=count, description=note, told=told)
+            artifact.show(done / total, told)
 
         yield advance

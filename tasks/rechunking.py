@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -20,7 +19,6 @@ from tasks.retrying import RETRYING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aggrade.rechunking.plan import Piece
 
 __all__ = ["find_reading_copies", "plan_rechunk", "rechunk_pieces"]
 
@@ -111,7 +109,9 @@ def rechunk_pieces(
         As `aggrade.rechunk`.
     """
     send_core_logs()
-    with pieces_on(cluster or Cluster(), "rechunk", target, weigh=_bytes_of) as map_pieces:
+    with pieces_on(
+        cluster or Cluster(), "rechunk", target, weigh=lambda piece: int(piece.size)
+    ) as map_pieces:
         receipt = rechunk(
             source,
             target,
@@ -124,8 +124,3 @@ def rechunk_pieces(
         )
     assert isinstance(receipt, Receipt)
     return receipt
-
-
-def _bytes_of(piece: Piece) -> int:
-    """Return about how many bytes a piece has, of items of eight bytes."""
-    return 8 * prod(stop - start for start, stop in piece.bounds)

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import (
 from prefect.context import FlowRunContext
 from rich.console import Console
 
-from tasks.progress import progress
+from tasks.progress import pace, progress
 
 
 def test_a_terminal_shows_a_bar():
@@ -43,6 +43,21 @@ def test_each_unit_is_logged(caplog):
     with progress("populate", total=2, unit="epochs") as advance:
         advance("epoch 1")
     assert [record.getMessage() for record in caplog.records] == ["epoch 1 (1 of 2 epochs)"]
+
+
+def test_bytes_rate_and_time_left_are_told(caplog):
+    """Where units say how many bytes they have, bar and log tell what is done, how fast it goes and when it ends."""
+    assert pace(60_000_000, 240_000_000, 30.0) == "60.0 MB of 240.0 MB, 2.0 MB/s, 1 min 30 s left"
+    assert pace(0, 240, 0.0) == "0 B of 240 B"
+    caplog.set_level(logging.INFO, "aggrade")
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=150)
+    with progress("rechunk", total=2, unit="pieces", size=3000, console=console) as advance:
+        advance("piece 1", 1, 1000)
+        advance("piece 2", 1, 2000)
+    assert "3.0 kB of 3.0 kB" in shown.getvalue()
+    assert "kB/s, 0 s left" in shown.getvalue() or "MB/s, 0 s left" in shown.getvalue()
+    assert caplog.records[-1].getMessage().startswith("piece 2 (2 of 2 pieces; 3.0 kB of 3.0 kB, ")
 
 
 def test_many_pieces_are_not_a_line_each(caplog):

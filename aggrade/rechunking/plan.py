@@ -20,7 +20,7 @@ from aggrade.price import Price, human_bytes
 from aggrade.rechunking.bookkeeping import Looked, bookkeeping_price, comparing_price
 from aggrade.rechunking.boxing import cells_in, marked_boxes
 from aggrade.rechunking.covering import coverage_gaps
-from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded
+from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded, raw_bytes
 from aggrade.rechunking.layouts import asked_layouts, laid_out
 from aggrade.rechunking.pricing import ArrayPlan, memory_problems, part_of, plan_array, price_of
 from aggrade.rechunking.slots import with_version
@@ -52,6 +52,7 @@ class Piece(_Frozen):
     variable: str
     bounds: tuple[tuple[int, int], ...] = Field(description="Half-open box in items.")
     digest: str = Field(description="Names what is copied: state, array, layout and box.")
+    size: int = Field(default=0, description="Bytes of its values.")
 
 
 class RechunkPlan(_Frozen):
@@ -293,4 +294,5 @@ def _boxes(document: Document, piece: Shape, kept: Sequence[Bounds]) -> list[Bou
 def _piece(source: SourceState, name: str, before: Document, after: Document, bounds: Bounds) -> Piece:
     stated = [source.model_dump(), name, before, after, bounds]
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
-    return Piece(variable=name, bounds=bounds, digest=digest)
+    size = raw_bytes(before, tuple(stop - start for start, stop in bounds))
+    return Piece(variable=name, bounds=bounds, digest=digest, size=size)
