@@ -35,10 +35,9 @@ ENV = {
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
-def _start(*arguments):
+def _start(*arguments, stderr=subprocess.DEVNULL):
     command = [sys.executable, *map(str, arguments)]
-    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=nothing, stderr=pipe)
+    return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 class Cluster:
@@ -73,7 +72,7 @@ class Cluster:
         for process in [*self.workers, self.scheduler]:
             if process is not None:
                 process.kill()
-                process.communicate()
+                process.wait()
         self.scheduler, self.workers = None, []
 
 
@@ -101,7 +100,7 @@ def source(tmp_path_factory):
 def _rechunk(source, target, address, tally):
     """Begin a rechunk in a process of its own."""
     script = ROOT / "tests/rechunk_on_dask.py"
-    return _start(script, source, target, address, tally, LATENCY, json.dumps(LAYOUT))
+    return _start(script, source, target, address, tally, LATENCY, json.dumps(LAYOUT), stderr=subprocess.PIPE)
 
 
 def _finish(process):
@@ -112,7 +111,7 @@ def _finish(process):
 
 def _objects(target):
     """Return the bytes of every object of the arrays, and what kinds of bookkeeping lie beside them."""
-    files = [path for path in target.rglob("*") if path.is_file()]
+    files = [path for path in target.rglob("*") if path.is_file() and path.name != ".aggrade-lock"]
     keys = {str(path.relative_to(target)): path for path in files}
     arrays = {key: path.read_bytes() for key, path in keys.items() if key.startswith("x/c")}
     beside = sorted(key.split("/")[1] for key in keys if key.startswith(".aggrade/"))
