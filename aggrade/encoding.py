@@ -80,6 +80,13 @@ def _is_unicode(variable: xr.Variable) -> bool:
     return True
 
 
+def _lacks_text(variable: xr.Variable) -> bool:
+    """Tell whether NumPy's text has items that are missing: as text, they would be the words "nan" or "None"."""
+    if not hasattr(variable.dtype, "na_object"):
+        return False
+    return not all(isinstance(item, str) for item in variable.values.astype(object).ravel())
+
+
 def type_problem(name: str, variable: xr.Variable) -> Problem | None:
     """Return why the values of a variable can't be stored at all, None if they can.
 
@@ -90,6 +97,8 @@ def type_problem(name: str, variable: xr.Variable) -> Problem | None:
     match variable.dtype.kind:
         case "O" | "U" | "T" if not _is_unicode(variable):
             found, expected, fix = "half a surrogate pair", "text", "decode it with errors='replace'"
+        case "T" if _lacks_text(variable):
+            found, expected, fix = "missing text", "text", "where text is missing, say ''"
         case "S":
             found, expected, fix = "bytes", "text", "decode it: .astype(str)"
         case "V":

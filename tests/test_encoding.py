@@ -226,6 +226,8 @@ class TestTypes:
             (np.array([None], object), "objects that are not text"),
             (np.array(["a", np.nan], object), "objects that are not text"),
             (np.array([1, 2], object), "objects that are not text"),
+            (np.array(["a", np.nan], np.dtypes.StringDType(na_object=np.nan)), "missing text"),
+            (np.array(["a", None], np.dtypes.StringDType(na_object=None)), "missing text"),
             (np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]), "type"),
             (np.array([1], np.longdouble), "type"),
             (np.array(["0001-01-01"], "M8[s]"), "times that nanoseconds can't hold"),
@@ -247,6 +249,11 @@ class TestTypes:
         """Numbers of any order of bytes, text, times."""
         kind = np.dtypes.StringDType() if dtype == "T" else np.dtype(dtype)
         assert type_problem("v", xr.Variable("x", np.zeros(2, kind))) is None
+
+    def test_text_that_could_be_missing_and_is_not_is_fine(self):
+        """The word "nan" is text."""
+        values = np.array(["a", "nan"], np.dtypes.StringDType(na_object=np.nan))
+        assert type_problem("v", xr.Variable("x", values)) is None
 
     def test_missing_times_are_fine(self):
         """Not a time is a time."""
