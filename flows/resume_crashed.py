@@ -22,7 +22,7 @@ __all__ = ["resume_crashed"]
 def resume_crashed(
     attempts: Annotated[int, Field(ge=1)] = 3,
     within_h: Annotated[float, Field(gt=0)] = 24.0,
-    pause_s: Annotated[float, Field(ge=0)] = 30.0,
+    pause_s: Annotated[float, Field(ge=0)] = 60.0,
     dry_run: bool = False,
 ) -> list[Crashed]:
     """Schedule crashed runs of aggrade's deployments again.
@@ -34,7 +34,8 @@ def resume_crashed(
     within_h
         Leave runs alone that crashed more hours ago.
     pause_s
-        After how many seconds they go on.
+        How many seconds a crash must be past before its run goes on; the flow waits for younger ones. A worker may report
+        one crash twice, up to half a minute apart.
     dry_run
         Say what would become of them and write nothing.
 

@@ -2,11 +2,15 @@
 
 A run that goes on is the same flow run: what it had finished is `Cached`, what was committed is a no-op, and what was
 half done is recovered first.
+
+A worker of Prefect 3.8 reports one crash twice, up to half a minute apart, and its second report would crash anew a run that
+goes on already. So nothing is scheduled before a crash is some time past.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +29,7 @@ from prefect.states import AwaitingRetry
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
@@ -36,6 +40,7 @@ TAGS = ("aggrade", "resumable")
 """What the runs bear that may go on; they have it from their deployments."""
 
 _PAGE = 200
+_Fate = Literal["resumed", "given up", "done since"]
 logger = logging.getLogger("aggrade.flows")
 
 
@@ -47,7 +52,7 @@ class Crashed(BaseModel):
     run: str = Field(description="Name of the flow run.")
     id: str = Field(description="Its id.")
     attempts: int = Field(description="How often it has been started.")
-    becomes: Literal["resumed", "given up", "done since"] = Field(
+    becomes: _Fate = Field(
         description="resumed: it is scheduled again. given up: it has had its turns. done since: a later run of its "
         "deployment with the same parameters has completed."
     )
@@ -61,7 +66,14 @@ class Crashed(BaseModel):
         return f"flow run {self.run!r}, started {self.attempts} times: {told[self.becomes]}"
 
 
-def resume_runs(*, attempts: int, within_h: float, pause_s: float, dry_run: bool) -> list[Crashed]:
+def resume_runs(
+    *,
+    attempts: int,
+    within_h: float,
+    pause_s: float,
+    dry_run: bool,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[Crashed]:
     """Schedule the crashed runs of the deployments again, each until it has been started a number of times.
 
     Parameters
@@ -71,27 +83,40 @@ def resume_runs(*, attempts: int, within_h: float, pause_s: float, dry_run: bool
     within_h
         Runs that crashed more hours ago are left alone.
     pause_s
-        After how many seconds they go on.
+        How many seconds a crash must be past before its run goes on; younger ones are waited for.
     dry_run
         Only return what would become of them.
+    wait
+        Waits for so many seconds.
     """
-    found = []
     with get_client(sync_client=True) as client:
-        for run in _crashed(client, within_h):
-            crashed = Crashed(
-                run=run.name, id=str(run.id), attempts=run.run_count, becomes=_fate(client, run, attempts)
-            )
-            if crashed.becomes == "resumed" and not dry_run:
-                when = datetime.now(UTC) + timedelta(seconds=pause_s)
-                client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=when))
-            logger.log(logging.WARNING if crashed.becomes == "given up" else logging.INFO, "%s", crashed)
-            found.append(crashed)
-    return found
+        runs = [(run, _fate(client, run, attempts)) for run in _crashed(client, within_h)]
+        going_on = [run for run, fate in runs if fate == "resumed"]
+        if going_on and not dry_run:
+            _schedule(client, going_on, pause_s, wait)
+    return [_told(run, fate) for run, fate in runs]
 
 
-def _fate(
-    client: SyncPrefectClient, run: FlowRun, attempts: int
-) -> Literal["resumed", "given up", "done since"]:
+def _schedule(
+    client: SyncPrefectClient, runs: list[FlowRun], pause_s: float, wait: Callable[[float], None]
+) -> None:
+    """Let runs go on when the last of them crashed long enough ago; not those that somebody has let go on meanwhile."""
+    past = (datetime.now(UTC) - max(map(_when, runs))).total_seconds()
+    if past < pause_s:
+        wait(min(pause_s - past, pause_s))
+    for run in runs:
+        state = client.read_flow_run(run.id).state
+        if state is not None and state.is_crashed():
+            client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=datetime.now(UTC)))
+
+
+def _told(run: FlowRun, fate: _Fate) -> Crashed:
+    crashed = Crashed(run=run.name, id=str(run.id), attempts=run.run_count, becomes=fate)
+    logger.log(logging.WARNING if fate == "given up" else logging.INFO, "%s", crashed)
+    return crashed
+
+
+def _fate(client: SyncPrefectClient, run: FlowRun, attempts: int) -> _Fate:
     if _done_since(client, run):
         return "done since"
     return "resumed" if run.run_count < attempts else "given up"

@@ -14,7 +14,7 @@ from flows.resume_crashed import resume_crashed
 from tasks.resuming import TAGS, resume_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_backend")
-HOW = {"attempts": 3, "within_h": 24.0, "pause_s": 60.0, "dry_run": False}
+HOW = {"attempts": 3, "within_h": 24.0, "pause_s": 60.0, "dry_run": False, "wait": lambda _: None}
 
 
 @flow
@@ -72,6 +72,35 @@ def test_a_crashed_run_goes_on(deployed):
     assert fates(run) == ["resumed"]
     assert deployed.state(run) == "AwaitingRetry"
     assert fates(run) == [None]
+
+
+def test_a_young_crash_is_waited_for(deployed):
+    """A worker's second report of the same crash finds the run Crashed still; an old one is not waited for."""
+    waited = []
+    run = deployed.run(*crash(1))
+
+    def report_again(seconds):
+        waited.append(seconds)
+        deployed.client.set_flow_run_state(uuid.UUID(run), Crashed(message="again"))
+
+    assert fates(run, wait=report_again) == ["resumed"]
+    assert len(waited) == 1
+    assert 0 < waited[0] <= HOW["pause_s"]
+    assert deployed.state(run) == "AwaitingRetry"
+    deployed.client.set_flow_run_state(uuid.UUID(run), Crashed(), force=True)
+    assert fates(run, pause_s=0.0, wait=waited.append) == ["resumed"]
+    assert len(waited) == 1
+
+
+def test_who_goes_on_already_is_left(deployed):
+    """A run that somebody retried by hand meanwhile is not scheduled a second time."""
+    run = deployed.run(*crash(1))
+
+    def retry(_):
+        deployed.client.set_flow_run_state(uuid.UUID(run), Running(), force=True)
+
+    assert fates(run, wait=retry) == ["resumed"]
+    assert deployed.state(run) == "Running"
 
 
 def test_it_is_given_up_after_its_turns(deployed, caplog):

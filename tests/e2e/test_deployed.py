@@ -161,13 +161,14 @@ def test_a_killed_run_goes_on(site, client):
         if str(run.id) in Path(f"/proc/{found}/environ").read_text(errors="replace"):
             os.kill(int(found), signal.SIGKILL)
     wait_until(lambda: client.read_flow_run(run.id).state.name == "Crashed", "the crash", seconds=120)
-    said = site.run("aggrade", "resume", "--pause-s", "0")
+    said = site.run("aggrade", "resume")
     assert "goes on" in said
-    wait_until(
-        lambda: client.read_flow_run(run.id).state.is_final() and client.read_flow_run(run.id).run_count == 2,
-        "its end",
-        seconds=400,
-    )
+
+    def has_ended_again():
+        found = client.read_flow_run(run.id)
+        return found.run_count == 2 and found.state.is_final()
+
+    wait_until(has_ended_again, "its end", seconds=400)
     assert client.read_flow_run(run.id).state.name == "Completed"
     assert {count for label, count in site.sessions().items() if label.startswith("many")} == {1}
     assert sum(label.startswith("many") for label in site.sessions()) == 12
