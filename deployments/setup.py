@@ -3,7 +3,7 @@
 Always the work pool that ``prefect.yaml`` names, and the automations of ``automations.yaml``. Blocks only if the
 environment asks for them: credentials from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with
 ``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and ``AWS_REGION``), result storage from ``AGGRADE_RESULTS``
-(``s3://bucket/prefix``). Run it as often as you like: what is there as it should be is left alone. ``--check`` changes
+(``s3://bucket/prefix``). Notifications are off until ``AGGRADE_NOTIFY_URL`` names a webhook. Run it as often as you like: what is there as it should be is left alone. ``--check`` changes
 nothing and says what is missing.
 """
 
@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from cyclopts import App, Parameter
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
+from prefect.types import SecretDict
 from prefect.workers.process import ProcessWorker
 from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
@@ -74,6 +76,7 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
         If the environment asks for something that can't be made.
     """
     needed = [Part(f"work pool {POOL!r}", _has_pool, _make_pool), *map(_automation, automations())]
+    needed += _notifications(environment.get("AGGRADE_NOTIFY_URL"))
     credentials = _credentials(environment)
     if credentials is not None:
         needed.append(_block(f"credentials aws-credentials/{BLOCK}", credentials))
@@ -84,33 +87,84 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
 
 
 def automations() -> list[AutomationCore]:
-    """Return the automations of ``automations.yaml``."""
-    told = yaml.safe_load(AUTOMATIONS.read_text())
-    return [AutomationCore.model_validate(one) for one in told["automations"]]
+    """Return the automations of ``automations.yaml`` that are always on."""
+    return [AutomationCore.model_validate(one) for one in _told("automations")]
+
+
+def _told(kind: str) -> list[dict[str, Any]]:
+    told: dict[str, list[dict[str, Any]]] = yaml.safe_load(AUTOMATIONS.read_text())
+    return told[kind]
 
 
 def _automation(wanted: AutomationCore) -> Part:
+    return _automation_named(wanted.name, lambda: wanted)
+
+
+def _automation_named(name: str, wanted: Callable[[], AutomationCore | None]) -> Part:
+    """Return the part that an automation is; `wanted` gives None as long as something that it needs is missing."""
+
     def there() -> list[Automation]:
         with get_client(sync_client=True) as client:
-            return client.read_automations_by_name(wanted.name)
+            return client.read_automations_by_name(name)
 
     def is_there() -> bool:
-        return [_said(one) for one in there()] == [_said(wanted)]
+        asked = wanted()
+        return asked is not None and [_said(one) for one in there()] == [_said(asked)]
 
     def make() -> None:
+        asked = wanted()
+        assert asked is not None, "what an automation needs is made before it"
         with get_client(sync_client=True) as client:
             for old in there():
                 client.delete_automation(old.id)
-            client.create_automation(wanted)
+            client.create_automation(asked)
 
-    return Part(f"automation {wanted.name!r}", is_there, make)
+    return Part(f"automation {name!r}", is_there, make)
+
+
+def _notifications(url: str | None) -> list[Part]:
+    """Return what sends notifications to a webhook: the block that knows it, then the automations that use the block."""
+    if not url:
+        return []
+    if not url.startswith(("https://", "http://")):
+        fix = "set it to the URL of a webhook, or unset it"
+        raise BadInput(
+            Problem("environment variable AGGRADE_NOTIFY_URL", "no URL", "https://…", fix, "notify")
+        )
+    webhook = CustomWebhookNotificationBlock(
+        name=BLOCK,
+        url="{{url}}",
+        json_data={"text": "{{subject}}\n{{body}}"},
+        secrets=SecretDict({"url": url}),
+        headers=None,
+        cookies=None,
+    )
+    slug = CustomWebhookNotificationBlock.get_block_type_slug()
+    return [
+        _block(f"webhook {slug}/{BLOCK}", webhook),
+        *(_notification(one, slug) for one in _told("notifications")),
+    ]
+
+
+def _notification(told: dict[str, Any], slug: str) -> Part:
+    def wanted() -> AutomationCore | None:
+        with get_client(sync_client=True) as client:
+            try:
+                block = client.read_block_document_by_name(BLOCK, slug).id
+            except ObjectNotFound:
+                return None
+        actions = [action | {"block_document_id": block} for action in told["actions"]]
+        return AutomationCore.model_validate(told | {"actions": actions})
+
+    return _automation_named(told["name"], wanted)
 
 
 def _said(automation: AutomationCore) -> dict[str, Any]:
-    """Return what an automation says, without the ids that the server gives it and its parts."""
+    """Return what an automation says, its sets in order, without the ids that the server gives it and its parts."""
     said: dict[str, Any] = automation.model_dump(mode="json", include={*AutomationCore.model_fields})
-    said["trigger"].pop("id", None)
-    return said
+    trigger = {name: sorted(one) if isinstance(one, list) else one for name, one in said["trigger"].items()}
+    trigger.pop("id", None)
+    return said | {"trigger": trigger}
 
 
 def _has_pool() -> bool:

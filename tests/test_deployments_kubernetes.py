@@ -70,9 +70,8 @@ def test_a_container_may_do_no_more_than_it_needs(container):
 def test_a_container_does_what_compose_does(container):
     """Set-up and worker run the commands of the compose file, in the folder that the image has the deployments in."""
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
-    assert container["command"][: len(services[container["name"]]["command"])] == (
-        services[container["name"]]["command"]
-    )
+    command = services[container["name"]]["command"]
+    assert container["command"][: len(command)] == command
     assert f"WORKDIR {container['workingDir']}\n" in (FOLDER / "Dockerfile").read_text()
 
 

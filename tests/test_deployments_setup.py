@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect_aws import AwsCredentials, S3Bucket
 
@@ -19,7 +20,8 @@ KEYS = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
 }
 ALWAYS = [f"work pool {POOL!r}", "automation 'crash-silent-runs'"]
-NAMES = (*KEYS, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
+WEBHOOK = {"AGGRADE_NOTIFY_URL": "http://127.0.0.1:9/geheim"}
+NAMES = (*KEYS, *WEBHOOK, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
 
 
 @pytest.fixture
@@ -47,6 +49,22 @@ def test_results_go_to_a_bucket():
         f"credentials aws-credentials/{BLOCK}",
         f"result storage s3-bucket/{BLOCK}",
     ]
+
+
+def test_notifications_are_off():
+    """Nobody is told anything until the environment names a webhook; the block is made before what uses it."""
+    assert [part.name for part in parts(WEBHOOK)] == [
+        *ALWAYS,
+        f"webhook custom-webhook/{BLOCK}",
+        "automation 'tell-failures'",
+    ]
+
+
+def test_a_webhook_that_is_no_url_is_refused():
+    """What is no URL is bad input, and is not repeated: it may hold a key."""
+    with pytest.raises(BadInput, match="AGGRADE_NOTIFY_URL") as caught:
+        parts({"AGGRADE_NOTIFY_URL": "geheim"})
+    assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["/tmp/results", "s3://", "gs://lab"])
@@ -111,3 +129,25 @@ def test_an_automation_that_was_changed_is_made_anew(capsys):
         setup()
         assert [one.enabled for one in client.read_automations_by_name(wanted.name)] == [True]
     assert setup(check=True) == 0
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_notifications_are_made_once_and_follow_the_webhook(environment, capsys):
+    """A webhook makes the block and the automation, once; another URL makes the block anew and keeps the automation."""
+    setup()
+    capsys.readouterr()
+    for url in ("http://127.0.0.1:9/geheim", "http://127.0.0.1:9/noch-geheimer"):
+        environment.setenv("AGGRADE_NOTIFY_URL", url)
+        assert setup(check=True) == 1
+        assert setup() == 0
+        assert setup(check=True) == 0
+        assert CustomWebhookNotificationBlock.load(BLOCK).secrets.get_secret_value() == {"url": url}
+    told = capsys.readouterr().out
+    assert told.count("automation 'tell-failures': made") == 1
+    assert told.count(f"webhook custom-webhook/{BLOCK}: made") == 2
+    assert "geheim" not in told
+    with get_client(sync_client=True) as client:
+        (made,) = client.read_automations_by_name("tell-failures")
+        block = client.read_block_document_by_name(BLOCK, "custom-webhook", include_secrets=False)
+    assert made.actions[0].block_document_id == block.id
+    assert "geheim" not in str(block.data)
