@@ -20,9 +20,11 @@ from zarr.core.buffer.cpu import Buffer as CpuBuffer
 from zarr.dtype import parse_dtype
 from zarr.storage import MemoryStore
 
+from aggrade.block_guards import as_declared, with_checked_blocks
 from aggrade.commit.documents import Document, dims_of, resized, storable
 from aggrade.commit.snapshot import root_bytes
 from aggrade.errors import Problem
+from aggrade.exactness import differing, missing
 from aggrade.modalities import absent_variables
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ __all__ = [
     "BLOCK_BYTES",
     "blocks_of",
     "changed_values",
-    "differing",
     "encode",
     "encodings",
     "is_exact",
@@ -60,11 +61,13 @@ def plain_attribute(value: Any) -> Any:
 
 
 def plain_dataset(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the same dataset with numpy arrays where pandas' own types were, and with plain attributes."""
+    """Return the same dataset with numpy arrays where pandas' own types were, plain attributes and checked blocks."""
     plain = dataset.copy()
     for name, variable in dataset.variables.items():
         if not isinstance(variable.dtype, np.dtype):
             plain = plain.assign({name: (variable.dims, np.asarray(variable.values), variable.attrs)})
+        elif variable.chunks is not None:
+            plain = plain.assign({name: with_checked_blocks(variable, str(name))})
         plain[name].attrs = {key: plain_attribute(value) for key, value in variable.attrs.items()}
     return plain.drop_attrs(deep=False).assign_attrs(
         {key: plain_attribute(value) for key, value in dataset.attrs.items()}
@@ -212,7 +215,7 @@ def is_exact(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:
 
 def _is_value(fill: Any) -> bool:
     """Tell whether a fill is one that a user's value could equal: any but NaN."""
-    return not _missing(np.atleast_1d(fill)).all()
+    return not missing(np.atleast_1d(fill)).all()
 
 
 def changed_values(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -> tuple[Any, Any] | None:
@@ -277,55 +280,6 @@ def labels_as_stored(variable: xr.Variable, name: str, encoding: Mapping[str, An
     return xr.Variable(variable.dims, whole, variable.attrs)
 
 
-def differing(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Tell where two arrays of a shape hold different values, exactly: NumPy compares integers with floats as floats.
-
-    Parameters
-    ----------
-    one, other
-        Arrays of any types that can be compared; what is missing on both sides (NaN, NaT) is the same.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of booleans, in the same shape.
-    """
-    kinds = {one.dtype.kind, other.dtype.kind}
-    if "c" in kinds and kinds <= set("biufc"):
-        parts = differing(one.real, other.real), differing(_imaginary(one), _imaginary(other))
-        return np.asarray(parts[0] | parts[1])
-    if one.dtype.kind == "f" and other.dtype.kind in "biu":
-        return ~_is_integer(one, other)
-    if other.dtype.kind == "f" and one.dtype.kind in "biu":
-        return ~_is_integer(other, one)
-    different: np.ndarray[Any, Any] = np.asarray((one != other) & ~(_missing(one) & _missing(other)))
-    return different
-
-
-def _imaginary(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return values.imag if values.dtype.kind == "c" else np.zeros(values.shape)
-
-
-def _is_integer(floats: np.ndarray[Any, Any], integers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Tell where floats are exactly these integers; they are compared as integers where those can hold them."""
-    whole = integers.astype(np.uint8) if integers.dtype.kind == "b" else integers
-    wide, limits = floats.astype(np.float64), np.iinfo(whole.dtype)
-    fits = (wide >= float(limits.min)) & (wide < float(limits.max + 1)) & (np.floor(wide) == wide)
-    same: np.ndarray[Any, Any] = fits & (np.where(fits, wide, 0).astype(whole.dtype) == whole)
-    return same
-
-
-def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    kind = values.dtype.kind
-    return (
-        np.isnat(values)
-        if kind in "mM"
-        else np.isnan(values)
-        if kind in "fc"
-        else np.zeros(values.shape, bool)
-    )
-
-
 def blocks_of(
     bounds: tuple[tuple[int, int], ...], unit: tuple[int, ...], itemsize: int
 ) -> Iterator[tuple[slice, ...]]:
@@ -365,18 +319,20 @@ def layer_digest(variables: Mapping[str, xr.Variable], dim: str, index: int) -> 
             continue
         row = variables[name].isel({dim: index})
         total.update(json.dumps([name, list(map(str, row.dims)), str(row.dtype), list(row.shape)]).encode())
-        for data in _bytes_of(row):
+        for data in _bytes_of(row, name):
             total.update(data)
     return total.hexdigest()
 
 
-def _bytes_of(variable: xr.Variable) -> Iterator[bytes]:
-    """Yield the values in C order, a block of leading rows at a time."""
+def _bytes_of(variable: xr.Variable, name: str) -> Iterator[bytes]:
+    """Yield the values in C order, a block of leading rows at a time; they are what the variable says they are."""
     rows = variable.shape[0] if variable.ndim else 1
     step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
     for start in range(0, rows, step):
         part = variable[start : start + step] if variable.ndim else variable
-        values = np.ascontiguousarray(part.values)
+        values = np.asarray(part.values)
+        if values.dtype.kind not in "OUT" or variable.dtype.kind not in "OUT":
+            values = as_declared(values, name, variable.dtype, part.shape)
         if values.dtype.kind in "OT":
             yield json.dumps([str(item) for item in values.ravel()]).encode()
         else:

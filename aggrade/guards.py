@@ -17,8 +17,9 @@ from aggrade.append_labels import stored_labels_differ
 from aggrade.attribute_guards import rates_match, units_match
 from aggrade.channels import other_values
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
-from aggrade.encoding import changed_values, differing
+from aggrade.encoding import changed_values
 from aggrade.errors import Problem
+from aggrade.exactness import differing
 from aggrade.name_guards import keys_fit, names_can_be_stored
 
 if TYPE_CHECKING:
