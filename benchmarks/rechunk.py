@@ -290,9 +290,9 @@ class Field:
         )
 
     def ratio(self, peer: str, what: str) -> float:
-        """Return a contestant's median in units of the floor's; NaN where there is none."""
-        floor = self.costs.get("floor")
-        return median(self.costs[peer], what) / median(floor, what) if floor else float("nan")
+        """Return a contestant's median in units of the floor's; NaN where there is none, or it is below a clock tick."""
+        floor = median(self.costs["floor"], what) if self.costs.get("floor") else 0.0
+        return median(self.costs[peer], what) / floor if floor else float("nan")
 
 
 def median(costs: list[Cost], what: str) -> float:

@@ -541,4 +541,5 @@ def test_the_benchmark_runs():
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("floor", "ours"))]
     assert [row[0] for row in rows] == ["floor", "ours"]
-    assert rows[0][3::2][:2] == ["1.00", "1.00"]
+    assert rows[0][3] == "1.00"
+    assert rows[0][5] in {"1.00", "nan"}, "so little work may take no tick of the processor's clock"
