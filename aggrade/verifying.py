@@ -17,7 +17,7 @@ from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
-from aggrade.commit.layers import replaced_before
+from aggrade.commit.layers import LAYERS, replaced_before
 from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
@@ -233,6 +233,11 @@ def _json(data: bytes) -> Any:
 def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
     dim = snapshot.mark.get("dim")
     if dim is None:
+        if any(storage.list(LAYERS)):
+            yield (
+                f"{storage.url}: layers are on record, but the root doesn't know them: another program has replaced its"
+                " attributes, and with them what says which rows count; restore the newest backup, and append what came since."
+            )
         return
     try:
         labels = labels_of(snapshot.dataset(storage)[dim].variable)

@@ -313,6 +313,12 @@ class TestRecords:
                 store.storage.delete([info.key])
         assert "layer 's2' has no record" in store.found()
 
+    def test_a_root_that_lost_its_mark(self, store):
+        """As by xarray's own append, which replaces the attributes: rows that were replaced would show again."""
+        store.root(lambda attributes, _: attributes.pop("aggrade"))
+        problems = aggrade.verify(store.storage.url, storage_options=store.options).problems
+        assert any("layers are on record, but the root doesn't know them" in str(one) for one in problems)
+
     def test_a_record_that_points_elsewhere(self, store):
         """The row that a record names bears its label."""
         record = find_layer(store.storage, "s1")
