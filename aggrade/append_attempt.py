@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aggrade.append_covering import read_to_cover
 from aggrade.append_labels import stored_labels
 from aggrade.append_layout import default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
@@ -281,7 +282,8 @@ class Attempt:
     def _seen_in_full(self, commit: CommitPlan) -> Look:
         """Return what was seen, with those shared chunks that the append itself reads later."""
         seen = self.seen
-        keys = set(commit.shared(seen.snapshot.documents if seen.snapshot else {})) - set(seen.objects)
+        shared = commit.shared(seen.snapshot.documents if seen.snapshot else {})
+        keys = {*shared, *read_to_cover(commit, seen)} - set(seen.objects)
         return replace(seen, objects={**seen.objects, **read_together(self.storage, keys)})
 
     def _rows(self, plan: AppendPlan, write_id: str) -> tuple[dict[str, xr.Variable], NewLines | None]:

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from aggrade.append_covering import covering, read_to_cover
 from aggrade.append_writing import IN_HAND
 from aggrade.bookkeeping_bytes import Kept, as_given, commit_bytes, root_objects
 from aggrade.commit.catalogue import files_of, requests_of, rows_of
+from aggrade.commit.dirt import within
 from aggrade.commit.documents import grid_of, unit_of
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import ROOT
@@ -17,7 +19,7 @@ from aggrade.price import Price
 from aggrade.storage.counting import requests_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import xarray as xr
 
@@ -84,36 +86,37 @@ def price_of(
     shared = set(commit.shared(published))
     former = [seen.kept[layer.label] for layer in commit.layers if layer.label in seen.kept]
     again, intent = not seen.is_calm, seen.intent[0] if seen.intent else None
+    rebuilt, shown = covering(commit, seen), read_to_cover(commit, seen)
     more = len(root_objects(commit, seen.snapshot, stored)) - 1
     staged = sum(name in taken_over for name, _, _ in commit.objects())
     copies = staged if by_copy else 0
     requests = Counter(seen.requests)
     requests.update(
         {
-            "GET": len(former)
-            + (staged - copies)
-            + again * (1 + len(shared) + len(commit.layers) + len(commit.grown(published))),
-            "HEAD": again * (1 + (seen.snapshot is None)) + more + (kept == "full"),
+            "GET": len(former) + staged - copies,
+            "HEAD": more + (kept == "full"),
             "PUT": 4 + _written(commit, published) - copies + len(commit.layers) + _KEPT[kept] + more,
             "COPY": copies + (_in_full(published, there) if kept == "full" else 0),
-            "LIST": int(kept == "full") + again * len(intent.dirty if intent else ()),
+            "LIST": int(kept == "full"),
         }
     )
+    requests.update({"GET": len(shown), "PUT": len(rebuilt)})
+    requests.update(_under_the_intent(commit, seen, len(shared)) if again else {})
     telling = _telling(commit, seen, place)
     requests.update(telling)
-    sizes: Counter[str] = Counter()
+    more_trips = 2 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"]
     sent = [region for region in commit.regions if not (by_copy and region.variable in taken_over)]
-    for region in sent:
-        sizes[region.variable] += _region_bytes(region, variables)
+    sizes = _sizes(commit, sent, rebuilt, variables)
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())
-    held = {key: len(found.data) for key in shared if (found := seen.objects.get(key)) is not None}
+    held = _sizes_of(shared, seen)
     backup = Kept(copied=there or {}) if kept == "full" else Kept({**held, ROOT: _root_bytes(seen)})
     lines = told if told is not None else _LINE_BYTES * len(commit.layers) + _held_bytes(seen)
     return Price(
         requests={kind: count for kind, count in requests.items() if count},
-        round_trips=7 + again * (2 + bool(shared)) + 2 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"],
+        round_trips=7 + again * (2 + bool(shared)) + len(rebuilt) + len(shown) + more_trips,
         bytes_read=seen.bytes_read
         + sum(former)
+        + sum(_sizes_of(shown, seen).values())
         + again * (_root_bytes(seen) + sum(held.values()) + sum(former) + _grown_bytes(commit, published)),
         bytes_written=values
         + sum(commit_bytes(commit, seen.snapshot, intent, backup, stored=stored, probe=probe))
@@ -122,6 +125,36 @@ def price_of(
         weighed=encoded is not None,
         peak_memory=_memory(commit, sent, variables),
     )
+
+
+def _under_the_intent(commit: CommitPlan, seen: Look, shared: int) -> dict[str, int]:
+    """Return the requests by which is read again under the intent what has been read before it, and left-overs."""
+    dirty = seen.intent[0].dirty if seen.intent else ()
+    grown = commit.grown(seen.snapshot.documents if seen.snapshot else {})
+    return {
+        "GET": 1 + shared + len(commit.layers) + len(grown),
+        "HEAD": 1 + (seen.snapshot is None),
+        "LIST": len(within(dirty, commit.documents)),
+    }
+
+
+def _sizes(
+    commit: CommitPlan,
+    sent: Sequence[Region],
+    rebuilt: Sequence[tuple[str, tuple[int, ...]]],
+    variables: Mapping[str, xr.Variable],
+) -> Counter[str]:
+    """Return the bytes before compression of what is written of each variable."""
+    sizes: Counter[str] = Counter()
+    for region in sent:
+        sizes[region.variable] += _region_bytes(region, variables)
+    for name, _ in rebuilt:
+        sizes[name] += _unit_bytes(commit, name, variables)
+    return sizes
+
+
+def _sizes_of(keys: Iterable[str], seen: Look) -> dict[str, int]:
+    return {key: len(found.data) for key in keys if (found := seen.objects.get(key)) is not None}
 
 
 def _root_bytes(seen: Look) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aggrade.append_covering import covering, read_to_cover
 from aggrade.append_writing import Block, blocks_in
 from aggrade.commit import Writer
 from aggrade.commit.catalogue import decoded, encoded, merged
@@ -59,7 +60,7 @@ def weigh(
     published = seen.snapshot.documents if seen.snapshot else {}
     held = {key: stored.data if stored else None for key, stored in seen.objects.items()}
     shared = commit.shared(published)
-    known = {key: held.get(key) for key in shared}
+    known = {key: held.get(key) for key in (*shared, *read_to_cover(commit, seen))}
     marks = {key: "" for key in shared if known[key] is not None}
     generation = seen.snapshot.generation + 1 if seen.snapshot else 1
     scale: Any = _Scale()
@@ -67,7 +68,10 @@ def weigh(
     blocks: dict[str, list[Block]] = defaultdict(list)
     for block in blocks_in(commit, variables, without=without):
         blocks[block.name].append(block)
-    return {name: _weigh(writer, found) for name, found in blocks.items()}
+    weights = Counter({name: _weigh(writer, found) for name, found in blocks.items()})
+    for name, index in covering(commit, seen):
+        weights[name] += sum(item.size for item in writer.rebuild(name, index))
+    return weights
 
 
 def weigh_lines(place: Place, lines: NewLines, seen: Look) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aggrade.commit.backup import Manifest, backup_id
+from aggrade.commit.dirt import still_dirty
 from aggrade.commit.intent import Intent, Journal, Owner
 from aggrade.commit.layers import LayerRecord
 from aggrade.commit.publishing import document_bytes, own_targets
@@ -128,6 +129,8 @@ def _intents(
     )
     marks = dict.fromkeys((f"{name}/{ROOT}" for name in changed), _MARK)
     dirty = (*before.dirty, *(target for target in commit.abandons if target not in before.dirty))
+    if not (commit.restores or commit.erases):
+        dirty = still_dirty(before.dirty, commit.documents)
     free = {"state": "free", "journal": None, "etags": {**marks, **before.etags}, "dirty": dirty}
     for changes in ({"state": "held", "journal": journal}, free):
         yield len(before.model_copy(update=changes).model_dump_json().encode())

@@ -221,7 +221,7 @@ MUTANTS = (
         "where a dead writer left objects is not put on record",
         (
             f"{COMMIT}/recovery.py",
-            "    dirty = (*intent.dirty, *left_dirty(targets, root.documents if root else {}))\n",
+            "    dirty = joined((*intent.dirty, *left_dirty(targets, root.documents if root else {})))\n",
             "    dirty = intent.dirty\n    del targets\n",
         ),
         by=(DIES, "tests/test_commit_dirt.py"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from random import Random
 
 import dask.array
 import numpy as np
@@ -17,6 +18,7 @@ from test_append_plan import STORE, dataset_of, plan_of, seen_of, snapshot_of
 import aggrade
 from aggrade.append_plan import plan_append
 from aggrade.commit import describe
+from aggrade.commit.intent import Intent
 from aggrade.encoding import encode, encodings
 from aggrade.storage import OPENERS
 from aggrade.storage.counting import Counted
@@ -143,6 +145,44 @@ class TestPrice:
         _, _, after = run(dataset_of("c"))
         assert after["HEAD"] > before["HEAD"]
         assert run(dataset_of("d"))[2] == before
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_over_what_restores_gave_up(self, open_counted, seed):
+        """Chunks that a session covers since a restore gave them up are in the price, in requests and bytes."""
+        options, counts = open_counted
+        random, how = Random(seed), {"grow": ("window",), "chunks": CHUNKS, "storage_options": options}
+        undone = [aggrade.append(dataset_of("first", windows=2), COUNTED, **how)]
+        covered = 0
+        for turn in range(12):
+            labels = [f"{turn} {i}" for i in range(random.randint(1, 6))]
+            dataset = dataset_of(*labels, windows=random.choice([1, 2, 4, 7, 9]))
+            plan = aggrade.append(dataset, COUNTED, dry_run=True, **how)
+            counts.clear()
+            undone.append(aggrade.append(dataset, COUNTED, **how))
+            sent = {kind: counts[kind] for kind in plan.price.requests}
+            assert plan.price.requests == sent == undone[-1].requests
+            assert plan.price.bytes_written == pytest.approx(counts["bytes_written"], rel=0.05)
+            assert plan.price.bytes_read == counts["bytes_read"]
+            covered += sent.get("LIST", 0)
+            if random.random() < 0.5:
+                aggrade.restore(COUNTED, undone[-1].backup, storage_options=options)
+        assert covered
+        assert aggrade.verify(COUNTED, storage_options=options).ok
+
+    def test_short_sessions_where_wide_ones_were_undone(self, run, open_world, world):
+        """What lies beyond stays two regions for each array, however many sessions follow."""
+        run(dataset_of("first", windows=1))
+        wide, *_ = [run(dataset_of(*(f"wide {i}" for i in range(30)), windows=7))[1]]
+        aggrade.restore(STORE, wide.backup, storage_options=open_world(world))
+        prices = []
+        for i in range(25):
+            plan, _, sent = run(dataset_of(f"short {i}", windows=1))
+            assert plan.price.requests == sent
+            prices.append(sent["LIST"])
+        assert max(prices) == prices[0]
+        intent = MemoryStorage(world, "data/windows.zarr").read(".aggrade/intent.json")
+        regions = Intent.model_validate_json(intent.data).dirty
+        assert len(regions) <= 2 * len({region.variable for region in regions})
 
     def test_bytes(self, open_counted):
         """What the dry run says of bytes is within a twentieth of what is sent and received, whatever is appended."""

@@ -101,6 +101,30 @@ class TestModel:
         assert {index for region in left for _, index in region.objects()} == dirty - inside
 
     @quick
+    @given(histories(), st.sampled_from(ENCODINGS))
+    def test_what_a_commit_can_write(self, history, encoding):
+        """Within a grid lies just what doesn't stay dirty."""
+        unit, _, dead, after = history
+        regions = [target(bounds, tuple(unit), encoding=encoding) for bounds in dead]
+        after_doc = document(after, unit, encoding)
+        inside = set(units_in(after_doc, box(after)))
+        dirty = set().union(*(units_of(elements(bounds), unit) for bounds in dead))
+        found = {i for region in dirt.within(regions, {"x": after_doc}) for _, i in region.objects()}
+        assert found == dirty & inside
+
+    @quick
+    @given(histories(), st.integers(0, 3))
+    def test_joined_regions_hold_the_same(self, history, more):
+        """Joining makes no region more, and holds the same objects."""
+        unit, _, dead, _ = history
+        shifted = [tuple((a + more, b + more) for a, b in bounds) for bounds in dead]
+        regions = [target(bounds, tuple(unit)) for bounds in (*dead, *shifted)]
+        joined = dirt.joined(regions)
+        assert len(joined) <= len({region.bounds for region in regions})
+        objects = [{i for region in some for _, i in region.objects()} for some in (regions, joined)]
+        assert objects[0] == objects[1]
+
+    @quick
     @given(histories())
     def test_regions_inside_are_no_dirt(self, history):
         """A commit that never showed leaves dirt exactly where a region of its own reached beyond the shape."""
@@ -217,6 +241,13 @@ class TestStillDirty:
         """A store without the array has covered nothing of it."""
         region = target(((0, 6),), (2,))
         assert dirt.still_dirty([region], {}) == (region,)
+
+    def test_layer_after_layer_leaves_two_regions(self):
+        """What was given up beyond two dimensions stays the rest of its rows, and one strip beside those that came."""
+        left = (target(((1, 30), (0, 7)), (1, 2)),)
+        for rows in range(2, 20):
+            left = dirt.still_dirty(left, {"x": document((rows, 1), (1, 2))})
+            assert {region.bounds for region in left} == {((rows, 30), (0, 7)), ((1, rows), (2, 7))}
 
     def test_contents_are_kept_apart(self):
         """Regions of different content stay different: a twin must know of both."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggrade.commit.documents import Document, grid_of, in_grid, index_of, key_of, shape_of, unit_of
+from aggrade.commit.documents import Bounds, Document, grid_of, in_grid, index_of, key_of, shape_of, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["found_in", "left_dirty", "left_overs", "lies_in", "still_dirty", "twins", "uncovered"]
+__all__ = [
+    "found_in",
+    "joined",
+    "left_dirty",
+    "left_overs",
+    "lies_in",
+    "still_dirty",
+    "twins",
+    "uncovered",
+    "within",
+]
 
 
 def left_overs(storage: Storage, dirty: Iterable[Target]) -> dict[str, str]:
@@ -131,31 +141,72 @@ def _is_inside(target: Target, document: Document | None) -> bool:
     return all(stop <= size for (_, stop), size in zip(target.bounds, shape_of(document), strict=True))
 
 
+def within(dirty: Iterable[Target], documents: Mapping[str, Document]) -> tuple[Target, ...]:
+    """Return what of the dirty regions a commit can write: their objects within its grid.
+
+    Parameters
+    ----------
+    dirty
+        Regions on record.
+    documents
+        The commit's array documents.
+    """
+    cuts = (_cut(target, documents.get(target.variable)) for target in dirty)
+    return tuple(inside for inside, _ in cuts if inside is not None)
+
+
 def still_dirty(dirty: Iterable[Target], documents: Mapping[str, Document]) -> tuple[Target, ...]:
     """Return what of the dirty regions a commit has not covered: their objects beyond its grid."""
-    kept: list[Target] = []
-    for target in dirty:
-        for part in _beyond(target, documents.get(target.variable)):
-            if part not in kept:
-                kept.append(part)
-    return tuple(kept)
+    return joined(part for target in dirty for part in _cut(target, documents.get(target.variable))[1])
 
 
-def _beyond(target: Target, document: Document | None) -> Iterator[Target]:
-    """Cut off what lies within the grid; the rest falls into one box per dimension at most."""
+def joined(regions: Iterable[Target]) -> tuple[Target, ...]:
+    """Return the same regions as fewer ones: those that make one box together are one.
+
+    Without it a region that lies beyond two dimensions would fall into one more box with each layer.
+
+    Parameters
+    ----------
+    regions
+        Regions that may be neighbours, overlap or be the same.
+    """
+    boxes: list[Target] = []
+    for region in regions:
+        one = region
+        while (other := next((box for box in boxes if _union(box, one)), None)) is not None:
+            boxes.remove(other)
+            one = one.model_copy(update={"bounds": _union(other, one)})
+        boxes.append(one)
+    return tuple(boxes)
+
+
+def _union(one: Target, other: Target) -> Bounds | None:
+    """Return the bounds of two regions that were to hold the same, if both together are one box."""
+    if one.model_copy(update={"bounds": other.bounds}) != other:
+        return None
+    pairs = list(zip(one.bounds, other.bounds, strict=True))
+    hull = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in pairs)
+    if hull in (one.bounds, other.bounds):
+        return hull
+    touch = all(max(a, c) <= min(b, d) for (a, b), (c, d) in pairs)
+    return hull if touch and sum(mine != yours for mine, yours in pairs) == 1 else None
+
+
+def _cut(target: Target, document: Document | None) -> tuple[Target | None, list[Target]]:
+    """Cut a region at the edges of a grid: what lies within it, and the rest in one box per dimension at most."""
     if document is None or document["chunk_key_encoding"] != target.key_encoding:
-        yield target
-        return
-    bounds = list(target.bounds)
+        return None, [target]
+    bounds, outside = list(target.bounds), []
     for axis, (count, unit) in enumerate(zip(grid_of(document), target.unit, strict=True)):
         start, stop = bounds[axis]
         edge = count * unit
         if stop > edge:
-            outside = [*bounds[:axis], (max(start, edge), stop), *bounds[axis + 1 :]]
-            yield target.model_copy(update={"bounds": tuple(outside)})
+            beyond = [*bounds[:axis], (max(start, edge), stop), *bounds[axis + 1 :]]
+            outside.append(target.model_copy(update={"bounds": tuple(beyond)}))
         bounds[axis] = (start, min(stop, edge))
         if bounds[axis][1] <= start:
-            return
+            return None, outside
+    return target.model_copy(update={"bounds": tuple(bounds)}), outside
 
 
 def _last(target: Target) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aggrade.clock import clock_of
 from aggrade.commit.cataloguing import follow
 from aggrade.commit.completing import complete
-from aggrade.commit.dirt import left_dirty
+from aggrade.commit.dirt import joined, left_dirty
 from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
 from aggrade.commit.layers import keep_receipt
 from aggrade.commit.plan import new_write_id
@@ -214,7 +214,7 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
     if root is not None and root.write_id == intent.write_id:
         return _roll_forward(storage, lease, root)
     targets = () if _is_void(intent, before) else intent.journal.targets if intent.journal else ()
-    dirty = (*intent.dirty, *left_dirty(targets, root.documents if root else {}))
+    dirty = joined((*intent.dirty, *left_dirty(targets, root.documents if root else {})))
     lease.release(dirty=dirty, etags=intent.etags)
     _log.info("rolled back write %s in %s", intent.write_id, storage.url)
     return _report(storage, intent, root.generation if root else 0, "back")

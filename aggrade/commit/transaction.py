@@ -17,7 +17,7 @@ from aggrade.commit.backup import back_up, backup_id
 from aggrade.commit.catalogue import place_of, requests_of
 from aggrade.commit.cataloguing import add_lines, follow
 from aggrade.commit.completing import complete, unless_lost
-from aggrade.commit.dirt import found_in, left_overs, twins, uncovered
+from aggrade.commit.dirt import found_in, left_overs, twins, uncovered, within
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
 from aggrade.commit.plan import CommitPlan, new_write_id
@@ -202,7 +202,7 @@ class Transaction:
         own = map(document_key, self.plan.grown(self.published))
         read = read_together(self.storage, [*shared, *own])
         dirty = self.lease.intent.dirty
-        self._replaceable = left_overs(self.storage, dirty)
+        self._replaceable = left_overs(self.storage, within(dirty, self.plan.documents))
         touched = {key for key in shared if read[key] is not None}
         self._twins = twins(self._replaceable, dirty, self.plan.content) - touched
         if self.plan.sparse:
