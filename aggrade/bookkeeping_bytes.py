@@ -98,7 +98,7 @@ def commit_bytes(
     }
     objects = [stored(f"{name}/{ROOT}", document_bytes(document)) for name, document in changed.items()]
     yield from (len(data) for each in (*objects, root_objects(commit, base, stored)) for data in each)
-    yield from _intents(commit, intent, backup, list(changed), probe)
+    yield from _intents(commit, intent, backup, list(changed), probe, generation)
     yield len(_receipt(commit, generation, backup, details or {}).model_dump_json(indent=1).encode())
     yield from (len(_record(commit, layer, generation).model_dump_json().encode()) for layer in commit.layers)
     if backup:
@@ -112,7 +112,12 @@ def _generation(commit: CommitPlan, base: Snapshot | None) -> int:
 
 
 def _intents(
-    commit: CommitPlan, before: Intent | None, backup: str | None, changed: list[str], probe: Probe | None
+    commit: CommitPlan,
+    before: Intent | None,
+    backup: str | None,
+    changed: list[str],
+    probe: Probe | None,
+    generation: int,
 ) -> Iterator[int]:
     """Yield the bytes of the intent as it is taken and as it is freed."""
     before = before or Intent(state="free", write_id=_WRITE_ID, owner=_OWNER, lease_seconds=30.0, probe=probe)
@@ -131,7 +136,8 @@ def _intents(
     dirty = (*before.dirty, *(target for target in commit.abandons if target not in before.dirty))
     if not (commit.restores or commit.erases):
         dirty = still_dirty(before.dirty, commit.documents)
-    free = {"state": "free", "journal": None, "etags": {**marks, **before.etags}, "dirty": dirty}
+    free: dict[str, Any] = {"state": "free", "journal": None, "etags": {**marks, **before.etags}}
+    free |= {"dirty": dirty, "generation": generation}
     for changes in ({"state": "held", "journal": journal}, free):
         yield len(before.model_copy(update=changes).model_dump_json().encode())
 

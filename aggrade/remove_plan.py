@@ -16,6 +16,7 @@ from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
+from aggrade.commit.snapshot import demand_root
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
@@ -110,8 +111,11 @@ def look_into(
     Raises
     ------
     Damaged
-        If its labels can't be decoded.
+        If its labels can't be decoded, or its root is lost.
     """
+    if not whole:
+        intent = read_intent(storage)
+        demand_root(storage.url, snapshot, intent[0].least if intent else 0)
     if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
         if not whole or not any(storage.list()):
             return None

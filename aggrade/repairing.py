@@ -21,7 +21,7 @@ from aggrade.commit.intent import Journal
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import write_documents
 from aggrade.commit.recovery import acquire
-from aggrade.commit.snapshot import ROOT
+from aggrade.commit.snapshot import ROOT, demand_root
 from aggrade.errors import Conflict, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
@@ -111,7 +111,9 @@ def repair(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
 
 def _mend(storage: Storage) -> list[str]:
     done = _recovered(storage)
-    shown, intent = read_snapshot(storage), read_intent(storage)
+    intent = read_intent(storage)
+    shown = read_snapshot(storage)
+    demand_root(storage.url, shown, intent[0].least if intent else 0)
     if shown is None or _contradicts_itself(shown) or (intent is not None and intent[0].state == "held"):
         return done
     base = Base(etag=shown.etag, generation=shown.generation)
@@ -143,6 +145,7 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
         raise Damaged(
             Problem(storage.url, "no root", "the root that was there", "restore a backup", "no-root")
         )
+    demand_root(storage.url, shown, lease.intent.least)
     orphans = find_orphans(storage, shown, lease.intent.dirty)
     wrong = _wrong_documents(storage, shown)
     foreign = {name for name, stored in wrong.items() if _is_grown(name, stored, shown, orphans)}

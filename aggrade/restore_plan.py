@@ -51,7 +51,7 @@ class RestorePlan(BaseModel):
 
 
 def plan_restore(
-    state: KeptState, now: Snapshot | None, there: Mapping[str, ObjectInfo]
+    state: KeptState, now: Snapshot | None, there: Mapping[str, ObjectInfo], least: int = 0
 ) -> tuple[RestorePlan, list[ArrayPlan]]:
     """Plan a restore.
 
@@ -63,6 +63,8 @@ def plan_restore(
         What the store shows; None where there is no store any more.
     there
         Key → what lies in the store.
+    least
+        The generation of the last commit, if its root should be lost.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def plan_restore(
         for target in box_around(name, documents[name], _lying(name, documents[name], folders.get(name, {})))
     ]
     kept = [target for name in gone for target in everything(name, documents[name])]
-    last = max(*(one.generation for one in state.all), now.generation if now else 0)
+    last = max(*(one.generation + 1 for one in state.all), now.generation if now else 0, least)
     regions = [region for array in arrays if (region := array.region) is not None]
     commit = CommitPlan(
         kind="restore",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
-from aggrade.commit import Manifest, Transaction, manifests, read_snapshot
+from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
 from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
 from aggrade.restore_checking import check_restored
@@ -18,6 +18,7 @@ from aggrade.restore_writing import RestoreWeighing, in_hand, write_as_it_was
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.rehearsing import Rehearsal
+from aggrade.storage.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,11 +162,11 @@ def _restored(storage: Storage, backup: str, write: WriteOne) -> tuple[_Attempt,
 
 
 def _plan(storage: Storage, backup: str) -> _Attempt:
-    now = read_snapshot(storage)
+    now, intent = together(lambda: read_snapshot(storage), lambda: read_intent(storage))
     state = KeptState(storage, backup)
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
     try:
-        plan, arrays = plan_restore(state, now, there)
+        plan, arrays = plan_restore(state, now, there, intent[0].generation if intent else 0)
     except (RuntimeError, ValueError) as error:
         problem = Problem(
             f"backup {backup}",

@@ -303,14 +303,14 @@ def lost_files(root: Storage) -> list[ObjectInfo]:
 
 
 def _told(root: Storage, path: str) -> Place | None:
-    """Return where the lines of a store lie; of one whose root is lost or can't be read, where they would."""
+    """Return where the lines of a store lie; of one whose root is lost, not ours or can't be read, where they would."""
     storage = Adopting(root.within(path))
     depth = len(path.split("/"))
     try:
         shown = read_snapshot(storage)
     except (Damaged, Refused):
         return place_of(storage, {}, depth)
-    return place_of(storage, shown.mark) if shown else place_of(storage, {}, depth)
+    return place_of(storage, shown.mark) if shown and shown.mark else place_of(storage, {}, depth)
 
 
 def drop_lost_files(root: Storage) -> int:

@@ -19,6 +19,7 @@ from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import LAYERS, replaced_before
 from aggrade.commit.salting import object_digest, objects_digest
+from aggrade.commit.snapshot import lost_root
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
@@ -149,6 +150,10 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         snapshot = read_snapshot(storage)
     except (Damaged, Refused) as error:
         yield str(error)
+        return
+    lost = lost_root(storage.url, snapshot, intent[0].least if intent else 0)
+    if lost is not None:
+        yield str(lost)
         return
     if snapshot is None:
         if (intent is None and any(storage.list())) or (intent is not None and intent[0].state == "free"):

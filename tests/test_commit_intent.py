@@ -178,9 +178,9 @@ class TestRead:
     @pytest.mark.parametrize("more", [{}, {"colour": "blue"}])
     def test_of_a_newer_aggrade(self, storage, more):
         """An intent of another format is not taken over by whoever can't read it."""
-        newer = {**json.loads(intent().model_dump_json()), "format": 2, **more}
+        newer = {**json.loads(intent().model_dump_json()), "format": 3, **more}
         storage.write(INTENT, json.dumps(newer).encode())
-        with pytest.raises(Refused, match="intent format 2, expected format 1; update aggrade") as caught:
+        with pytest.raises(Refused, match="intent format 3, expected format 2; update aggrade") as caught:
             read_intent(storage)
         assert caught.value.code == "intent-format"
 

@@ -292,7 +292,7 @@ class TestDeadOrAlive:
     def test_a_newer_format_is_not_taken_over(self, storage):
         """An older aggrade leaves the intent of a newer one as it is."""
         left(storage)
-        newer = storage.read(INTENT).data.replace(b'"format":1', b'"format":2')
+        newer = storage.read(INTENT).data.replace(b'"format":2', b'"format":3')
         storage.write(INTENT, newer, replacing=storage.stat(INTENT).etag)
         with pytest.raises(Refused, match="update aggrade"):
             recover_store(storage)

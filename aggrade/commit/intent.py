@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["INTENT", "INTENT_FORMAT", "Intent", "Journal", "Lease", "Owner", "is_abandoned", "read_intent"]
 
 INTENT = ".aggrade/intent.json"
-INTENT_FORMAT = 1
+INTENT_FORMAT = 2
+_FORMATS = {1, INTENT_FORMAT}
 _BEATS_PER_LEASE = 4
 
 
@@ -109,6 +110,18 @@ class Intent(_Record):
         description="Marks of the array documents, as last written; a hint, never trusted.",
     )
     probe: Probe | None = Field(default=None, description="What the server was seen to do, and where.")
+    generation: int = Field(
+        default=0,
+        description="Of the root when the intent was last freed: an older root is not ours any more.",
+    )
+
+    @property
+    def least(self) -> int:
+        """The generation that the root has at least, if it is still ours; 0 if nothing has ever shown.
+
+        Intents of format 1 say no more than that array documents have followed a root.
+        """
+        return self.generation or int(bool(self.etags))
 
 
 def read_intent(storage: Storage) -> tuple[Intent, str] | None:
@@ -128,14 +141,14 @@ def read_intent(storage: Storage) -> tuple[Intent, str] | None:
         intent = Intent.model_validate_json(stored.data)
     except ValidationError as error:
         raise _unreadable(storage, stored.data) from error
-    if intent.format != INTENT_FORMAT:
+    if intent.format not in _FORMATS:
         raise _unknown_format(storage, intent.format)
     return intent, stored.etag
 
 
 def _unreadable(storage: Storage, data: bytes) -> AggradeError:
     version = _format_of(data)
-    if version not in {None, INTENT_FORMAT}:
+    if version not in {None, *_FORMATS}:
         return _unknown_format(storage, version)
     where = f"{storage.url}/{INTENT}"
     fix = "look at it, and delete it only if no writer is alive; then run recover"
@@ -266,10 +279,19 @@ class Lease:
             self.check()
             self._write(self._intent.model_copy(update={"beat": self._intent.beat + 1, **changes}))
 
-    def release(self, *, dirty: tuple[Target, ...], etags: dict[str, str]) -> None:
-        """Swap the intent to ``free``. If somebody took it over meanwhile, it is theirs and stays so."""
+    def release(self, *, dirty: tuple[Target, ...], etags: dict[str, str], generation: int = 0) -> None:
+        """Swap the intent to ``free``. If somebody took it over meanwhile, it is theirs and stays so.
+
+        Parameters
+        ----------
+        dirty, etags
+            What is on record from now on.
+        generation
+            That of the root, where the holder knows it.
+        """
         self.stop()
-        free = {"state": "free", "journal": None, "dirty": dirty, "etags": etags}
+        last = max(generation, self._intent.generation)
+        free = {"state": "free", "journal": None, "dirty": dirty, "etags": etags, "generation": last}
         with self._lock:
             try:
                 self._write(self._intent.model_copy(update=free))

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aggrade.commit.intent import Intent, Lease, read_intent
-from aggrade.commit.layers import LayerRecord, look_for_layer
-from aggrade.commit.snapshot import ROOT, Snapshot, moved_on, read_snapshot
+from aggrade.commit.layers import LayerRecord, find_layer, look_for_layer
+from aggrade.commit.snapshot import ROOT, Snapshot, demand_root, moved_on, read_snapshot
 from aggrade.errors import Conflict
 from aggrade.storage.together import read_together, together
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.commit.catalogue import Place
+    from aggrade.commit.plan import Layer
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["Look", "look"]
+__all__ = ["Look", "demand_known", "look"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Look:
         Conflict
             If the root is another one.
         Damaged
-            If a record can't be read.
+            If a record can't be read, or the root is older than the last commit left it.
         """
         now, objects, told, *found = together(
             lambda: storage.stat(ROOT),
@@ -103,6 +104,7 @@ class Look:
         )
         if (now.etag if now else None) != (self.snapshot.etag if self.snapshot else None):
             raise Conflict(moved_on(storage.url))
+        demand_root(storage.url, self.snapshot, self.intent[0].least if self.intent else 0)
         by_label = dict(zip(labels, found, strict=True))
         return replace(
             self,
@@ -136,3 +138,24 @@ def look(storage: Storage) -> Look:
         If one of them can't be read.
     """
     return Look(*together(lambda: read_snapshot(storage), lambda: read_intent(storage)))
+
+
+def demand_known(storage: Storage, layers: Sequence[Layer], shown: Snapshot | None) -> None:
+    """Raise if a layer's record is not the one that was planned on: it may have come after the root that was.
+
+    Parameters
+    ----------
+    storage, layers
+        The store, and what is to be appended.
+    shown
+        What the store shows.
+
+    Raises
+    ------
+    Conflict
+        If a record has come, or gone.
+    """
+    find = [lambda label=layer.label: find_layer(storage, label, shown) for layer in layers]
+    for layer, record in zip(layers, together(*find), strict=True):
+        if (record.index if record else None) != layer.supersedes:
+            raise Conflict(moved_on(storage.url))

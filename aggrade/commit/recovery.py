@@ -17,7 +17,16 @@ from aggrade.clock import clock_of
 from aggrade.commit.cataloguing import follow
 from aggrade.commit.completing import complete
 from aggrade.commit.dirt import joined, left_dirty
-from aggrade.commit.intent import INTENT, Intent, Journal, Lease, Owner, is_abandoned, read_intent
+from aggrade.commit.intent import (
+    INTENT,
+    INTENT_FORMAT,
+    Intent,
+    Journal,
+    Lease,
+    Owner,
+    is_abandoned,
+    read_intent,
+)
 from aggrade.commit.layers import keep_receipt
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import keep_layers, layer_records, own_targets, write_documents
@@ -91,6 +100,7 @@ def _try_to_take(
         dirty=before.dirty if before else (),
         etags=before.etags if before else {},
         probe=probe,
+        generation=before.generation if before else 0,
     )
     try:
         return Lease.take(storage, intent, replacing=etag)
@@ -126,7 +136,8 @@ def resolve(storage: Storage, intent: Intent, etag: str) -> Receipt | None:
     """
     probe = _demand_conditions(storage, intent)
     taken = intent.model_copy(update={"owner": Owner.here(), "beat": intent.beat + 1, "probe": probe})
-    taken = taken.model_copy(update={"lease_seconds": settings().lease_seconds})
+    ours = {"format": INTENT_FORMAT, "lease_seconds": settings().lease_seconds}
+    taken = taken.model_copy(update=ours)
     try:
         lease = Lease.take(storage, taken, replacing=etag)
     except ConditionFailed:
@@ -173,7 +184,8 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
     )
     follow(storage, lease, root)
     etags = write_documents(storage, root.documents, intent.etags, lease.confirm, root.generation)
-    lease.release(dirty=complete(storage, lease, root.documents, root.generation), etags=etags)
+    dirty = complete(storage, lease, root.documents, root.generation)
+    lease.release(dirty=dirty, etags=etags, generation=root.generation)
     _log.info("rolled forward write %s in %s: %d layers", intent.write_id, storage.url, len(journal.layers))
     return _report(storage, intent, root.generation, "forward")
 
@@ -215,7 +227,7 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
         return _roll_forward(storage, lease, root)
     targets = () if _is_void(intent, before) else intent.journal.targets if intent.journal else ()
     dirty = joined((*intent.dirty, *left_dirty(targets, root.documents if root else {})))
-    lease.release(dirty=dirty, etags=intent.etags)
+    lease.release(dirty=dirty, etags=intent.etags, generation=root.generation if root else 0)
     _log.info("rolled back write %s in %s", intent.write_id, storage.url)
     return _report(storage, intent, root.generation if root else 0, "back")
 

@@ -11,13 +11,22 @@ import xarray as xr
 import zarr
 
 from aggrade.commit.documents import Document, dims_of, shape_of
-from aggrade.errors import Damaged, Problem, Refused
+from aggrade.errors import Damaged, Problem, Refused, raise_all
 from aggrade.storage.zarr_store import ReadStore
 
 if TYPE_CHECKING:
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["FORMAT", "ROOT", "Snapshot", "moved_on", "read_snapshot", "root_bytes", "snapshot_of"]
+__all__ = [
+    "FORMAT",
+    "ROOT",
+    "Snapshot",
+    "demand_root",
+    "moved_on",
+    "read_snapshot",
+    "root_bytes",
+    "snapshot_of",
+]
 
 ROOT = "zarr.json"
 _GROUP_OF_FORMAT_2, _ROOT_OF_FORMAT_2 = ".zgroup", ".zmetadata"
@@ -201,6 +210,34 @@ def moved_on(url: str) -> Problem:
         "run it again: it is planned anew on what is there now",
         "moved-on",
     )
+
+
+def lost_root(url: str, shown: Snapshot | None, least: int) -> Problem | None:
+    """Return what there is to say where a root is gone, or older than the last commit left it; None where it isn't.
+
+    Another program has deleted or replaced it then, as xarray does, which writes the root's attributes anew with
+    every append. What it knew of the store, such as the rows that are replaced, is lost with it.
+
+    Parameters
+    ----------
+    url
+        The store.
+    shown
+        What its root shows.
+    least
+        The generation that it has to have (`aggrade.commit.intent.Intent.least`).
+    """
+    if (shown.generation if shown else 0) >= least:
+        return None
+    found = f"a root of generation {shown.generation}, which another program wrote" if shown else "no root"
+    fix = "restore the newest backup (aggrade restore), then bring again what came since"
+    expected = f"the root of generation {least} or later that a commit left"
+    return Problem(url, found, expected, fix, "root-lost")
+
+
+def demand_root(url: str, shown: Snapshot | None, least: int) -> None:
+    """Raise `Damaged` where `lost_root` finds something. Parameters as there."""
+    raise_all(filter(None, [lost_root(url, shown, least)]), Damaged)
 
 
 def _not_a_root(url: str) -> Problem:

@@ -19,7 +19,8 @@ from aggrade.commit.cataloguing import add_lines, follow
 from aggrade.commit.completing import complete, unless_lost
 from aggrade.commit.dirt import found_in, left_overs, twins, uncovered, within
 from aggrade.commit.intent import Journal, Lease
-from aggrade.commit.layers import find_layer, find_receipt, keep_receipt
+from aggrade.commit.layers import find_receipt, keep_receipt
+from aggrade.commit.looking import demand_known
 from aggrade.commit.plan import CommitPlan, new_write_id
 from aggrade.commit.publishing import (
     document_bytes,
@@ -29,7 +30,7 @@ from aggrade.commit.publishing import (
     write_documents,
 )
 from aggrade.commit.recovery import acquire, roll_back
-from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, moved_on, read_snapshot, root_bytes
+from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, demand_root, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable, raise_all
 from aggrade.receipt import Receipt, undo_command
@@ -173,15 +174,9 @@ class Transaction:
     def _demand_base(self, base: Snapshot | None) -> None:
         if (base.etag if base else None) != (self.plan.base.etag if self.plan.base else None):
             raise Conflict(moved_on(self.storage.url))
+        if not self.plan.restores:
+            demand_root(self.storage.url, base, self.lease.intent.least)
         self._base = base
-
-    def _demand_known_layers(self) -> None:
-        """Raise if a layer's record is not the one that was planned on: it may have come after the root that was."""
-        layers = self.plan.layers if self.plan.kind == "append" else ()
-        find = [lambda label=layer.label: find_layer(self.storage, label, self._base) for layer in layers]
-        for layer, record in zip(layers, together(*find), strict=True):
-            if (record.index if record else None) != layer.supersedes:
-                raise Conflict(moved_on(self.storage.url))
 
     def _read_before(self) -> dict[str, StoredObject | None] | None:
         """Return what will be overwritten as it was read before the intent was taken, if that still holds."""
@@ -197,7 +192,7 @@ class Transaction:
     def _read_now(self) -> dict[str, StoredObject | None]:
         """Read root, what will be overwritten and left-overs, and make sure that the intent is still ours."""
         self._demand_base(read_snapshot(self.storage))
-        self._demand_known_layers()
+        demand_known(self.storage, self.plan.layers if self.plan.kind == "append" else (), self._base)
         shared = [] if self.plan.sparse else self.plan.shared(self.published)
         own = map(document_key, self.plan.grown(self.published))
         read = read_together(self.storage, [*shared, *own])
@@ -317,7 +312,7 @@ class Transaction:
         )
         dirty = complete(self.storage, self.lease, plan.documents, self.generation)
         if not (plan.erases and plan.erases.whole):
-            self.lease.release(dirty=dirty, etags=etags)
+            self.lease.release(dirty=dirty, etags=etags, generation=self.generation)
         self._close()
         _log.info("%s", receipt)
         assert isinstance(receipt, Receipt)

@@ -1,0 +1,139 @@
+"""Roots that another program has deleted, replaced or set back: nothing is built on them, and a restore brings them back."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS, assert_holds, make_session
+from zarr.errors import ZarrUserWarning
+
+import aggrade
+from aggrade.commit.intent import INTENT
+from aggrade.errors import Damaged
+from aggrade.repairing import repair
+
+HOW = {"grow": ("window",), "chunks": CHUNKS}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store of which the first session has been replaced, and whose third is the last to have come."""
+    store = tmp_path / "data" / "windows.zarr"
+    for number in (1, 2):
+        aggrade.append(make_session(f"s{number}", 3, number), store, **HOW)
+    aggrade.append(make_session("s1", 3, 11), store, on_conflict="replace", **HOW)
+    aggrade.append(make_session("s3", 3, 3), store, **HOW)
+    return store
+
+
+def appended_by_xarray(store):
+    """Append a session as a script does that knows nothing of aggrade."""
+    with xr.open_zarr(store) as there:
+        more = there.isel(session=[0]).load().drop_attrs(deep=False)
+    more = more.assign_coords(session=np.array(["stranger"], object))
+    for variable in more.variables.values():
+        variable.encoding = {}
+    alone = [name for name, variable in more.variables.items() if "session" not in variable.dims]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        more.drop_vars(alone).to_zarr(store, append_dim="session", consolidated=True)
+
+
+def deleted(store):
+    """Delete the root."""
+    (store / "zarr.json").unlink()
+
+
+def set_back(store):
+    """Bring an old copy of the root back."""
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"]["aggrade"]["generation"] -= 1
+    (store / "zarr.json").write_text(json.dumps(root))
+
+
+def of_format_1(store):
+    """Write the intent as the first version did, which says nothing of generations, and delete the root."""
+    intent = json.loads((store / INTENT).read_text())
+    assert intent.pop("generation") == 4
+    (store / INTENT).write_text(json.dumps({**intent, "format": 1}))
+    deleted(store)
+
+
+each_loss = pytest.mark.parametrize("lose", [appended_by_xarray, deleted, set_back, of_format_1])
+
+
+def refused(work, *args, **how):
+    """Assert that something is refused for the root, and says how to go on."""
+    with pytest.raises(Damaged, match="restore the newest backup") as caught:
+        work(*args, **how)
+    assert caught.value.code == "root-lost"
+
+
+def objects_of(store):
+    """Return every file of a store with its content, but for the intent."""
+    files = (path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".aggrade-"))
+    return {path: path.read_bytes() for path in files if path.name != "intent.json"}
+
+
+@each_loss
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_appended(store, lose, dry_run):
+    """Neither a new session nor one on record: nobody knows which rows count."""
+    lose(store)
+    before = objects_of(store)
+    for session in (make_session("s4", 3, 4), make_session("s2", 3, 2)):
+        refused(aggrade.append, session, store, dry_run=dry_run, **HOW)
+    refused(aggrade.append, make_session("s2", 3, 5), store, on_conflict="replace", dry_run=dry_run, **HOW)
+    assert objects_of(store) == before
+
+
+@each_loss
+def test_nothing_is_removed(store, lose):
+    """A removal doesn't say that there is nothing of a session where nobody knows."""
+    lose(store)
+    before = objects_of(store)
+    for of in (store, store.parent):
+        refused(aggrade.remove, of, "s2", purge_backups=True)
+    assert objects_of(store) == before
+
+
+@each_loss
+def test_verify_says_so(store, lose):
+    """The loss has a name, and a remedy; what seems to belong to nobody now is not cleared away."""
+    lose(store)
+    before = objects_of(store.parent)
+    for of in (store, store.parent):
+        report = aggrade.verify(of)
+        assert "restore the newest backup" in str(report.problems[0]), report
+        repairs = repair(str(of))
+        assert not repairs.ok
+        assert objects_of(store.parent) == before
+
+
+@each_loss
+def test_a_restore_brings_it_back(store, lose):
+    """It shows the state before the last commit, and what came since can be brought again."""
+    lose(store)
+    newest = aggrade.list_backups(store)[-1]
+    receipt = aggrade.restore(store, newest)
+    assert receipt.generation > 4
+    assert [str(name) for name in aggrade.open_windows(store).session.values] == ["s2", "s1"]
+    aggrade.append(make_session("s3", 3, 3), store, **HOW)
+    with aggrade.open_windows(store) as found:
+        assert_holds(
+            found.load(), [make_session("s2", 3, 2), make_session("s1", 3, 11), make_session("s3", 3, 3)]
+        )
+    assert aggrade.append(make_session("s3", 3, 3), store, dry_run=True, **HOW).commit is None
+
+
+def test_a_store_that_never_showed_begins_anew(tmp_path):
+    """An intent alone is no loss: the first append may have been rolled back."""
+    store = tmp_path / "windows.zarr"
+    aggrade.append(make_session("s1", 3, 1), store, **HOW)
+    aggrade.remove(tmp_path, "s1", purge_backups=True)
+    aggrade.append(make_session("s1", 3, 1), store, **HOW)
+    assert aggrade.verify(store).ok
