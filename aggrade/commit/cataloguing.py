@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import pyarrow as pa
 
 from aggrade.commit.catalogue import FILE_ROWS, decoded, files_of, merged, place_of, revise, rows_of
 from aggrade.commit.documents import labels_of
+from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.session_rows import chosen, empty_table, needed, table_of
 from aggrade.storage.remembering import Remembering
 from aggrade.storage.together import read_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
 
@@ -31,6 +33,7 @@ __all__ = [
     "MOVED",
     "Sessions",
     "add_lines",
+    "at_best",
     "discard_files",
     "follow",
     "make_lines",
@@ -119,10 +122,30 @@ class Sessions:
         )
 
 
+@contextmanager
+def at_best(url: str, *, whatever: bool = True) -> Iterator[None]:
+    """Go on where a store's lines can't be made, or not be written: the catalogue never keeps a store from being written.
+
+    `verify` names what is missing then, and makes it again.
+
+    Parameters
+    ----------
+    url
+        The store.
+    whatever
+        Whether that goes for what can't be written, too, and not only for what can't be decoded.
+    """
+    failures = (
+        (RuntimeError, ValueError, BadInput, Damaged, Refused) if whatever else (RuntimeError, ValueError)
+    )
+    try:
+        yield
+    except failures as error:
+        _log.warning("the catalogue does not follow %s, run aggrade verify --repair: %s", url, error)
+
+
 def follow(storage: Storage, lease: Lease, shown: Snapshot) -> None:
     """Have the catalogue follow a commit that shows, as the holder of its intent. Doing it twice is doing it once.
-
-    What can't be decoded is left to `verify`: the catalogue never keeps a store from being written.
 
     Parameters
     ----------
@@ -139,7 +162,7 @@ def follow(storage: Storage, lease: Lease, shown: Snapshot) -> None:
     place, journal = place_of(storage, shown.mark), lease.intent.journal
     if place is None or journal is None or CATALOGUED not in shown.documents:
         return
-    try:
+    with at_best(storage.url, whatever=not journal.erases):
         if journal.erases:
             _forget(storage, shown, place, journal.erases, lease.confirm)
         elif journal.restores or journal.kind in (CATALOGUING, MOVED):
@@ -147,8 +170,6 @@ def follow(storage: Storage, lease: Lease, shown: Snapshot) -> None:
         elif journal.layers:
             sessions, files = Sessions(storage, shown, place), files_of(rows_of(journal.layers))
             revise(place, sessions.renewed, files, shown.generation, lease.confirm)
-    except (RuntimeError, ValueError) as error:
-        _log.warning("the catalogue does not follow %s, verify it: %s", storage.url, error)
 
 
 def add_lines(
@@ -175,7 +196,8 @@ def add_lines(
     def change(file: int, before: pa.Table | None) -> pa.Table:
         return sessions.lines(file) if before is None else merged(before, lines, file)
 
-    revise(place, change, lines.files(), shown.generation, lease.confirm, held)
+    with at_best(storage.url):
+        revise(place, change, lines.files(), shown.generation, lease.confirm, held)
 
 
 def make_lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from aggrade.commit.layers import put_back
 from aggrade.commit.purging import purge, to_purge
 from aggrade.commit.states import KeptState
 from aggrade.commit.wiping import wipe
-from aggrade.errors import Conflict
+from aggrade.errors import BadInput, Conflict, Problem, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,9 +23,32 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import Storage
 
-__all__ = ["complete", "unless_lost"]
+__all__ = ["behind_the_switch", "complete", "unless_lost"]
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def behind_the_switch(url: str) -> Iterator[None]:
+    """Say of a right or a name that is missing for what follows a switch that the commit shows: it is not refused.
+
+    Parameters
+    ----------
+    url
+        The store.
+
+    Raises
+    ------
+    Unavailable
+        Instead of `BadInput`. The intent stays, for whoever recovers the store once it can be written.
+    """
+    try:
+        yield
+    except BadInput as error:
+        where, found = error.problems[0].where, error.problems[0].found
+        expected = "leave to write what follows the switch of a commit: the commit shows, its records are not complete"
+        fix = f"give that leave, then run: aggrade recover {shlex.quote(url)}"
+        raise Unavailable(Problem(where, found, expected, fix, "half-done")) from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggrade.clock import clock_of
 from aggrade.commit.cataloguing import follow
-from aggrade.commit.completing import complete
+from aggrade.commit.completing import behind_the_switch, complete
 from aggrade.commit.dirt import joined, left_dirty
 from aggrade.commit.intent import (
     INTENT,
@@ -153,7 +153,8 @@ def resolve(storage: Storage, intent: Intent, etag: str) -> Receipt | None:
 def _finish(storage: Storage, lease: Lease) -> Receipt:
     root = read_snapshot(storage)
     if root is not None and root.write_id == lease.intent.write_id:
-        return _roll_forward(storage, lease, root)
+        with behind_the_switch(storage.url):
+            return _roll_forward(storage, lease, root)
     journal = lease.intent.journal
     if root is None and journal and journal.erases and journal.erases.whole and journal.base:
         complete(storage, lease, {}, journal.base.generation + 1)

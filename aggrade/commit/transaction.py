@@ -16,7 +16,7 @@ from aggrade.commit.agreement import disagreements, document_key, marks_of
 from aggrade.commit.backup import back_up, backup_id
 from aggrade.commit.catalogue import place_of, requests_of
 from aggrade.commit.cataloguing import add_lines, follow
-from aggrade.commit.completing import complete, unless_lost
+from aggrade.commit.completing import behind_the_switch, complete, unless_lost
 from aggrade.commit.dirt import found_in, left_overs, twins, uncovered, within
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_receipt, keep_receipt
@@ -235,7 +235,7 @@ class Transaction:
         Conflict
             If somebody took over. The old state, or theirs, stays.
         Unavailable
-            If it can't be known whether the switch took effect; recovery decides.
+            If it can't be known whether the switch took effect, or what follows it can't be written; recovery decides.
         """
         copies = list(copied)
         self._copied, done = sum(item.size for item in copies), [*written, *copies]
@@ -249,7 +249,8 @@ class Transaction:
             self._switch()
         except Conflict:
             return self._found_committed()
-        return self._conclude(done, details or {}, lines)
+        with behind_the_switch(self.storage.url):
+            return self._conclude(done, details or {}, lines)
 
     def _demand_complete(self, done: list[WrittenObject]) -> None:
         if self.plan.sparse:
