@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aggrade.append_covering import read_to_cover
-from aggrade.append_labels import stored_labels
+from aggrade.append_labels import demand_records, stored_labels
 from aggrade.append_layout import default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import consolidation_price, price_of, price_of_nothing
@@ -221,7 +221,11 @@ class Attempt:
         keys += documents_at_stake(self.seen, self.dim, self.dataset.sizes)
         self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
         demand_agreement(self.storage, self.seen, there)
-        return self.filled.dataset(self._reading) if self.filled else None
+        if self.filled is None:
+            return None
+        stored = self.filled.dataset(self._reading)
+        demand_records(self.storage.url, self.seen, stored, self.dim, self.labels)
+        return stored
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""

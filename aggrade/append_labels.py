@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggrade.commit.documents import labels_of
+from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of, unit_of
 from aggrade.encoding import labels_as_stored, type_problem
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Damaged, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     import xarray as xr
 
     from aggrade.asked import Asked
+    from aggrade.commit import Look, Snapshot
 
-__all__ = ["stored_labels", "stored_labels_differ", "with_dim"]
+__all__ = ["demand_records", "stored_labels", "stored_labels_differ", "with_dim"]
 
 
 def with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
@@ -64,6 +65,59 @@ def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
             )
             fix = "give the rows labels of their own, or leave all but one of them out, then append"
             yield Problem(where, told, "each label once", fix, "label-twice-there")
+
+
+def demand_records(url: str, seen: Look, stored: xr.Dataset, dim: str, labels: Sequence[str]) -> None:
+    """Raise where a layer has a row that no record tells of: with its record lost it would come a second time.
+
+    Looked at are the rows that share a chunk of labels with the new ones, since that chunk has been read; `verify`
+    looks at all.
+
+    Parameters
+    ----------
+    url
+        The store.
+    seen
+        What was read of it.
+    stored
+        The same as a dataset.
+    dim, labels
+        The dimension that grows, and what is to be appended.
+
+    Raises
+    ------
+    Damaged
+        If a record is lost.
+    """
+    rows = {label: row for row, label in _rows_read(seen, stored, dim) if label not in seen.records}
+    fix = "run aggrade verify --repair, which makes it anew, then append again"
+    raise_all(
+        (
+            Problem(url, f"layer {label!r} in row {rows[label]}", "a record of it", fix, "record-lost")
+            for label in labels
+            if label in rows
+        ),
+        Damaged,
+    )
+
+
+def _rows_read(seen: Look, stored: xr.Dataset, dim: str) -> Iterator[tuple[int, str]]:
+    """Yield index and label of the rows of ours that count, in the last chunk of labels, if that was read."""
+    shown = seen.snapshot
+    document = shown.documents.get(dim) if shown else None
+    if shown is None or document is None or dims_of(document) != (dim,):
+        return
+    last, gone = shape_of(document)[0] // unit_of(document)[0], set(shown.mark.get("superseded", ()))
+    first = max(last * unit_of(document)[0], _adopted(shown, dim))
+    if seen.objects.get(key_of(dim, document, (last,))) is None:
+        return
+    for row, label in enumerate(labels_of(stored.variables[dim][first:]), first):
+        if row not in gone and label:
+            yield row, label
+
+
+def _adopted(shown: Snapshot, dim: str) -> int:
+    return int(shown.mark.get("adopted", 0)) if "dim" in shown.mark else shown.length(dim)
 
 
 def stored_labels(
