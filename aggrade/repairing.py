@@ -118,6 +118,8 @@ def _mend(storage: Storage) -> list[str]:
         return done
     base = Base(etag=shown.etag, generation=shown.generation)
     lease = acquire(storage, Journal(kind="repair", base=base), new_write_id())
+    if intent is None and shown.generation:
+        done.append(f"{storage.url}: its intent is there again")
     try:
         return done + _mend_as_holder(storage, lease)
     except BaseException:
@@ -156,7 +158,7 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     told = _lines_again(storage, lease)
     dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
     tidied = _tidy(storage, lease, orphans)
-    lease.release(dirty=dirty, etags={**lease.intent.etags, **etags})
+    lease.release(dirty=dirty, etags={**lease.intent.etags, **etags}, generation=shown.generation)
     lines = [f"{storage.url}: the catalogue tells again what the store shows"] if told else []
     return [*rewritten, *made, *cleared, *tidied, *lines]
 
