@@ -12,6 +12,7 @@ from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.commit import find_layer, read_intent, read_snapshot
+from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import keep_layer, layer_key
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
@@ -292,9 +293,13 @@ class TestDocuments:
         assert "update aggrade" in store.found()
 
     def test_a_root_that_is_gone(self, store):
-        """A store whose root isn't there has nothing to show."""
+        """A store whose root isn't there has nothing to show: it had a root, or never had one."""
         store.storage.delete(["zarr.json"])
-        assert "there is no root" in store.found()
+        assert "found no root, expected the root of generation 3 or later" in store.found()
+        intent, etag = read_intent(store.storage)
+        never = intent.model_copy(update={"generation": 0, "etags": {}})
+        store.storage.write(INTENT, never.model_dump_json().encode(), replacing=etag)
+        assert "there is no root; the first write never finished" in store.found()
 
 
 class TestRecords:
@@ -316,6 +321,7 @@ class TestRecords:
     def test_a_root_that_lost_its_mark(self, store):
         """As by xarray's own append, which replaces the attributes: rows that were replaced would show again."""
         store.root(lambda attributes, _: attributes.pop("aggrade"))
+        store.storage.delete([INTENT])
         problems = aggrade.verify(store.storage.url, storage_options=store.options).problems
         assert any("layers are on record, but the root doesn't know them" in str(one) for one in problems)
 
@@ -378,7 +384,7 @@ class TestIntents:
     def test_one_cause_is_one_problem(self, store):
         """Where the first write is not finished there is no root, and that is no problem of its own."""
         intent, etag = read_intent(store.storage)
-        held = intent.model_copy(update={"state": "held"})
+        held = intent.model_copy(update={"state": "held", "generation": 0, "etags": {}})
         store.storage.write(".aggrade/intent.json", held.model_dump_json().encode(), replacing=etag)
         store.storage.delete(["zarr.json"])
         assert "is not finished" in store.found()
