@@ -16,6 +16,7 @@ from aggrade.append_room import with_room
 from aggrade.channels import Channels
 from aggrade.clock import clock_of
 from aggrade.commit import find_receipt, recover_store
+from aggrade.commit.snapshot import moved_on
 from aggrade.encoding import plain_dataset
 from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.layout import STORE_SUFFIX, store_for
@@ -217,7 +218,15 @@ def append_to(
 def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
     """Return the receipt of the commit that brought what is there already.
 
-    Such a commit may have died, or be at its last steps: then it is finished, or waited for.
+    Such a commit may have died, or be at its last steps: then it is finished, or waited for. Or somebody was at work
+    who has removed what it brought.
+
+    Raises
+    ------
+    Conflict
+        If it has been removed.
+    Damaged
+        If there is no receipt, and nobody was at work.
     """
     write_id = next(iter(plan.there.values()))
     intent = seen.intent[0] if seen.intent else None
@@ -225,6 +234,8 @@ def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
     if held is not None and (held.write_id in plan.there.values() or held.owner.is_known_dead()):
         recover_store(storage)
     receipt = find_receipt(storage, write_id)
+    if receipt is None and held is not None:
+        raise Conflict(moved_on(storage.url))
     if receipt is None:
         found, fix = f"no receipt of commit {write_id}", "verify the store"
         raise Damaged(Problem(storage.url, found, "the receipt that the layer names", fix, "receipt-missing"))

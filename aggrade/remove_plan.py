@@ -12,6 +12,7 @@ from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
 from aggrade.commit.erasing import attributes_without, held_objects, memory_to_erase, names
+from aggrade.commit.intent import least_shown
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
@@ -114,8 +115,7 @@ def look_into(
         If its labels can't be decoded, or its root is lost.
     """
     if not whole:
-        intent = read_intent(storage)
-        demand_root(storage.url, snapshot, intent[0].least if intent else 0)
+        demand_root(storage.url, snapshot, least_shown(read_intent(storage)))
     if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
         if not whole or not any(storage.list()):
             return None

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.append_plan import AppendPlan, is_superseded
 from aggrade.appending import append, append_to
-from aggrade.commit import find_layer, find_receipt, read_snapshot
+from aggrade.commit import find_layer, find_receipt, read_intent, read_snapshot
 from aggrade.commit.documents import key_of, shape_of, units_in
-from aggrade.errors import Damaged, Problem
+from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.montages import montage_of
 from aggrade.placing import COMMON, Layout, Partition, windows_store
@@ -107,7 +107,14 @@ def stage(
         As `aggrade.append`.
     """
     storage = store_for(_url(root, name), "session", storage_options)
-    receipt = append_to(storage, dataset, depth=0, grow=("window",), backup="none", lists=True)
+    how: dict[str, Any] = {"depth": 0, "grow": ("window",), "backup": "none", "lists": True}
+    try:
+        receipt = append_to(storage, dataset, **how)
+    except (Conflict, Damaged) as error:
+        if error.code not in {"root-lost", "key-taken"} or not _is_half_gone(storage):
+            raise
+        _drop(open_storage(root, storage_options), name)
+        receipt = append_to(storage, dataset, **how)
     assert isinstance(receipt, Receipt)
     session = str(dataset["session"].values[0])
     return Staged(
@@ -345,13 +352,23 @@ def _gone(store: ReadStore | str, key: str) -> Problem:
 
 
 def drop_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Remove a session's staging store, its root first, so that nobody opens what is half gone."""
-    storage = open_storage(staged.root, storage_options)
-    folder = _folder(staged.name)
-    storage.delete([f"{folder}/{_ROOT}"])
-    keys = [info.key for info in storage.list(f"{folder}/")]
-    storage.delete(keys)
-    _logger.info("removed the staging store of session %s: %d objects", staged.session, len(keys) + 1)
+    """Remove a session's staging store, its root first: the next `stage` clears away what who dies amid it leaves."""
+    count = _drop(open_storage(staged.root, storage_options), staged.name)
+    _logger.info("removed the staging store of session %s: %d objects", staged.session, count)
+
+
+def _is_half_gone(storage: Storage) -> bool:
+    """Tell whether a store has no root, and nobody is about to give it one."""
+    intent = read_intent(storage)
+    return read_snapshot(storage) is None and (intent is None or intent[0].state == "free")
+
+
+def _drop(root: Storage, name: str) -> int:
+    folder = _folder(name)
+    root.delete([f"{folder}/{_ROOT}"])
+    keys = [info.key for info in root.list(f"{folder}/")]
+    root.delete(keys)
+    return len(keys) + 1
 
 
 def find_landed(

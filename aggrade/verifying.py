@@ -16,7 +16,7 @@ from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
-from aggrade.commit.intent import INTENT
+from aggrade.commit.intent import INTENT, least_shown
 from aggrade.commit.layers import LAYERS, replaced_before
 from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.commit.snapshot import lost_root
@@ -151,7 +151,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
     except (Damaged, Refused) as error:
         yield str(error)
         return
-    lost = lost_root(storage.url, snapshot, intent[0].least if intent else 0)
+    lost = lost_root(storage.url, snapshot, least_shown(intent))
     if lost is not None:
         yield str(lost)
         return

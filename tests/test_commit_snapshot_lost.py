@@ -63,6 +63,12 @@ def of_format_1(store):
     deleted(store)
 
 
+def deleted_with_the_intent(store):
+    """Delete root and intent: records alone say that there was something."""
+    (store / INTENT).unlink()
+    deleted(store)
+
+
 each_loss = pytest.mark.parametrize("lose", [appended_by_xarray, deleted, set_back, of_format_1])
 
 
@@ -128,6 +134,29 @@ def test_a_restore_brings_it_back(store, lose):
             found.load(), [make_session("s2", 3, 2), make_session("s1", 3, 11), make_session("s3", 3, 3)]
         )
     assert aggrade.append(make_session("s3", 3, 3), store, dry_run=True, **HOW).commit is None
+
+
+def test_records_alone_tell_of_a_root(store):
+    """With the intent gone as well, a session on record is not said to be there."""
+    deleted_with_the_intent(store)
+    refused(aggrade.append, make_session("s2", 3, 2), store, **HOW)
+
+
+def test_a_store_that_is_being_deleted_is_no_loss(tmp_path):
+    """While a removal deletes a session's own store, whoever brings the session again waits, and it begins anew."""
+    store = tmp_path / "sessions" / "s1_windowed.zarr"
+    aggrade.append(make_session("s1", 3, 1), store, **HOW)
+    intent = json.loads((store / INTENT).read_text())
+    journal = {
+        "kind": "remove",
+        "base": {"etag": "e", "generation": 1},
+        "erases": {"label": "s1", "dim": "session", "rows": [0], "whole": True},
+    }
+    owner = {**intent["owner"], "process": 2**30}
+    (store / INTENT).write_text(json.dumps({**intent, "state": "held", "owner": owner, "journal": journal}))
+    deleted(store)
+    assert aggrade.append(make_session("s1", 3, 1), store, **HOW).generation == 1
+    assert aggrade.verify(tmp_path).ok
 
 
 def test_a_store_that_never_showed_begins_anew(tmp_path):

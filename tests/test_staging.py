@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import assert_holds, make_session
-from memory_storage import Numbered, World, open_world
+from memory_storage import MemoryStorage, Numbered, World, open_world
 
 from aggrade import Receipt, append
 from aggrade.append_plan import AppendPlan
@@ -117,6 +117,33 @@ def test_dropping_leaves_nothing(staged):
     assert not is_staged(staged)
     assert [path for path in Path(staged.root).rglob("*") if path.is_file()] == []
     drop_staged(staged)
+
+
+def test_what_a_killed_drop_left_is_cleared_when_it_is_staged_again(open_world):
+    """Wherever the deletion stopped, the session is staged anew, whole, and lands."""
+    session, root = make_session("s1", 3, 1), "world://data"
+    world = World()
+    stage(session, root, "s1-abc", storage_options=open_world(world))
+    storage = MemoryStorage(world, f"data/{STAGING}/s1-abc.zarr")
+    keys = [info.key for info in storage.list() if info.key != "zarr.json"]
+    storage.delete(["zarr.json"])
+    for deleted in range(len(keys) + 1):
+        half = world.copy()
+        MemoryStorage(half, storage.prefix).delete(keys[:deleted])
+        again = stage(session, root, "s1-abc", storage_options=open_world(half))
+        assert_holds(open_staged(again, storage_options=open_world(half)).load(), [session])
+        assert land(again, again.store(), storage_options=open_world(half)).layers == {"s1": 0}
+
+
+def test_a_staging_store_that_another_program_wrote_to_is_left_alone(session, staged):
+    """Only what has no root is the rest of a deletion."""
+    root = Path(staged.root, STAGING, f"{staged.name}.zarr", "zarr.json")
+    document = json.loads(root.read_text())
+    del document["attributes"]["aggrade"]
+    root.write_text(json.dumps(document))
+    with pytest.raises(Damaged, match="which another program wrote"):
+        stage(session, staged.root, staged.name)
+    assert root.exists()
 
 
 def test_a_dropped_session_does_not_open(staged):

@@ -25,7 +25,17 @@ from aggrade.storage.probe import Probe
 if TYPE_CHECKING:
     from aggrade.storage import Storage
 
-__all__ = ["INTENT", "INTENT_FORMAT", "Intent", "Journal", "Lease", "Owner", "is_abandoned", "read_intent"]
+__all__ = [
+    "INTENT",
+    "INTENT_FORMAT",
+    "Intent",
+    "Journal",
+    "Lease",
+    "Owner",
+    "is_abandoned",
+    "least_shown",
+    "read_intent",
+]
 
 INTENT = ".aggrade/intent.json"
 INTENT_FORMAT = 2
@@ -122,6 +132,17 @@ class Intent(_Record):
         Intents of format 1 say no more than that array documents have followed a root.
         """
         return self.generation or int(bool(self.etags))
+
+
+def least_shown(found: tuple[Intent, str] | None) -> int:
+    """Return the generation that a root has at least; 0 while somebody is at work, who may be deleting the store.
+
+    Parameters
+    ----------
+    found
+        What `read_intent` gave.
+    """
+    return found[0].least if found is not None and found[0].state == "free" else 0
 
 
 def read_intent(storage: Storage) -> tuple[Intent, str] | None:

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aggrade.commit.intent import Intent, Lease, read_intent
+from aggrade.commit.intent import Intent, Lease, least_shown, read_intent
 from aggrade.commit.layers import LayerRecord, find_layer, look_for_layer
 from aggrade.commit.snapshot import ROOT, Snapshot, demand_root, moved_on, read_snapshot
 from aggrade.errors import Conflict
@@ -104,15 +104,25 @@ class Look:
         )
         if (now.etag if now else None) != (self.snapshot.etag if self.snapshot else None):
             raise Conflict(moved_on(storage.url))
-        demand_root(storage.url, self.snapshot, self.intent[0].least if self.intent else 0)
         by_label = dict(zip(labels, found, strict=True))
+        records = {label: record for label, (record, _) in by_label.items() if record is not None}
+        demand_root(storage.url, self.snapshot, max(least_shown(self.intent), self._recorded(records)))
         return replace(
             self,
-            records={label: record for label, (record, _) in by_label.items() if record is not None},
+            records=records,
             kept={label: size for label, (_, size) in by_label.items() if size is not None},
             objects=objects,
             catalogue=told,
             is_confirmed=True,
+        )
+
+    def _recorded(self, records: Mapping[str, LayerRecord]) -> int:
+        """Return the generation that records tell of where there is no root and nobody is at work."""
+        is_free = self.intent is None or self.intent[0].state == "free"
+        return (
+            max((one.generation for one in records.values()), default=0)
+            if is_free and not self.snapshot
+            else 0
         )
 
     def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
