@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit import find_layer, manifests, read_intent
+from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
@@ -17,7 +17,7 @@ from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
-from aggrade.commit.snapshot import demand_root
+from aggrade.commit.snapshot import demand_root, lost_root
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
@@ -115,7 +115,7 @@ def look_into(
         If its labels can't be decoded, or its root is lost.
     """
     if not whole:
-        demand_root(storage.url, snapshot, least_shown(read_intent(storage)))
+        _demand_root(storage, snapshot)
     if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
         if not whole or not any(storage.list()):
             return None
@@ -132,6 +132,13 @@ def look_into(
         size=sum(info.size for info in objects),
         purged=tuple(one.id for one in manifests(storage)) if purge else (),
     )
+
+
+def _demand_root(storage: Storage, snapshot: Snapshot | None) -> None:
+    """Raise if the root is lost: not where somebody has only been faster since it was read."""
+    least = least_shown(read_intent(storage))
+    if lost_root(storage.url, snapshot, least) is not None:
+        demand_root(storage.url, read_snapshot(storage), least)
 
 
 def _shared(
