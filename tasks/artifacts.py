@@ -28,6 +28,9 @@ __all__ = ["show_crashed", "show_failures", "show_left", "show_picture", "show_p
 logger = logging.getLogger("aggrade.artifacts")
 plan_logger = logging.getLogger("aggrade.plan")
 
+_MOST_NAMES = 3
+_MOST_STORES = 10
+
 
 @contextmanager
 def _reporting(what: str) -> Iterator[None]:
@@ -60,25 +63,44 @@ def _total(plans: Sequence[BaseModel]) -> list[str]:
 
 
 def show_receipts(receipts: Sequence[Receipt]) -> None:
-    """Show what a run has done, a row per commit, with the command that undoes it."""
+    """Show what a run has done, a row per commit, with the command that undoes it; below, where the stores lie."""
     if in_a_run() and receipts:
         with _reporting("the receipts"):
             rows = [_row(receipt) for receipt in receipts]
-            create_table_artifact(rows, key="receipts", description="What this run has done")
+            create_table_artifact(
+                rows, key="receipts", description=f"What this run has done{_places(receipts)}"
+            )
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:
     return {
         "what": receipt.kind,
-        "store": receipt.store,
-        "layers": ", ".join(receipt.layers),
+        "store": _name_of(receipt.store),
+        "layers": _few(list(receipt.layers)),
+        "undo": receipt.undo or "",
         "objects": receipt.objects,
         "bytes": receipt.bytes_written,
         "seconds": round(receipt.seconds, 1),
-        "backup": receipt.backup or "",
-        "undo": receipt.undo or "",
         "write id": receipt.write_id,
     }
+
+
+def _name_of(store: str) -> str:
+    return store.rstrip("/").rpartition("/")[2]
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return names in a line that is not too long for a table."""
+    rest = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    return ", ".join([*names[:_MOST_NAMES], *rest])
+
+
+def _places(receipts: Sequence[Receipt]) -> str:
+    """Return where the stores lie, as Markdown: their URLs are too long for a table."""
+    stores = list(dict.fromkeys(receipt.store for receipt in receipts))
+    rest = [f"{len(stores) - _MOST_STORES} more stores"] if len(stores) > _MOST_STORES else []
+    told = [f"`{_name_of(store)}` is `{store}`" for store in stores[:_MOST_STORES]]
+    return "\n" + "".join(f"\n- {line}" for line in [*told, *rest])
 
 
 def show_failures(failures: Mapping[str, Exception]) -> None:

@@ -37,10 +37,13 @@ class Run:
         Its final state.
     artifacts
         Key (or type, where there is none) of each artifact → its data.
+    descriptions
+        The same → its description.
     """
 
     state: Any
     artifacts: dict[str, Any]
+    descriptions: dict[str, str]
 
     def task(self, name: str) -> str:
         """Return the name of a task run's final state, when the API has heard of it."""
@@ -68,8 +71,12 @@ def run(flow: Flow[Any, Any], **parameters: Any) -> Run:
         artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[wanted]))
         )
-    named = {artifact.key or artifact.type: artifact.data for artifact in artifacts}
-    return Run(state, {name: data for name, data in named.items() if name})
+    named = {artifact.key or artifact.type or "": artifact for artifact in artifacts}
+    return Run(
+        state,
+        {name: artifact.data for name, artifact in named.items() if name},
+        {name: artifact.description or "" for name, artifact in named.items() if name},
+    )
 
 
 def record(folder: Path, session: str, *, seconds: int = 4, first: int = 0, rate: float = 32.0) -> Path:
@@ -96,6 +103,17 @@ def survey(folder: Path, nights: int, *, objects: int = 3) -> dict[str, Any]:
         "measurements": {"g": {"value": "mag", "error": "err"}},
         "unit": "mag",
     }
+
+
+OF_A_RUN = {"write_id", "store", "backup", "undo", "seconds"}
+"""What is a receipt's own: its name and what is called after it, its place, its time. docs/prefect.md says so."""
+
+
+def receipts_in(store: Path) -> list[dict[str, Any]]:
+    """Return the receipts of a store without what is each one's own, in the order of its generations."""
+    found = [json.loads(path.read_text()) for path in (store / ".aggrade" / "receipts").glob("*.json")]
+    found.sort(key=lambda receipt: receipt["generation"])
+    return [{name: value for name, value in one.items() if name not in OF_A_RUN} for one in found]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

@@ -75,8 +75,7 @@ def test_a_run_shows_plan_receipts_failures_and_pictures():
     assert shown.keys() == {"plan", "receipts", "failures", "window"}
     assert "append sub-1 | 34 PUT" in shown["plan"]
     (row,) = json.loads(shown["receipts"])
-    assert (row["layers"], row["store"], row["backup"]) == ("sub-1", RECEIPT.store, RECEIPT.backup)
-    assert row["undo"] == RECEIPT.undo
+    assert (row["layers"], row["store"], row["undo"]) == ("sub-1", "windows.zarr", RECEIPT.undo)
     (failure,) = json.loads(shown["failures"])
     assert (failure["what"], failure["error"]) == ("sub-2", "BadInput")
     assert "found this" in failure["why"]
@@ -95,3 +94,28 @@ def test_nothing_to_do_is_said():
     shown = run(work).artifacts
     assert shown.keys() == {"plan"}
     assert "nothing to do" in shown["plan"]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_receipts_are_a_table_that_can_be_read():
+    """Of a store the table has the name and the text its URL, once; of many layers it names three, and counts the rest."""
+    epochs = RECEIPT.model_copy(update={"layers": {f"night-{n}": n for n in range(160)}, "undo": None})
+    others = [RECEIPT.model_copy(update={"store": f"s3://lab/sessions/{n}_windowed.zarr"}) for n in range(12)]
+
+    @flow(persist_result=False)
+    def work():
+        show_receipts([epochs, RECEIPT, *others])
+
+    done = run(work)
+    rows = json.loads(done.artifacts["receipts"])
+    assert [row["store"] for row in rows[:3]] == ["windows.zarr", "windows.zarr", "0_windowed.zarr"]
+    assert rows[0]["layers"] == "night-0, night-1, night-2, 157 more"
+    assert rows[0]["undo"] == ""
+    assert list(rows[0])[:4] == ["what", "store", "layers", "undo"]
+    told = done.descriptions["receipts"].splitlines()
+    assert told[0] == "What this run has done"
+    assert told[2:4] == [
+        "- `windows.zarr` is `s3://lab/windows.zarr`",
+        "- `0_windowed.zarr` is `s3://lab/sessions/0_windowed.zarr`",
+    ]
+    assert told[-1] == "- 3 more stores"
