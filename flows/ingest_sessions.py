@@ -23,6 +23,7 @@ from flows.declaring import declare
 from flows.reporting import begin, raise_failures
 from tasks.appending import append_session, find_homes
 from tasks.artifacts import show_left, show_plans, show_receipts
+from tasks.assets import show_assets
 from tasks.choosing import choose
 from tasks.clusters import cores
 from tasks.pictures import show_quality
@@ -131,6 +132,7 @@ def ingest_sessions(
         landed = [label for receipt in receipts for label in receipt.layers]
         choice.keep(store, windows, ingest.unreadable, landed, credentials)
     show_receipts(receipts)
+    show_assets(receipts)
     show_quality(store, receipts, credentials)
     raise_failures(failures, len(sessions), "sessions")
     return receipts

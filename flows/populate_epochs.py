@@ -16,6 +16,7 @@ from aggrade.placing import check_root
 from flows.declaring import declare
 from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
+from tasks.assets import show_assets
 from tasks.clusters import Cluster
 from tasks.populating import plan_population, populate_pieces
 
@@ -95,6 +96,7 @@ def populate_epochs(
         credentials=credentials,
     )
     show_receipts([receipt])
+    show_assets([receipt])
     refused: dict[str, str] = receipt.details.get("refused", {})
     raise_all(map(_refusal, refused, refused.values()), BadInput)
     return [receipt]

@@ -16,6 +16,7 @@ from aggrade.rechunking import RechunkPlan
 from flows.declaring import declare
 from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
+from tasks.assets import show_assets
 from tasks.clusters import Cluster
 from tasks.rechunking import find_reading_copies, plan_rechunk, rechunk_pieces
 
@@ -92,6 +93,7 @@ def rechunk_store(
         return plans
     receipts = [rechunk_pieces(one, copy, cluster=cluster, **layout) for one, copy in copies.items()]
     show_receipts(receipts)
+    show_assets(receipts)
     return receipts
 
 
