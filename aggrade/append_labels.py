@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of, unit_of
 from aggrade.encoding import labels_as_stored, type_problem
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
+from aggrade.plain_attributes import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ def with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
     if dim in dataset.coords and dataset[dim].ndim == 0:
         return dataset.expand_dims(dim)
     label = dataset.attrs.get(f"{dim}_id")
-    if label is None or dataset.sizes.get(dim, 1) != 1:
+    if label is None or fault_of(label) or dataset.sizes.get(dim, 1) != 1:
         expected = f"a coordinate {dim!r}, or an attribute {dim + '_id'!r} for one layer"
         raise BadInput(Problem("dataset", "no label for its layers", expected, "add it", "label-missing"))
     labelled = dataset if dim in dataset.dims else dataset.expand_dims(dim)

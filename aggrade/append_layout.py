@@ -13,6 +13,7 @@ from aggrade.errors import BadInput, Problem, raise_all
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     import xarray as xr
 
 __all__ = ["checked_sizes", "default_layout"]
@@ -28,6 +29,8 @@ SHARD_BYTES = 64 << 20
 LONGEST_INNER = 8
 LONGEST_SHARD = 512
 SHORTEST_SHARD = 32
+LARGEST_OBJECT = 512 << 20
+TEXT_BYTES = 64
 MATRIX_BYTES = 16 << 20
 INDEX_SHARE = 8
 INDEX_ENTRY = 16
@@ -103,20 +106,66 @@ def default_layout(
     dataset, dim, grow
         As in `aggrade.append`.
     chunks, shards
-        What was asked for; it goes before the default.
+        What was asked for; it goes before the default, and a default chunk is no longer than the shard asked for.
+
+    Raises
+    ------
+    BadInput
+        If a name is none of the dataset's, if chunks don't divide a shard, or if what was asked for makes objects of
+        more than 512 MiB, each of which is put together in memory.
     """
     inner: dict[str, Any] = {}
     outer: dict[str, Any] = {}
+    problems = [*_name_problems("chunks", chunks, dataset), *_name_problems("shards", shards, dataset)]
     for key, variable in dataset.variables.items():
         name, dims = str(key), [str(d) for d in variable.dims]
         sizes = dict(zip(dims, variable.shape, strict=True))
         chunk, shard = _unit(variable.dtype.itemsize, sizes, dim, grow)
-        inner[name] = asked_sizes(name, dims, chunks, chunk)
-        if name in shards or set(shards) & set(dims):
+        wanted = asked_sizes(name, dims, shards, [0] * len(dims))
+        shortened = [min(*pair) if pair[1] else pair[0] for pair in zip(chunk, wanted, strict=True)]
+        inner[name] = asked_sizes(name, dims, chunks, shortened)
+        if any(wanted):
             outer[name] = asked_sizes(name, dims, shards, inner[name])
+            problems += _uneven(name, dims, inner[name], outer[name])
         elif shard != chunk == inner[name]:
             outer[name] = shard
+        if any(wanted) or inner[name] != chunk:
+            problems += _too_large(name, variable.dtype, outer.get(name, inner[name]))
+    raise_all(problems, BadInput)
     return inner, outer
+
+
+def _name_problems(what: str, asked: Mapping[str, Any], dataset: xr.Dataset) -> Iterator[Problem]:
+    """Demand dimensions for numbers and variables for tuples: what names neither would decide nothing."""
+    for name, size in asked.items():
+        kind, there = (
+            ("variable", dataset.variables) if isinstance(size, tuple) else ("dimension", dataset.sizes)
+        )
+        if name not in there:
+            expected = f"one of the {kind}s {', '.join(sorted(map(str, there)))}"
+            fix = "correct the name (dimensions have a number, variables a tuple), or leave it out"
+            yield Problem(f"{what}[{name!r}]", f"a {kind} that there isn't", expected, fix, "chunk-size")
+
+
+def _uneven(name: str, dims: Sequence[str], chunk: Sequence[int], shard: Sequence[int]) -> Iterator[Problem]:
+    for dim, inner, outer in zip(dims, chunk, shard, strict=True):
+        if outer % inner:
+            below = outer // inner * inner
+            near = f"{below} or {below + inner}" if below else str(inner)
+            found, expected = f"{outer} along {dim!r}", f"a number of whole chunks of {inner}: {near}"
+            fix = "ask for one of these, or for other chunks"
+            yield Problem(f"shards of {name!r}", found, expected, fix, "chunk-size")
+
+
+def _too_large(name: str, dtype: np.dtype[Any], unit: Sequence[int]) -> Iterator[Problem]:
+    size = (TEXT_BYTES if dtype.kind in "OUT" else dtype.itemsize) * math.prod(unit)
+    if size > LARGEST_OBJECT:
+        found = f"objects of {tuple(unit)}, {size:,} bytes each in memory"
+        expected = (
+            f"at most {LARGEST_OBJECT:,} bytes: each is put together as a whole, however few rows there are"
+        )
+        fix = "ask for shorter chunks or shards"
+        yield Problem(f"chunks of {name!r}", found, expected, fix, "chunk-size")
 
 
 def _unit(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import Problem
 from aggrade.modalities import MODALITIES
+from aggrade.plain_attributes import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,7 +151,7 @@ def _differing(
 
 def _flat(attributes: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in attributes.items():
-        if not above and name == _OWN:
+        if not above and (name == _OWN or fault_of(name) or fault_of(value)):
             continue
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{above}{name}.")

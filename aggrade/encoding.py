@@ -26,6 +26,7 @@ from aggrade.commit.snapshot import root_bytes
 from aggrade.errors import Problem
 from aggrade.exactness import differing, missing
 from aggrade.modalities import absent_variables
+from aggrade.plain_attributes import plain_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +42,6 @@ __all__ = [
     "is_exact",
     "labels_as_stored",
     "layer_digest",
-    "plain_attribute",
     "plain_dataset",
     "store_view",
     "type_problem",
@@ -49,15 +49,6 @@ __all__ = [
 
 _CF_ENCODING = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value", "dtype")
 BLOCK_BYTES = 16 << 20
-
-
-def plain_attribute(value: Any) -> Any:
-    """Return an attribute as JSON holds it: numpy's numbers and arrays as Python's, at any depth."""
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "mM":
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: plain_attribute(item) for key, item in value.items()}
-    return [plain_attribute(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plain_dataset(dataset: xr.Dataset) -> xr.Dataset:

@@ -21,6 +21,7 @@ from aggrade.encoding import changed_values
 from aggrade.errors import Problem
 from aggrade.exactness import differing
 from aggrade.name_guards import keys_fit, names_can_be_stored
+from aggrade.plain_attributes import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,15 +47,16 @@ def types_can_be_stored(asked: Asked) -> Iterator[Problem]:
 
 
 def attributes_can_be_stored(asked: Asked) -> Iterator[Problem]:
-    """Demand attributes that JSON can hold, where a store is made of them."""
-    if asked.stored is not None:
-        return
+    """Demand attributes that JSON can hold, where a store is made of them, and such as can be compared with its own."""
     carriers = {"dataset": asked.dataset.attrs}
     carriers |= {f"variable {str(name)!r}": v.attrs for name, v in asked.dataset.variables.items()}
     for where, attributes in carriers.items():
         for key, value in attributes.items():
-            if not (isinstance(key, str) and _is_json(value)):
-                found, expected = f"attribute {key!r} of {value!r}", "text, finite numbers and lists of them"
+            fault = fault_of(key) or fault_of(value)
+            if fault or (asked.stored is None and not (isinstance(key, str) and _is_json(value))):
+                name = "an attribute" if fault_of(key) else f"attribute {key!r}"
+                found = f"{name} of {fault or repr(value)}"
+                expected = "text, finite numbers and lists of them"
                 yield Problem(where, found, expected, "convert it to text, or drop it", "attribute")
 
 

@@ -153,6 +153,89 @@ class TestAsked:
         """A chunk that is what it would be anyway changes nothing."""
         assert layout_of(self.one(), grow=("window",), chunks={"window": 1})[1] == (1, 256, 32, 500)
 
+    def test_a_default_chunk_is_no_longer_than_the_shard(self):
+        """A number per session shares its object with as many as are asked for: the shard is one chunk."""
+        one = variable(("session",), (1,))
+        assert layout_of(one, shards={"session": 64}) == ((64,), (64,))
+        assert layout_of(one, shards={"session": 8192}) == ((4096,), (8192,))
+
+
+class TestRefused:
+    """Wishes that can't be granted: none is bent in silence."""
+
+    @pytest.mark.parametrize(
+        ("chunk", "shard", "near"),
+        [(3, 7, "6 or 9"), (3, 2, "3"), (8, 100, "96 or 104"), (None, 5000, "4096 or 8192")],
+    )
+    def test_shards_that_chunks_do_not_divide(self, chunk, shard, near):
+        """The sizes next to it that would do are named."""
+        chunks = {"session": chunk} if chunk else {}
+        with pytest.raises(BadInput, match=f"shards of 'v': found {shard} along 'session'.*: {near};"):
+            layout_of(variable(("session",), (1,)), chunks=chunks, shards={"session": shard})
+
+    @quick
+    @given(st.integers(1, 5000), st.integers(1, 5000))
+    def test_either_as_asked_or_refused(self, chunk, shard):
+        """A shard is never another than the one asked for, nor a chunk."""
+        asked = {"chunks": {"session": chunk}, "shards": {"session": shard}}
+        if shard % chunk:
+            with pytest.raises(BadInput) as caught:
+                layout_of(variable(("session",), (1,)), **asked)
+            near = caught.value.problems[0].expected.rpartition(": ")[2].split(" or ")
+            assert all(int(size) % chunk == 0 and abs(int(size) - shard) < chunk for size in near)
+        else:
+            assert layout_of(variable(("session",), (1,)), **asked) == ((chunk,), (shard,))
+
+    @pytest.mark.parametrize("what", ["chunks", "shards"])
+    @pytest.mark.parametrize(
+        ("asked", "there"),
+        [
+            ({"windw": 3}, "dimensions session, window"),
+            ({"v": 3}, "dimensions session, window"),
+            ({"w": (1, 1)}, "variables v"),
+            ({"window": (1, 1)}, "variables v"),
+        ],
+    )
+    def test_names_that_decide_nothing(self, what, asked, there):
+        """A number needs a dimension, a tuple a variable; those that there are are named."""
+        one = variable(("session", "window"), (1, 6))
+        with pytest.raises(BadInput, match=f"expected one of the {there};") as caught:
+            layout_of(one, **{what: asked})
+        assert caught.value.problems[0].where == f"{what}[{next(iter(asked))!r}]"
+
+    @pytest.mark.parametrize(
+        ("dtype", "chunks", "shards"),
+        [
+            ("f4", {"session": 10**7}, {}),
+            ("f4", {"session": 10**30}, {}),
+            ("f4", {"v": (2**21 + 1, 64)}, {}),
+            ("f4", {"session": 1}, {"session": 2**21 + 1}),
+            ("O", {"session": 2**17 + 1}, {}),
+        ],
+    )
+    def test_objects_that_no_memory_holds(self, dtype, chunks, shards):
+        """The bound is named: 512 MiB for an object, and 64 bytes for a word."""
+        with pytest.raises(BadInput, match=r"objects of \(\d+, 64\).*expected at most 536,870,912 bytes"):
+            layout_of(variable(("session", "x"), (1, 64), dtype), chunks=chunks, shards=shards)
+
+    def test_the_largest_object(self):
+        """One that is just as large is taken, and so are large arrays that nobody asked to cut otherwise."""
+        chunk, _ = layout_of(variable(("session", "x"), (1, 64)), chunks={"session": 2**21})
+        assert chunk == (2**21, 64)
+        assert layout_of(variable(("x",), (2**28,)))[0] == (2**28,)
+
+    def test_all_at_once(self):
+        """Every variable that is concerned is named."""
+        one = xr.Dataset({"v": variable(("session", "x"), (1, 64)), "w": variable(("session",), (1,))})
+        with pytest.raises(BadInput) as caught:
+            default_layout(one, "session", (), {"session": 10**9, "y": 1}, {"x": 65})
+        assert [problem.where for problem in caught.value.problems] == [
+            "chunks['y']",
+            "shards of 'v'",
+            "chunks of 'v'",
+            "chunks of 'w'",
+        ]
+
 
 class TestChecked:
     """Sizes as users give them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -36,7 +37,8 @@ def append(open_world, world):
     """Return a function that appends to one store."""
 
     def append(dataset, **how):
-        values = {"grow": ("window",), "chunks": CHUNKS, "storage_options": open_world(world), **how}
+        chunks = {name: size for name, size in CHUNKS.items() if name in {*dataset.variables, *dataset.sizes}}
+        values = {"grow": ("window",), "chunks": chunks, "storage_options": open_world(world), **how}
         return aggrade.append(dataset, STORE, **values)
 
     return append
@@ -137,6 +139,22 @@ class TestTypes:
         assert found.ok
 
 
+def _within_itself():
+    value = [1]
+    return [*value, {"a": value}] if value.append(value) is None else value
+
+
+FAULTY = {
+    "within itself": _within_itself(),
+    "deep": functools.reduce(lambda inner, _: [inner], range(2000), 1),
+    "deep mappings": functools.reduce(lambda inner, _: {"a": inner}, range(101), 1),
+    "large": -(10**5000),
+    "large within": {"a": [10**4300]},
+    "large as a name": {10**5000: 1},
+    "in an array": np.array([[10**5000]], object),
+}
+
+
 class TestAttributes:
     """Attributes that JSON can hold."""
 
@@ -147,6 +165,27 @@ class TestAttributes:
         dataset["eeg"].attrs["b"] = value
         problems = refused(append, world, dataset, "attribute", "attribute")
         assert [problem.where for problem in problems] == ["dataset", "variable 'eeg'"]
+
+    @pytest.mark.parametrize("value", FAULTY.values(), ids=FAULTY)
+    @pytest.mark.parametrize("where", ["dataset", "variable 'eeg'"])
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_what_nobody_reads(self, append, world, value, where, exists):
+        """Such are refused on create and later, together with what else is wrong, whatever they are called."""
+        if exists:
+            append(make_session("s1", 3, 1))
+        dataset = new(label=("session", [b"ab"]))
+        carrier = dataset if where == "dataset" else dataset["eeg"]
+        carrier.attrs |= {"a": value, "b": [1, 2], "eeg_rate": value}
+        codes = (*["type", "attribute", "attribute"], *["dimensions", "rate"] * exists)
+        codes = codes if where == "dataset" else codes[: 4 if exists else 3]
+        problems = refused(append, world, dataset, *codes)
+        assert {problem.where for problem in problems if problem.code == "attribute"} == {where}
+
+    @pytest.mark.parametrize("value", FAULTY.values(), ids=FAULTY)
+    def test_a_label_that_nobody_reads(self, append, world, value):
+        """It is no label."""
+        dataset = xr.Dataset({"v": ("x", [1.0])}, attrs={"session_id": value})
+        refused(append, world, dataset, "label-missing", error=BadInput, grow=())
 
     def test_a_name_that_is_no_text(self, append, world):
         """Names of attributes are text."""
@@ -161,6 +200,13 @@ class TestAttributes:
             "b": [0, 1],
             "c": {"d": [1, None, True]},
         }
+
+    def test_what_is_just_readable(self, append, world):
+        """A hundred lists within each other and 4,300 digits are read back by Python's own reader."""
+        deep, large = functools.reduce(lambda inner, _: [inner], range(100), 1), 10**4300 - 1
+        append(new().assign_attrs(a=deep, b=large, c=[[1], [1]]))
+        root = json.loads(world.objects["data/windows.zarr/zarr.json"][0])["attributes"]
+        assert (root["a"], root["b"], root["c"]) == (deep, large, [[1], [1]])
 
     def test_of_a_store_that_has_its_own(self, store, world):
         """Attributes of later layers aren't kept, and don't matter."""
@@ -609,14 +655,25 @@ class TestLayout:
         refused(store, world, new(), "chunks", shards={"eeg": (1, 4, 2, 5)})
 
     def test_the_same_again(self, append):
-        """The arguments of the first append may be given each time, also those that were rounded."""
-        how = {"chunks": {"session": 1, "window": 2}, "shards": {"window": 5}}
-        for number in range(3):
+        """The arguments of the first append may be given each time; shards of 5 were once rounded to 6."""
+        chunks = {"session": 1, "window": 2}
+        for number, shard in enumerate((6, 6, 5)):
+            how = {"chunks": chunks, "shards": {"window": shard}}
             assert append(make_session(f"s{number}", 3, number), **how).layers == {f"s{number}": number}
 
     def test_nothing_said(self, store):
         """What isn't named keeps the store's."""
         assert store(new(), chunks=None).layers == {"s2": 1}
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_a_first_wish_that_cannot_be_granted(self, append, world, dry_run):
+        """Nothing is rounded, ignored or tried in vain: all that is wrong is said before the first byte."""
+        how = {"chunks": {"windows": 2, "window": 2, "eeg": (10**7, 1, 2, 5)}, "shards": {"window": 5}}
+        codes = ["chunk-size"] * 4
+        found = refused(append, world, new(), *codes, error=BadInput, dry_run=dry_run, **how)
+        places = {problem.where for problem in found}
+        assert {"chunks['windows']", "shards of 'label'", "chunks of 'eeg'"} <= places
+        append(new(), chunks={"window": 2, "eeg": (1, 1, 2, 5)}, shards={"window": 4})
 
     def test_sizes_that_are_none(self, append, world):
         """A size of 0 is a wrong parameter."""
