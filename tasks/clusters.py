@@ -16,6 +16,8 @@ import dask
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from aggrade.errors import Problem, Unavailable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,15 +132,31 @@ class Running:
         self._stack = stack
         self._runner: DaskTaskRunner | None = None
 
+    def gone(self, error: BaseException) -> Problem:
+        """Say that the cluster does not answer, or has lost what it had to do."""
+        where = self.cluster.address or self.cluster.cluster_class or "on this machine"
+        found = f"{type(error).__name__}: {error}".strip(": ")
+        fix = "start its scheduler again, and run again: what is done stays done"
+        return Problem(f"Dask cluster {where}", found, "a scheduler that answers", fix, "cluster-gone")
+
     def runner(self) -> DaskTaskRunner:
-        """Return the runner, started, quietly."""
+        """Return the runner, started, quietly.
+
+        Raises
+        ------
+        Unavailable
+            If the scheduler does not answer.
+        """
         if self._runner is None:
             runner = self.cluster.runner()
             logging.getLogger("distributed").setLevel(logging.WARNING)
             self._stack.enter_context(runner)
             link = {} if self.cluster.address or self.cluster.cluster_class else _LOCAL_LINK
             with _environment(*_QUIET), dask.config.set(link):
-                logger.info("the Dask dashboard is at %s", runner.client.dashboard_link)
+                try:
+                    logger.info("the Dask dashboard is at %s", runner.client.dashboard_link)
+                except OSError as error:
+                    raise Unavailable(self.gone(error)) from error
             self._runner = runner
         return self._runner
 

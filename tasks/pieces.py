@@ -8,6 +8,7 @@ No cluster is started when nothing is to be done.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from aggrade.errors import Unavailable
 from tasks.caching import ReceiptKey, digest_of
 from tasks.clusters import running_on
 from tasks.logs import send_core_logs
@@ -161,8 +163,15 @@ class _Pieces:
     ) -> Iterator[Any]:
         with progress(self._verb, total=len(pieces), unit="pieces", size=self._size(pieces)) as advance:
             for label, batch, future in futures:
-                yield from future.result()
+                yield from self._result(future)
                 advance(label, len(batch), self._size(batch))
+
+    def _result(self, future: PrefectFuture[list[Any]]) -> list[Any]:
+        """Return what a task returned. A scheduler that dies takes its futures with it: another attempt finds another."""
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise Unavailable(self._running.gone(error)) from error
 
     def _size(self, pieces: Sequence[Any]) -> int:
         """Return the bytes of pieces; 0 where nobody knows how many one has."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
+from contextlib import ExitStack
 
+import dask
 import pytest
 from pydantic import ValidationError
 
-from tasks.clusters import Cluster, cores
+from aggrade.errors import Unavailable
+from tasks.clusters import Cluster, cores, running_on
 
 
 def test_an_address_excludes_a_cluster_of_its_own():
@@ -51,6 +56,18 @@ def test_workers_elsewhere_share_no_local_results():
     """Results on a local disk are trusted only where the workers run on this machine."""
     assert Cluster().shares_results()
     assert not Cluster(address="tcp://10.0.0.5:8786").shares_results()
+
+
+def test_a_scheduler_that_does_not_answer_is_unavailable():
+    """A flow that finds no scheduler says so as an error that is worth another attempt."""
+    with socket.socket() as held, ExitStack() as stack:
+        held.bind(("127.0.0.1", 0))  # nobody listens there
+        cluster = Cluster(address=f"tcp://127.0.0.1:{held.getsockname()[1]}")
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(Unavailable, match=re.escape(cluster.address)),
+        ):
+            running_on(stack, cluster).runner()
 
 
 @pytest.mark.parametrize("processes", [True, False])

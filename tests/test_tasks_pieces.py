@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
 import dask
@@ -14,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 from waiting import wait_until
 
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Problem, Unavailable
 from tasks.clusters import Cluster, one_cluster
 from tasks.pieces import pieces_on
 
@@ -57,6 +59,39 @@ class Forbidden(Cluster):
     def runner(self):
         """Fail."""
         raise AssertionError("a cluster was started")
+
+
+class Lost:
+    """A runner, its client and its futures, whose scheduler dies with everything that it was asked to do."""
+
+    dashboard_link = "nowhere"
+
+    @property
+    def client(self):
+        """Return itself."""
+        return self
+
+    def submit(self, *_):
+        """Return itself."""
+        return self
+
+    def result(self):
+        """Tell that it is lost."""
+        raise CancelledError("lost")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Losing(Cluster):
+    """A cluster like that."""
+
+    def runner(self):
+        """Return its runner."""
+        return Lost()
 
 
 STARTED = []
@@ -123,6 +158,16 @@ def test_no_cluster_is_started_unless_asked():
     """A context in which nothing is mapped starts nothing."""
     with pieces_on(Forbidden(), "square", "memory://store"):
         pass
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_scheduler_that_dies_is_unavailable():
+    """What a scheduler took with it is worth another attempt, which finds another scheduler."""
+    with (
+        pieces_on(Losing(address="tcp://127.0.0.1:9"), "square", "memory://store") as map_pieces,
+        pytest.raises(Unavailable, match=re.escape("tcp://127.0.0.1:9")),
+    ):
+        list(map_pieces(square, pieces("lost", 2)))
 
 
 @pytest.mark.usefixtures("prefect_backend")
