@@ -90,11 +90,12 @@ def resume_runs(
         Waits for so many seconds.
     """
     with get_client(sync_client=True) as client:
-        runs = [(run, _fate(client, run, attempts)) for run in _crashed(client, within_h)]
-        going_on = [run for run, fate in runs if fate == "resumed"]
+        runs = list(_crashed(client, within_h))
+        found = [_judged(client, run, attempts) for run in runs]
+        going_on = [run for run, crashed in zip(runs, found, strict=True) if crashed.becomes == "resumed"]
         if going_on and not dry_run:
             _schedule(client, going_on, pause_s, wait)
-    return [_told(run, fate) for run, fate in runs]
+    return found
 
 
 def _schedule(
@@ -110,16 +111,21 @@ def _schedule(
             client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=datetime.now(UTC)))
 
 
-def _told(run: FlowRun, fate: _Fate) -> Crashed:
-    crashed = Crashed(run=run.name, id=str(run.id), attempts=run.run_count, becomes=fate)
+def _judged(client: SyncPrefectClient, run: FlowRun, attempts: int) -> Crashed:
+    """Say what becomes of a run, and log it."""
+    starts = _starts(client, run)
+    fate: _Fate = "resumed" if starts < attempts else "given up"
+    if _done_since(client, run):
+        fate = "done since"
+    crashed = Crashed(run=run.name, id=str(run.id), attempts=starts, becomes=fate)
     logger.log(logging.WARNING if fate == "given up" else logging.INFO, "%s", crashed)
     return crashed
 
 
-def _fate(client: SyncPrefectClient, run: FlowRun, attempts: int) -> _Fate:
-    if _done_since(client, run):
-        return "done since"
-    return "resumed" if run.run_count < attempts else "given up"
+def _starts(client: SyncPrefectClient, run: FlowRun) -> int:
+    """Return how often a run was started. Prefect's own count leaves out starts that died before the flow began."""
+    states = client.read_flow_run_states(run.id)
+    return max(run.run_count, sum(state.is_pending() for state in states))
 
 
 def _crashed(client: SyncPrefectClient, within_h: float) -> Iterator[FlowRun]:
