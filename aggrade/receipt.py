@@ -29,7 +29,10 @@ class Receipt(BaseModel):
     )
     objects: int = Field(default=0, description="Objects written, metadata included.")
     bytes_written: int = Field(default=0, description="Bytes written.")
-    requests: dict[str, int] = Field(default_factory=dict, description="Requests sent, by kind.")
+    requests: dict[str, int] = Field(
+        default_factory=dict,
+        description="Requests sent, by kind: of an append all, of others those before the receipt was written.",
+    )
     seconds: float = Field(default=0.0, description="Wall time from intent to release, in seconds.")
     backup: str | None = Field(default=None, description="Name of the backup of what was overwritten.")
     undo: str | None = Field(default=None, description="The command that undoes this commit.")
