@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aggrade.append_covering import read_to_cover
-from aggrade.append_labels import demand_records, stored_labels
+from aggrade.append_labels import demand_records, last_labels, stored_labels
 from aggrade.append_layout import default_layout
 from aggrade.append_plan import AppendPlan, OnConflict, keys_to_read, plan_append
 from aggrade.append_pricing import consolidation_price, price_of, price_of_nothing
@@ -20,6 +20,7 @@ from aggrade.commit import Transaction, describe, look
 from aggrade.commit.agreement import demand_agreement, documents_at_stake
 from aggrade.commit.backup import copied_in_full
 from aggrade.commit.catalogue import files_of, place_of
+from aggrade.commit.documents import dims_of, key_of, shape_of
 from aggrade.commit.layers import receipt_key
 from aggrade.commit.plan import new_write_id
 from aggrade.encoding import encode, encodings, is_exact, layer_digest
@@ -219,6 +220,7 @@ class Attempt:
         files = files_of(range(first, first + len(self.labels)))
         keys = keys_to_read(there, self.dim, sizes, overwritten=self.seen.is_calm)
         keys += documents_at_stake(self.seen, self.dim, self.dataset.sizes)
+        keys += self._last_labels(there) if self.seen.is_calm else []
         self.seen = self.seen.again(self._reading, self.labels, keys, self.place, files)
         demand_agreement(self.storage, self.seen, there)
         if self.filled is None:
@@ -226,6 +228,11 @@ class Attempt:
         stored = self.filled.dataset(self._reading)
         demand_records(self.storage.url, self.seen, stored, self.dim, self.labels)
         return stored
+
+    def _last_labels(self, there: Mapping[str, Document]) -> list[str]:
+        document = there.get(self.dim)
+        has_rows = document is not None and dims_of(document) == (self.dim,) and shape_of(document)[0]
+        return [key_of(self.dim, document, (last_labels(document),))] if document and has_rows else []
 
     def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
         """Write and publish."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from aggrade.asked import Asked
-    from aggrade.commit import Look, Snapshot
+    from aggrade.commit import Document, Look, Snapshot
 
-__all__ = ["demand_records", "stored_labels", "stored_labels_differ", "with_dim"]
+__all__ = ["demand_records", "last_labels", "stored_labels", "stored_labels_differ", "with_dim"]
 
 
 def with_dim(dataset: xr.Dataset, dim: str) -> xr.Dataset:
@@ -71,8 +71,7 @@ def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
 def demand_records(url: str, seen: Look, stored: xr.Dataset, dim: str, labels: Sequence[str]) -> None:
     """Raise where a layer has a row that no record tells of: with its record lost it would come a second time.
 
-    Looked at are the rows that share a chunk of labels with the new ones, since that chunk has been read; `verify`
-    looks at all.
+    Looked at are the rows of the last chunk of labels; `verify` looks at all.
 
     Parameters
     ----------
@@ -108,13 +107,22 @@ def _rows_read(seen: Look, stored: xr.Dataset, dim: str) -> Iterator[tuple[int, 
     document = shown.documents.get(dim) if shown else None
     if shown is None or document is None or dims_of(document) != (dim,):
         return
-    last, gone = shape_of(document)[0] // unit_of(document)[0], set(shown.mark.get("superseded", ()))
+    last, gone = last_labels(document), set(shown.mark.get("superseded", ()))
     first = max(last * unit_of(document)[0], _adopted(shown, dim))
     if seen.objects.get(key_of(dim, document, (last,))) is None:
         return
     for row, label in enumerate(labels_of(stored.variables[dim][first:]), first):
         if row not in gone and label:
             yield row, label
+
+
+def last_labels(document: Document) -> int:
+    """Return the number of the last chunk of labels that holds a row.
+
+    >>> last_labels({"shape": [8], "chunk_grid": {"configuration": {"chunk_shape": [4]}}})
+    1
+    """
+    return max(0, shape_of(document)[0] - 1) // unit_of(document)[0]
 
 
 def _adopted(shown: Snapshot, dim: str) -> int:

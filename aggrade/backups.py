@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aggrade.commit import Manifest, backups_beside, find_receipt, manifests, read_intent
+from aggrade.commit import Manifest, backups_beside, find_receipt, manifests, read_intent, read_snapshot
 from aggrade.commit.backup import MANIFEST
+from aggrade.commit.intent import least_shown
+from aggrade.commit.snapshot import demand_root
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
 from aggrade.storage import open_storage, url_of
@@ -172,6 +174,7 @@ def _doomed(storage: Storage, keep: int, limit: datetime | None) -> list[Manifes
     """
     there = manifests(storage)
     intent = read_intent(storage)
+    demand_root(storage.url, read_snapshot(storage), least_shown(intent))
     journal = intent[0].journal if intent is not None else None
     needed = {journal.backup, journal.restores} if journal else set()
     restored = next((one for one in there if journal and one.id == journal.restores), None)

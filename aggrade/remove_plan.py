@@ -12,8 +12,8 @@ from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
 from aggrade.commit.erasing import attributes_without, held_objects, memory_to_erase, names
-from aggrade.commit.intent import least_shown
 from aggrade.commit.layers import RECEIPTS, layer_key
+from aggrade.commit.looking import known_generation
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
@@ -136,7 +136,7 @@ def look_into(
 
 def _demand_root(storage: Storage, snapshot: Snapshot | None) -> None:
     """Raise if the root is lost: not where somebody has only been faster since it was read."""
-    least = least_shown(read_intent(storage))
+    least = known_generation(storage, snapshot, read_intent(storage))
     if lost_root(storage.url, snapshot, least) is not None:
         demand_root(storage.url, read_snapshot(storage), least)
 

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import Base, Target, backups_beside, read_intent, read_snapshot, recover_store
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
-from aggrade.commit.intent import Journal, least_shown
+from aggrade.commit.intent import Journal
+from aggrade.commit.looking import known_generation
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import write_documents
 from aggrade.commit.recovery import acquire
@@ -113,7 +114,7 @@ def _mend(storage: Storage) -> list[str]:
     done = _recovered(storage)
     intent = read_intent(storage)
     shown = read_snapshot(storage)
-    demand_root(storage.url, shown, least_shown(intent))
+    demand_root(storage.url, shown, known_generation(storage, shown, intent))
     if shown is None or _contradicts_itself(shown) or (intent is not None and intent[0].state == "held"):
         return done
     base = Base(etag=shown.etag, generation=shown.generation)

@@ -16,8 +16,9 @@ from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
-from aggrade.commit.intent import INTENT, least_shown
-from aggrade.commit.layers import LAYERS, replaced_before
+from aggrade.commit.intent import INTENT
+from aggrade.commit.layers import replaced_before
+from aggrade.commit.looking import known_generation
 from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.commit.snapshot import lost_root
 from aggrade.common_objects import common_problems
@@ -151,7 +152,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
     except (Damaged, Refused) as error:
         yield str(error)
         return
-    lost = lost_root(storage.url, snapshot, least_shown(intent))
+    lost = lost_root(storage.url, snapshot, known_generation(storage, snapshot, intent))
     if lost is not None:
         yield str(lost)
         return
@@ -238,11 +239,6 @@ def _json(data: bytes) -> Any:
 def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:
     dim = snapshot.mark.get("dim")
     if dim is None:
-        if any(storage.list(LAYERS)):
-            yield (
-                f"{storage.url}: layers are on record, but the root doesn't know them: another program has replaced its"
-                " attributes, and with them what says which rows count; restore the newest backup, and append what came since."
-            )
         return
     try:
         labels = labels_of(snapshot.dataset(storage)[dim].variable)

@@ -75,6 +75,16 @@ def test_rows_that_count_no_more_have_no_say(open_world, world):
     assert append(options, 1, 9, dry_run=True).commit is None
 
 
+def test_a_full_chunk_of_labels_is_looked_at_as_well(open_world, world):
+    """Where the new row begins a chunk, the one before it is read."""
+    append(open_world(world), 4)
+    for label in ("s2", "s4"):
+        lose_record(world, label)
+        with pytest.raises(Damaged, match="a record of it"):
+            append(open_world(world), int(label[1]))
+    assert append(open_world(world), 5).layers == {"s5": 4}
+
+
 def test_it_costs_no_request(open_world, world):
     """The chunk of labels that is looked at is the one that is read anyway."""
     hooks = Numbered()

@@ -166,3 +166,28 @@ def test_a_store_that_never_showed_begins_anew(tmp_path):
     aggrade.remove(tmp_path, "s1", purge_backups=True)
     aggrade.append(make_session("s1", 3, 1), store, **HOW)
     assert aggrade.verify(store).ok
+
+
+@pytest.mark.parametrize("lose", [deleted, appended_by_xarray])
+def test_records_tell_of_a_root_where_the_intent_is_gone_too(store, lose):
+    """Whoever brings something new builds nothing on what others left; nobody says that nothing is there."""
+    lose(store)
+    (store / INTENT).unlink()
+    before = objects_of(store.parent)
+    refused(aggrade.append, make_session("s9", 3, 9), store, **HOW)
+    refused(aggrade.remove, store.parent, "s2")
+    assert "restore the newest backup" in str(aggrade.verify(store).problems)
+    assert not repair(str(store)).ok
+    assert objects_of(store.parent) == before
+    aggrade.restore(store, aggrade.list_backups(store)[-1])
+    assert [str(name) for name in aggrade.open_windows(store).session.values] == ["s2", "s1"]
+
+
+@each_loss
+def test_nothing_else_takes_it_for_the_store(store, lose):
+    """A rechunk copies nothing of it, and no backup is pruned that would bring it back."""
+    lose(store)
+    if lose is not deleted and lose is not of_format_1:
+        refused(aggrade.rechunk, store, store.parent / "copy.zarr", chunks={"session": 1})
+    refused(aggrade.prune_backups, store, 0)
+    assert len(aggrade.list_backups(store)) == 3

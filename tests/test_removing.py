@@ -10,13 +10,15 @@ from collections import Counter
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from make_datasets import CHUNKS, assert_holds, make_session
 from make_traces import traces
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
+from zarr.errors import ZarrUserWarning
 
 import aggrade
 from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
-from aggrade.errors import BadInput, Damaged
+from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.layout import session_store
 from aggrade.staging import stage
 from aggrade.storage.zarr_store import ReadStore
@@ -491,6 +493,35 @@ class TestRefused:
         intent = read_intent(data.storage)[0]
         assert intent.state == "free"
         assert intent.journal is None
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("how", [{}, {"purge_backups": True}, {"dry_run": True}])
+def test_rows_that_another_tool_added_without_consolidating_stay(tmp_path, ours, how):
+    """They lie beyond what the root shows, where a removal wipes out everything: it is refused, as an append is."""
+    store = tmp_path / "windows.zarr"
+    sessions = [make_session(f"s{number}", 3, number) for number in (1, 2)]
+    if ours:
+        for session in sessions:
+            aggrade.append(session, store, grow=("window",), chunks=CHUNKS)
+    else:
+        foreign = xr.concat(sessions, "session", data_vars="minimal")
+        for variable in foreign.variables.values():
+            variable.encoding = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            foreign.to_zarr(
+                store, zarr_format=3, consolidated=True, encoding={"eeg": {"chunks": (1, 2, 2, 5)}}
+            )
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    for name in [name for name, v in sessions[0].variables.items() if v.dims[:1] == ("session",)]:
+        array = group[name]
+        array.append(np.array(["s9"], object) if name == "session" else array[0:1], axis=0)
+    before = {path: path.read_bytes() for path in store.rglob("c/**/*") if path.is_file()}
+    with pytest.raises(Refused, match="another tool wrote there without consolidating") as caught:
+        aggrade.remove(store, "s2", **how)
+    assert caught.value.code == "not-consolidated"
+    assert {path: path.read_bytes() for path in store.rglob("c/**/*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aggrade.commit.intent import Intent, Lease, least_shown, read_intent
-from aggrade.commit.layers import LayerRecord, find_layer, look_for_layer
+from aggrade.commit.layers import LAYERS, LayerRecord, find_layer, look_for_layer
 from aggrade.commit.snapshot import ROOT, Snapshot, demand_root, moved_on, read_snapshot
 from aggrade.errors import Conflict
 from aggrade.storage.together import read_together, together
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Layer
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["Look", "demand_known", "look"]
+__all__ = ["Look", "demand_known", "known_generation", "look"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Look:
         Damaged
             If a record can't be read, or the root is older than the last commit left it.
         """
-        now, objects, told, *found = together(
+        now, least, objects, told, *found = together(
             lambda: storage.stat(ROOT),
+            lambda: known_generation(storage, self.snapshot, self.intent),
             lambda: read_together(storage, keys),
             lambda: read_together(place.root, map(place.key, files)) if place else {},
             *(lambda label=label: look_for_layer(storage, label, self.snapshot) for label in labels),
@@ -106,7 +107,7 @@ class Look:
             raise Conflict(moved_on(storage.url))
         by_label = dict(zip(labels, found, strict=True))
         records = {label: record for label, (record, _) in by_label.items() if record is not None}
-        demand_root(storage.url, self.snapshot, max(least_shown(self.intent), self._recorded(records)))
+        demand_root(storage.url, self.snapshot, least)
         return replace(
             self,
             records=records,
@@ -114,15 +115,6 @@ class Look:
             objects=objects,
             catalogue=told,
             is_confirmed=True,
-        )
-
-    def _recorded(self, records: Mapping[str, LayerRecord]) -> int:
-        """Return the generation that records tell of where there is no root and nobody is at work."""
-        is_free = self.intent is None or self.intent[0].state == "free"
-        return (
-            max((one.generation for one in records.values()), default=0)
-            if is_free and not self.snapshot
-            else 0
         )
 
     def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
@@ -148,6 +140,28 @@ def look(storage: Storage) -> Look:
         If one of them can't be read.
     """
     return Look(*together(lambda: read_snapshot(storage), lambda: read_intent(storage)))
+
+
+def known_generation(storage: Storage, shown: Snapshot | None, intent: tuple[Intent, str] | None) -> int:
+    """Return the generation that a root has at least: 0 while somebody is at work, who may be deleting the store.
+
+    Layers are on record only where a root has shown them. They are listed where the root knows of no commit.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    shown
+        What its root shows.
+    intent
+        What `read_intent` gave before that, or was found unchanged after it.
+    """
+    if intent is not None and intent[0].state == "held":
+        return 0
+    least = least_shown(intent)
+    if least or (shown is not None and shown.generation):
+        return least
+    return int(any(True for _ in storage.list(LAYERS)))
 
 
 def demand_known(storage: Storage, layers: Sequence[Layer], shown: Snapshot | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit.documents import in_grid, key_of, units_in
+from aggrade.commit.documents import dims_of, in_grid, key_of, units_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -203,13 +203,15 @@ class CommitPlan(_Frozen):
         ]
 
     def grown(self, published: Mapping[str, Document]) -> list[str]:
-        """Return the arrays that new layers make longer; none in a commit of another kind.
+        """Return the arrays that new layers make longer, or a removal takes rows from; none in a commit of another kind.
 
         Parameters
         ----------
         published
             The array documents of the base state.
         """
+        if self.erases and not self.erases.whole:
+            return [name for name, before in published.items() if self.erases.dim in dims_of(before)]
         if not self.layers:
             return []
         return [name for name, before in published.items() if before != self.documents.get(name)]

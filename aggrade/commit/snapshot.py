@@ -229,10 +229,10 @@ def lost_root(url: str, shown: Snapshot | None, least: int) -> Problem | None:
     """
     if (shown.generation if shown else 0) >= least:
         return None
-    found = f"a root of generation {shown.generation}, which another program wrote" if shown else "no root"
-    fix = "restore the newest backup (aggrade restore), then bring again what came since"
+    older = f"a root of generation {shown.generation}, older or by another program" if shown else None
+    fix = "restore the newest backup (aggrade restore), then bring again what came since; without one, name a new store"
     expected = f"the root of generation {least} or later that a commit left"
-    return Problem(url, found, expected, fix, "root-lost")
+    return Problem(url, older or "no root", expected, fix, "root-lost")
 
 
 def demand_root(url: str, shown: Snapshot | None, least: int) -> None:

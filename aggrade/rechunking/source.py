@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from zarr.storage import StorePath
 
+from aggrade.commit import Snapshot, read_intent
 from aggrade.commit.documents import Document
-from aggrade.commit.snapshot import ROOT
+from aggrade.commit.intent import least_shown
+from aggrade.commit.snapshot import ROOT, demand_root
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
 from aggrade.layout import stores_in
 from aggrade.rechunking.grids import native_dtype
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from aggrade.rechunking.object_codec import ObjectCodec
     from aggrade.rechunking.tracing import Marks
-    from aggrade.storage import Storage
+    from aggrade.storage import Storage, StoredObject
 
 __all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
 
@@ -110,12 +112,22 @@ def read_source(storage: Storage) -> Source:
     Refused
         If it holds what can't be rechunked: groups in groups, irregular chunk grids, unknown data types.
     Damaged
-        If its metadata can't be read.
+        If its metadata can't be read, or its root is older than the last commit left it.
     """
+    intent = read_intent(storage)
     stored = storage.read(ROOT)
+    demand_root(storage.url, _shown(stored), least_shown(intent))
     source = _read_version2(storage) if stored is None else _read_version3(storage, stored.data, stored.etag)
     raise_all(problem for name, document in source.documents.items() for problem in _problems(name, document))
     return source
+
+
+def _shown(stored: StoredObject | None) -> Snapshot | None:
+    """Return of a root as much as tells its generation."""
+    try:
+        return Snapshot(stored.etag, dict(json.loads(stored.data)["attributes"])) if stored else None
+    except (ValueError, KeyError, TypeError):
+        return Snapshot(stored.etag) if stored else None
 
 
 def _read_version3(storage: Storage, data: bytes, etag: str) -> Source:
