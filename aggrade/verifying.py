@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.append_rows import STAMPS
 from aggrade.backup_checks import backup_problems
 from aggrade.channels import own_indices
-from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
+from aggrade.commit import find_receipt, layers_of, read_intent
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
@@ -27,6 +27,7 @@ from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
 from aggrade.rechunking.checking import copy_problems
+from aggrade.root_checks import backups_of, maker_problems, read_root, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
 from aggrade.staged_sessions import find_staged
@@ -147,8 +148,9 @@ def _lost_lines(store: str, storage_options: Mapping[str, Any] | None) -> list[s
 def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterator[str]:
     checked["stores"] += 1
     intent = yield from _intent(storage)
+    backups = backups_of(storage)
     try:
-        snapshot = read_snapshot(storage)
+        snapshot = read_root(storage)
     except (Damaged, Refused) as error:
         yield str(error)
         return
@@ -167,6 +169,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         and storage.stat(INTENT) is None
     ):
         yield f"{storage.url}: its intent is gone, and what dead writers left is on no record; run verify --repair."
+    yield from root_problems(storage, snapshot, backups)
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
     yield from _documents(storage, snapshot, checked)
@@ -248,6 +251,7 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     unreadable: list[Problem] = []
     records = {record.label: record for record in layers_of(storage, unreadable, snapshot)}
     yield from map(str, unreadable)
+    yield from maker_problems(storage, snapshot, records.values())
     yield from _labels(storage, snapshot, labels, set(records))
     dataset = snapshot.dataset(storage, decoded=False)
     for record in sorted(records.values(), key=lambda record: record.index):

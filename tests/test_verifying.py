@@ -322,19 +322,19 @@ class TestRecords:
     def test_a_record_that_points_elsewhere(self, store):
         """The row that a record names bears its label."""
         record = find_layer(store.storage, "s1")
-        keep_layer(store.storage, record.model_copy(update={"index": 0, "generation": 9}))
+        keep_layer(store.storage, record.model_copy(update={"index": 0, "generation": 3}))
         assert "layer 's1' is not at index 0" in store.found()
 
     def test_a_record_beyond_the_store(self, store):
         """So does one that names no row at all."""
         record = find_layer(store.storage, "s1")
-        keep_layer(store.storage, record.model_copy(update={"index": 99, "generation": 9}))
+        keep_layer(store.storage, record.model_copy(update={"index": 99, "generation": 3}))
         assert "layer 's1' is not at index 99" in store.found()
 
     def test_a_record_of_other_content(self, store):
         """The digest that a layer came with is that of what lies there."""
         record = find_layer(store.storage, "s1")
-        keep_layer(store.storage, record.model_copy(update={"digest": "0" * 64, "generation": 9}))
+        keep_layer(store.storage, record.model_copy(update={"digest": "0" * 64, "generation": 3}))
         assert "layer 's1': its content is not what was appended" in store.found()
 
     def test_a_label_twice(self, store):
