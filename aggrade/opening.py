@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem, raise_all
 from aggrade.keeping import keep_windows
 from aggrade.layout import SESSIONS, stores_in, window_stores_in
 from aggrade.leaving import hidden_rows, open_together
+from aggrade.root_marks import mark_problems
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
 from aggrade.uniting import unite
@@ -52,7 +53,7 @@ def open_dataset(storage: Storage, store: ReadStore | None = None) -> xr.Dataset
     Raises
     ------
     Damaged
-        If the root is not consolidated metadata that xarray understands.
+        If the root is not consolidated metadata that xarray understands, or its mark was changed by hand.
     """
     from aggrade.storage.zarr_store import ReadStore
 
@@ -70,6 +71,7 @@ def open_dataset(storage: Storage, store: ReadStore | None = None) -> xr.Dataset
             "not-a-store",
         )
         raise Damaged(problem) from error
+    raise_all(mark_problems(storage.url, opened.attrs.get("aggrade", {})), Damaged)
     return opened
 
 

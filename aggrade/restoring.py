@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
-from aggrade.commit import Manifest, Transaction, manifests, read_intent, read_snapshot
+from aggrade.commit import Look, Manifest, Transaction, manifests, read_intent, read_snapshot
+from aggrade.commit.agreement import demand_agreement, document_key, parsed
+from aggrade.commit.documents import shape_of
+from aggrade.commit.intent import least_shown
 from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
 from aggrade.restore_checking import check_restored
@@ -18,12 +21,13 @@ from aggrade.restore_writing import RestoreWeighing, in_hand, write_as_it_was
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.rehearsing import Rehearsal
-from aggrade.storage.together import together
+from aggrade.storage.together import read_together, together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
+    from aggrade.commit import Document, Intent, Snapshot
     from aggrade.receipt import Receipt
     from aggrade.restore_array import ArrayPlan
     from aggrade.restore_writing import WriteOne
@@ -84,7 +88,7 @@ def restore(
     BadInput
         If there is no such backup; those that there are, are named.
     Refused
-        If a removal has purged it.
+        If a removal has purged it, or another tool has added rows without consolidating.
     Damaged
         If the backup does not hold what it should. The present state stays.
     Conflict
@@ -150,8 +154,8 @@ def _restored(storage: Storage, backup: str, write: WriteOne) -> tuple[_Attempt,
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
     for number in itertools.count():
-        attempt = _plan(storage, backup)
         try:
+            attempt = _plan(storage, backup)
             return attempt, _carry_out(storage, attempt, write)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
@@ -163,6 +167,7 @@ def _restored(storage: Storage, backup: str, write: WriteOne) -> tuple[_Attempt,
 
 def _plan(storage: Storage, backup: str) -> _Attempt:
     now, intent = together(lambda: read_snapshot(storage), lambda: read_intent(storage))
+    _demand_no_rows_of_others(storage, now, intent)
     state = KeptState(storage, backup)
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
     try:
@@ -180,6 +185,25 @@ def _plan(storage: Storage, backup: str) -> _Attempt:
     if moving and getattr(storage, "has_fixed_keys", False):
         raise Refused(_fixed(storage.url, moving))
     return _Attempt(plan, arrays, state)
+
+
+def _demand_no_rows_of_others(
+    storage: Storage, now: Snapshot | None, intent: tuple[Intent, str] | None
+) -> None:
+    """Refuse to give up rows that another tool has added without consolidating, where the root is surely the last one."""
+    least = least_shown(intent)
+    if now is None or not least or now.generation < least:
+        return
+    keys = {document_key(name): document for name, document in now.documents.items()}
+    read = read_together(storage, keys)
+    longer = {key: stored for key, stored in read.items() if _is_longer(parsed(stored), keys[key])}
+    demand_agreement(storage, Look(now, intent, objects=longer), now.documents)
+
+
+def _is_longer(own: Document | None, shown: Document) -> bool:
+    return own is not None and any(
+        size > before for size, before in zip(shape_of(own), shape_of(shown), strict=False)
+    )
 
 
 def _fixed(url: str, moving: list[str]) -> Problem:

@@ -6,15 +6,13 @@ receipt, rows by the arrays. Of attributes that aggrade doesn't write there is n
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
-from aggrade.commit import backups_beside, read_intent, read_snapshot
+from aggrade.commit import backups_beside, read_intent
 from aggrade.commit.layers import receipt_key
 from aggrade.commit.snapshot import ROOT, lost_root
-from aggrade.errors import Damaged, Refused, raise_all
-from aggrade.root_marks import mark_problems
+from aggrade.errors import Damaged, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from aggrade.commit import LayerRecord, Snapshot
     from aggrade.storage import Storage
 
-__all__ = ["backups_of", "maker_problems", "read_root", "root_problems"]
+__all__ = ["backups_of", "maker_problems", "root_problems"]
 
 _BACKUP = re.compile(r"\d{8,}-[0-9a-f]{16,}")
 _FENCE = "fence-"
@@ -42,26 +40,6 @@ def backups_of(storage: Storage) -> list[str]:
 
 def _generation(backup: str) -> int:
     return int(backup.partition("-")[0])
-
-
-def read_root(storage: Storage) -> Snapshot | None:
-    """Read the state that a store shows, and demand that what aggrade keeps in it is of the types that commits write.
-
-    Raises
-    ------
-    Damaged, Refused
-        As `aggrade.commit.read_snapshot`, and if it isn't.
-    """
-    where = f"{storage.url}/{ROOT}"
-    try:
-        shown = read_snapshot(storage)
-    except (TypeError, ValueError) as error:
-        stored = storage.read(ROOT)
-        mark = json.loads(stored.data)["attributes"]["aggrade"] if stored else None
-        raise Damaged(*mark_problems(where, mark)) from error
-    if shown is not None:
-        raise_all(mark_problems(where, shown.attributes.get("aggrade", {})), Damaged)
-    return shown
 
 
 def root_problems(storage: Storage, shown: Snapshot, backups: Iterable[str]) -> Iterator[str]:

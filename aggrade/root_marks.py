@@ -47,7 +47,7 @@ def mark_problems(where: str, mark: Any) -> list[Problem]:
         The attribute ``aggrade``, as JSON has it.
 
     >>> print(*mark_problems("a.zarr/zarr.json", {"generation": "3", "grow": []}))
-    a.zarr/zarr.json: found attribute aggrade.generation of '3', expected a valid integer; restore the newest backup (aggrade restore).
+    a.zarr/zarr.json: found attribute aggrade.generation of '3', expected a valid integer; correct it, or delete this root and restore the newest backup (aggrade restore).
     """
     if not isinstance(mark, Mapping):
         return [_problem(where, "", mark, "a mapping")]
@@ -68,5 +68,5 @@ def _wrong(where: str, mark: Any, place: tuple[int | str, ...], told: str) -> Pr
 
 
 def _problem(where: str, field: str, found: Any, expected: str) -> Problem:
-    fix = "restore the newest backup (aggrade restore)"
+    fix = "correct it, or delete this root and restore the newest backup (aggrade restore)"
     return Problem(where, f"attribute aggrade{field} of {found!r}", expected, fix, "root-mark")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import find_receipt, manifests, read_intent, read_snapshot
+from aggrade.commit.looking import known_generation
+from aggrade.commit.snapshot import lost_root
 from aggrade.layout import open_stores
 from aggrade.receipt import Receipt
 
@@ -37,10 +39,11 @@ class StoreState(BaseModel):
     backups: int = Field(default=0, description="Backups that lie beside it.")
     writer: str = Field(default="", description="Who holds its intent, if somebody does.")
     server: str = Field(default="", description="Its server, and which conditions it was seen to keep.")
+    damage: str = Field(default="", description="What there is to say where its root is lost.")
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {dim}" for dim, size in self.sizes.items()) or "nothing yet"
-        lines = [self.store, f"  {sizes}"]
+        lines = [self.store, f"  {self.damage or sizes}"]
         if self.superseded:
             lines.append(f"  {self.superseded} rows along {self.dim} have been replaced or removed")
         lines.append(f"  generation {self.generation}, {self.backups} backups")
@@ -71,11 +74,14 @@ def survey(store: str, *, storage_options: Mapping[str, Any] | None = None) -> l
 
 
 def _state(storage: Storage) -> StoreState:
-    snapshot, intent = read_snapshot(storage), read_intent(storage)
+    intent = read_intent(storage)
+    snapshot = read_snapshot(storage)
+    lost = lost_root(storage.url, snapshot, known_generation(storage, snapshot, intent))
+    damage = f"{lost.found}, not {lost.expected}; {lost.fix}" if lost else ""
     writer, server = (_writer(intent[0]), _server(intent[0])) if intent is not None else ("", "")
     backups = len(manifests(storage))
     if snapshot is None:
-        return StoreState(store=storage.url, backups=backups, writer=writer, server=server)
+        return StoreState(store=storage.url, backups=backups, writer=writer, server=server, damage=damage)
     return StoreState(
         store=storage.url,
         sizes=snapshot.sizes,
@@ -86,6 +92,7 @@ def _state(storage: Storage) -> StoreState:
         backups=backups,
         writer=writer,
         server=server,
+        damage=damage,
     )
 
 

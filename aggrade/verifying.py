@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.append_rows import STAMPS
 from aggrade.backup_checks import backup_problems
 from aggrade.channels import own_indices
-from aggrade.commit import find_receipt, layers_of, read_intent
+from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
 from aggrade.commit.intent import INTENT
@@ -27,7 +27,7 @@ from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
 from aggrade.rechunking.checking import copy_problems
-from aggrade.root_checks import backups_of, maker_problems, read_root, root_problems
+from aggrade.root_checks import backups_of, maker_problems, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
 from aggrade.staged_sessions import find_staged
@@ -150,13 +150,13 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
     intent = yield from _intent(storage)
     backups = backups_of(storage)
     try:
-        snapshot = read_root(storage)
+        snapshot = read_snapshot(storage)
     except (Damaged, Refused) as error:
         yield str(error)
         return
     lost = lost_root(storage.url, snapshot, known_generation(storage, snapshot, intent))
     if lost is not None:
-        yield str(lost)
+        yield f"{lost.where}: {lost.found}, not {lost.expected}; {lost.fix}."
         return
     if snapshot is None:
         if (intent is None and any(storage.list())) or (intent is not None and intent[0].state == "free"):

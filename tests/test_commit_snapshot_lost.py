@@ -15,6 +15,7 @@ import aggrade
 from aggrade.commit.intent import INTENT
 from aggrade.errors import Damaged
 from aggrade.repairing import repair
+from aggrade.surveying import survey
 
 HOW = {"grow": ("window",), "chunks": CHUNKS}
 
@@ -118,6 +119,14 @@ def test_verify_says_so(store, lose):
         repairs = repair(str(of))
         assert not repairs.ok
         assert objects_of(store.parent) == before
+
+
+@each_loss
+def test_status_says_so(store, lose):
+    """It does not look like a store to which nothing has come yet."""
+    lose(store)
+    (state,) = survey(str(store))
+    assert "restore the newest backup" in str(state)
 
 
 @each_loss

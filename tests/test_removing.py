@@ -495,8 +495,21 @@ class TestRefused:
         assert intent.journal is None
 
 
-@pytest.mark.parametrize("ours", [True, False])
+def grown_by_another_tool(store, session):
+    """Make every array of a store one row longer, as zarr-python does that leaves the consolidated metadata alone."""
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    for name in [name for name, v in session.variables.items() if v.dims[:1] == ("session",)]:
+        array = group[name]
+        array.append(np.array(["s9"], object) if name == "session" else array[0:1], axis=0)
+
+
+def chunks_of(store):
+    """Return every chunk of a store with its bytes."""
+    return {path: path.read_bytes() for path in store.rglob("c/**/*") if path.is_file()}
+
+
 @pytest.mark.parametrize("how", [{}, {"purge_backups": True}, {"dry_run": True}])
+@pytest.mark.parametrize("ours", [True, False])
 def test_rows_that_another_tool_added_without_consolidating_stay(tmp_path, ours, how):
     """They lie beyond what the root shows, where a removal wipes out everything: it is refused, as an append is."""
     store = tmp_path / "windows.zarr"
@@ -513,15 +526,28 @@ def test_rows_that_another_tool_added_without_consolidating_stay(tmp_path, ours,
             foreign.to_zarr(
                 store, zarr_format=3, consolidated=True, encoding={"eeg": {"chunks": (1, 2, 2, 5)}}
             )
-    group = zarr.open_group(store, mode="r+", use_consolidated=False)
-    for name in [name for name, v in sessions[0].variables.items() if v.dims[:1] == ("session",)]:
-        array = group[name]
-        array.append(np.array(["s9"], object) if name == "session" else array[0:1], axis=0)
-    before = {path: path.read_bytes() for path in store.rglob("c/**/*") if path.is_file()}
+    grown_by_another_tool(store, sessions[0])
+    before = chunks_of(store)
     with pytest.raises(Refused, match="another tool wrote there without consolidating") as caught:
         aggrade.remove(store, "s2", **how)
     assert caught.value.code == "not-consolidated"
-    assert {path: path.read_bytes() for path in store.rglob("c/**/*") if path.is_file()} == before
+    assert chunks_of(store) == before
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_restore_gives_up_no_rows_of_another_tool(tmp_path, dry_run):
+    """It is refused as well, until they are consolidated or given up."""
+    store = tmp_path / "windows.zarr"
+    session = make_session("s1", 3, 1)
+    for number in (1, 2):
+        newest = aggrade.append(
+            make_session(f"s{number}", 3, number), store, grow=("window",), chunks=CHUNKS
+        ).backup
+    grown_by_another_tool(store, session)
+    before = chunks_of(store)
+    with pytest.raises(Refused, match="another tool wrote there without consolidating"):
+        aggrade.restore(store, newest, dry_run=dry_run)
+    assert chunks_of(store) == before
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import aggrade
 from aggrade.commit import read_intent
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import receipt_key
+from aggrade.errors import Damaged
 
 __all__ = ["open_world"]
 
@@ -251,6 +252,30 @@ class TestTypes:
         assert sum(found in problem for problem in problems) == 1
         assert "zarr.json: found attribute aggrade" in problems[0]
         assert "restore the newest backup" in problems[0]
+
+    @pytest.mark.parametrize("fields", [{"generation": "x"}, {"superseded": 5}])
+    def test_nobody_goes_on_with_it(self, store, fields):
+        """Whoever reads or writes is told the same: nothing is guessed, and nothing is written."""
+        store.change(**fields)
+        how, before = {"storage_options": store.options}, dict(store.world.objects)
+        for work in (
+            lambda: store.append(session(9)),
+            lambda: store.append(session(9), dry_run=True),
+            lambda: aggrade.remove(STORE, "s1", **how),
+            lambda: aggrade.restore(STORE, aggrade.list_backups(STORE, **how)[-1], **how),
+            lambda: aggrade.open_windows(STORE, **how),
+        ):
+            with pytest.raises(Damaged, match="found attribute aggrade"):
+                work()
+        assert store.world.objects == before
+
+    def test_the_remedy_works(self, store):
+        """Without that root, the newest backup brings the store back."""
+        store.change(superseded=5)
+        store.drop("zarr.json")
+        how = {"storage_options": store.options}
+        aggrade.restore(STORE, aggrade.list_backups(STORE, **how)[-1], **how)
+        assert [str(name) for name in aggrade.open_windows(STORE, **how).session.values] == ["s0", "s1"]
 
     @pytest.mark.parametrize("mark", ["all", 5, [1]])
     def test_of_all(self, store, mark):

@@ -12,6 +12,7 @@ import zarr
 
 from aggrade.commit.documents import Document, dims_of, shape_of
 from aggrade.errors import Damaged, Problem, Refused, raise_all
+from aggrade.root_marks import mark_problems
 from aggrade.storage.zarr_store import ReadStore
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_snapshot(storage: Storage) -> Snapshot | None:
     Raises
     ------
     Damaged
-        If the root is not a Zarr v3 group with consolidated metadata.
+        If the root is not a Zarr v3 group with consolidated metadata, or what aggrade keeps in it was changed by hand.
     Refused
         If a newer aggrade wrote it, if there are groups in it, or if it is a store of Zarr format 2 and the storage
         does not adopt such stores (`aggrade.storage.adopting.Adopting`).
@@ -164,7 +165,10 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         raise Refused(_nested(url, groups))
     if nameless:
         raise Refused(*(_nameless(url, name) for name in nameless))
-    _check_format(url, snapshot)
+    mark = snapshot.attributes.get("aggrade", {})
+    if isinstance(mark, dict):
+        _check_format(url, snapshot)
+    raise_all(mark_problems(f"{url}/{ROOT}", mark), Damaged)
     return snapshot
 
 
