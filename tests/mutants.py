@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 COPIED = ("aggrade", "tasks", "flows", "deployments", "tests", "pyproject.toml")
 DIES, COMMIT = "tests/faults/test_append_dies.py", "aggrade/commit"
+_KNOWN = (
+    '        demand_known(self.storage, self.plan.layers if self.plan.kind == "append" else (), self._base)\n'
+)
 FAILED = 1
 """What pytest returns when a test failed; anything else says that it could not be run."""
 
@@ -189,15 +192,15 @@ MUTANTS = (
         "what was planned on another state is carried out",
         (
             f"{COMMIT}/transaction.py",
-            "            raise Conflict(moved_on(self.storage.url))\n        self._base = base\n",
-            "            pass\n        self._base = base\n",
+            "            raise Conflict(moved_on(self.storage.url))\n        if not self.plan.restores:\n",
+            "            pass\n        if not self.plan.restores:\n",
         ),
         by="tests/test_commit_transaction.py",
     ),
     _mutant(
         "late-record",
         "a layer whose record came after the root is appended again",
-        (f"{COMMIT}/transaction.py", "        self._demand_known_layers()\n", ""),
+        (f"{COMMIT}/transaction.py", _KNOWN, ""),
         by=DIES,
     ),
     _mutant(

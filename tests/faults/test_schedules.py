@@ -425,7 +425,10 @@ def test_time_passes_only_where_the_schedule_says(open_world, begin):
     """A writer that waits for another one's lease takes over after just that much virtual time."""
     world, backup = begin()
     one = Play(
-        world, backup, dict(zip("AB", SCENARIOS["append others"], strict=True)), Turns([("A", 9)], ["B", "A"])
+        world,
+        backup,
+        dict(zip("AB", SCENARIOS["append others"], strict=True)),
+        Turns([("A", 11)], ["B", "A"]),
     )
     schedule = one.run(open_world)
     assert one.fenced
