@@ -91,7 +91,7 @@ def damage_of(sentences: Iterable[str]) -> list[Problem]:
 
 def _damage(sentence: str) -> Problem:
     where, _, told = sentence.partition(": ")
-    found, remedied, fix = told.rpartition("; ")
+    found, remedied, fix = told.removeprefix("found ").rpartition("; ")
     advice = fix if remedied else "restore a backup, or append the layer again"
     return Problem(where, found or told, "what the receipts say", advice, "verify")
 
@@ -156,7 +156,7 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         return
     lost = lost_root(storage.url, snapshot, known_generation(storage, snapshot, intent))
     if lost is not None:
-        yield f"{lost.where}: {lost.found}, not {lost.expected}; {lost.fix}."
+        yield str(lost)
         return
     if snapshot is None:
         if (intent is None and any(storage.list())) or (intent is not None and intent[0].state == "free"):
