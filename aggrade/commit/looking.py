@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aggrade.commit.intent import Intent, Lease, least_shown, read_intent
+from aggrade.commit.intent import INTENT, Intent, Lease, least_shown, read_intent
 from aggrade.commit.layers import LAYERS, LayerRecord, find_layer, look_for_layer
 from aggrade.commit.snapshot import ROOT, Snapshot, demand_root, moved_on, read_snapshot
 from aggrade.errors import Conflict
@@ -145,7 +145,8 @@ def look(storage: Storage) -> Look:
 def known_generation(storage: Storage, shown: Snapshot | None, intent: tuple[Intent, str] | None) -> int:
     """Return the generation that a root has at least: 0 while somebody is at work, who may be deleting the store.
 
-    Layers are on record only where a root has shown them. They are listed where the root knows of no commit.
+    Layers are on record only where a root has shown them. They are listed where the root knows of no commit, and
+    count if nobody has written root or intent meanwhile: a record may be younger than the root that was read.
 
     Parameters
     ----------
@@ -161,7 +162,11 @@ def known_generation(storage: Storage, shown: Snapshot | None, intent: tuple[Int
     least = least_shown(intent)
     if least or (shown is not None and shown.generation):
         return least
-    return int(any(True for _ in storage.list(LAYERS)))
+    if not any(True for _ in storage.list(LAYERS)):
+        return 0
+    known = {ROOT: shown.etag if shown else None, INTENT: intent[1] if intent else None}
+    now = dict(zip(known, together(*(lambda key=key: storage.stat(key) for key in known)), strict=True))
+    return int(all((info.etag if info else None) == known[key] for key, info in now.items()))
 
 
 def demand_known(storage: Storage, layers: Sequence[Layer], shown: Snapshot | None) -> None:

@@ -8,7 +8,17 @@ import threading
 import pytest
 import xarray as xr
 from make_datasets import CHUNKS, assert_holds, make_session
-from memory_storage import DiesAt, Killed, LosesReply, MemoryStorage, Numbered, SleepsAt, World, open_world
+from memory_storage import (
+    Alone,
+    DiesAt,
+    Killed,
+    LosesReply,
+    MemoryStorage,
+    Numbered,
+    SleepsAt,
+    World,
+    open_world,
+)
 
 import aggrade
 from aggrade.commit import read_intent
@@ -175,6 +185,35 @@ def test_sleeper_wakes_after_a_recovery(open_world, case, step):
         grow_store(open_world(world), [NEW])
         assert_state(world, [*CASES[case], NEW])
     assert back
+
+
+class Overtaken(Alone):
+    """Somebody else makes the store once this process has seen twice that there is none, before it lists records."""
+
+    def __init__(self, world):
+        self.world, self.looked, self.times = world, threading.Event(), 0
+
+    def before(self, kind, key):
+        """See `Hooks.before`."""
+        if kind == "LIST" and key.startswith("data/windows.zarr/.aggrade/layers/"):
+            self.times += 1
+            if self.times == 1:
+                assert self.looked.wait(60)
+                grow_store({"world": self.world, "hooks": None}, [SHORT])
+
+    def after(self, kind, key):
+        """See `Hooks.after`."""
+        if (kind, key) == ("HEAD", "data/windows.zarr/zarr.json"):
+            self.looked.set()
+
+
+def test_a_store_that_is_made_meanwhile_is_not_lost(open_world):
+    """Records that are younger than the root that was read say nothing of it: it is planned again."""
+    world = World()
+    hooks = Overtaken(world)
+    grow_store(open_world(world, hooks), [NEW])
+    assert hooks.times
+    assert_state(world, [SHORT, NEW])
 
 
 def test_dies_behind_the_switch_and_runs_again(open_world):
