@@ -226,7 +226,7 @@ class Attempt:
         if self.filled is None:
             return None
         stored = self.filled.dataset(self._reading)
-        demand_records(self.storage.url, self.seen, stored, self.dim, self.labels)
+        demand_records(self.storage, self.seen, stored, self.dim, self.labels)
         return stored
 
     def _last_labels(self, there: Mapping[str, Document]) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of, unit_of
+from aggrade.commit.snapshot import moved_on
 from aggrade.encoding import labels_as_stored, type_problem
-from aggrade.errors import BadInput, Damaged, Problem, raise_all
+from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.plain_attributes import fault_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from aggrade.asked import Asked
     from aggrade.commit import Document, Look, Snapshot
+    from aggrade.storage import Storage
 
 __all__ = ["demand_records", "last_labels", "stored_labels", "stored_labels_differ", "with_dim"]
 
@@ -68,14 +70,14 @@ def stored_labels_differ(asked: Asked) -> Iterator[Problem]:
             yield Problem(where, told, "each label once", fix, "label-twice-there")
 
 
-def demand_records(url: str, seen: Look, stored: xr.Dataset, dim: str, labels: Sequence[str]) -> None:
+def demand_records(storage: Storage, seen: Look, stored: xr.Dataset, dim: str, labels: Sequence[str]) -> None:
     """Raise where a layer has a row that no record tells of: with its record lost it would come a second time.
 
     Looked at are the rows of the last chunk of labels; `verify` looks at all.
 
     Parameters
     ----------
-    url
+    storage
         The store.
     seen
         What was read of it.
@@ -88,17 +90,20 @@ def demand_records(url: str, seen: Look, stored: xr.Dataset, dim: str, labels: S
     ------
     Damaged
         If a record is lost.
+    Conflict
+        If somebody has changed the store since it was looked at, who may have wiped the record out, or not have
+        written it yet.
     """
     rows = {label: row for row, label in _rows_read(seen, stored, dim) if label not in seen.records}
     fix = "run aggrade verify --repair, which makes it anew, then append again"
-    raise_all(
-        (
-            Problem(url, f"layer {label!r} in row {rows[label]}", "a record of it", fix, "record-lost")
-            for label in labels
-            if label in rows
-        ),
-        Damaged,
-    )
+    lost = [
+        Problem(storage.url, f"layer {label!r} in row {rows[label]}", "a record of it", fix, "record-lost")
+        for label in labels
+        if label in rows
+    ]
+    if lost and not seen.is_unchanged(storage):
+        raise Conflict(moved_on(storage.url))
+    raise_all(lost, Damaged)
 
 
 def _rows_read(seen: Look, stored: xr.Dataset, dim: str) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit.documents import dims_of, encoding_of, shape_of, unit_of
-from aggrade.commit.intent import INTENT
 from aggrade.commit.snapshot import ROOT, moved_on
 from aggrade.errors import Conflict, Problem, raise_all
 
@@ -76,18 +75,9 @@ def demand_agreement(storage: Storage, seen: Look, shown: Mapping[str, Document]
         If somebody has taken or changed the store since it was looked at, whose commit may be all there is to it.
     """
     problems = [*disagreements(storage.url, shown, seen.objects)]
-    if problems and not _is_unchanged(storage, seen):
+    if problems and not seen.is_unchanged(storage):
         raise Conflict(moved_on(storage.url))
     raise_all(problems)
-
-
-def _is_unchanged(storage: Storage, seen: Look) -> bool:
-    marks = {
-        ROOT: seen.snapshot.etag if seen.snapshot else None,
-        INTENT: seen.intent[1] if seen.intent else None,
-    }
-    now = {key: storage.stat(key) for key in marks}
-    return all((info.etag if info else None) == marks[key] for key, info in now.items())
 
 
 def disagreements(

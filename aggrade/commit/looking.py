@@ -117,6 +117,15 @@ class Look:
             is_confirmed=True,
         )
 
+    def is_unchanged(self, storage: Storage) -> bool:
+        """Tell whether root and intent are still what was read: else somebody's commit may be all that is wrong."""
+        known = {
+            ROOT: self.snapshot.etag if self.snapshot else None,
+            INTENT: self.intent[1] if self.intent else None,
+        }
+        now = dict(zip(known, together(*(lambda key=key: storage.stat(key) for key in known)), strict=True))
+        return all((info.etag if info else None) == known[key] for key, info in now.items())
+
     def holds(self, lease: Lease, keys: Iterable[str]) -> bool:
         """Tell whether root and objects are for certain what they are now that `lease` has been taken.
 
@@ -164,9 +173,7 @@ def known_generation(storage: Storage, shown: Snapshot | None, intent: tuple[Int
         return least
     if not any(True for _ in storage.list(LAYERS)):
         return 0
-    known = {ROOT: shown.etag if shown else None, INTENT: intent[1] if intent else None}
-    now = dict(zip(known, together(*(lambda key=key: storage.stat(key) for key in known)), strict=True))
-    return int(all((info.etag if info else None) == known[key] for key, info in now.items()))
+    return int(Look(shown, intent).is_unchanged(storage))
 
 
 def demand_known(storage: Storage, layers: Sequence[Layer], shown: Snapshot | None) -> None:

@@ -188,18 +188,19 @@ def test_sleeper_wakes_after_a_recovery(open_world, case, step):
 
 
 class Overtaken(Alone):
-    """Somebody else makes the store once this process has seen twice that there is none, before it lists records."""
+    """Somebody else does something once this process has looked at the root twice, before it looks for records."""
 
-    def __init__(self, world):
-        self.world, self.looked, self.times = world, threading.Event(), 0
+    def __init__(self, kind, overtake):
+        self.kind, self.overtake = kind, overtake
+        self.looked, self.times = threading.Event(), 0
 
     def before(self, kind, key):
         """See `Hooks.before`."""
-        if kind == "LIST" and key.startswith("data/windows.zarr/.aggrade/layers/"):
+        if kind == self.kind and key.startswith("data/windows.zarr/.aggrade/layers/"):
             self.times += 1
             if self.times == 1:
                 assert self.looked.wait(60)
-                grow_store({"world": self.world, "hooks": None}, [SHORT])
+                self.overtake()
 
     def after(self, kind, key):
         """See `Hooks.after`."""
@@ -210,10 +211,26 @@ class Overtaken(Alone):
 def test_a_store_that_is_made_meanwhile_is_not_lost(open_world):
     """Records that are younger than the root that was read say nothing of it: it is planned again."""
     world = World()
-    hooks = Overtaken(world)
+    hooks = Overtaken("LIST", lambda: grow_store(open_world(world), [SHORT]))
     grow_store(open_world(world, hooks), [NEW])
     assert hooks.times
     assert_state(world, [SHORT, NEW])
+
+
+def test_a_record_that_is_removed_meanwhile_is_not_lost(open_world):
+    """A layer that was there, and whose record is gone with it, is planned again, and appended."""
+    world = World()
+    grow_store(open_world(world), [*OLD, NEW])
+    label = str(NEW["session"].values[0])
+    hooks = Overtaken("GET", lambda: aggrade.remove(STORE, label, storage_options=open_world(world)))
+    receipt = aggrade.append(
+        NEW, STORE, grow=("window",), chunks=CHUNKS, storage_options=open_world(world, hooks)
+    )
+    assert hooks.times
+    assert receipt.layers == {label: 3}
+    found = seen(world)
+    assert found is not None
+    assert_holds(found.isel(session=[0, 1, 3]), [*OLD, NEW])
 
 
 def test_dies_behind_the_switch_and_runs_again(open_world):
