@@ -148,6 +148,20 @@ class TestBack:
         assert read_intent(storage)[0].dirty == ()
         assert_rows(storage, "a", "c")
 
+    @pytest.mark.parametrize("at", ["PUT data/s.zarr/x/c/", "PUT data/s.zarr/total/c", ROOT])
+    def test_the_regions_of_a_copied_store_are_on_record(self, storage, at):
+        """Where a store was copied with the intent in it, all marks are others: what was left is left there, too."""
+        add_rows(storage, "a")
+        die(storage, "left", at=at)
+        storage.world.objects |= {
+            key: (data, f"copied {mark}") for key, (data, mark) in storage.world.objects.items()
+        }
+        recover_store(storage)
+        dirty = read_intent(storage)[0].dirty
+        assert {(t.variable, t.bounds) for t in dirty} == {("x", ((1, 2), (0, 3))), ("total", ((1, 2),))}
+        add_rows(storage, "b", "c")
+        assert_rows(storage, "a", "b", "c")
+
     def test_older_dirt_is_kept(self, storage):
         """What earlier dead writers left stays on record."""
         older = Target(variable="x", bounds=((7, 9), (0, 3)), unit=(1, 3), key_encoding={"name": "default"})

@@ -236,13 +236,17 @@ def roll_back(storage: Storage, lease: Lease, *, fence: bool) -> Receipt:
 def _is_void(intent: Intent, root: Snapshot | None) -> bool:
     """Tell whether the intent was won on a base that had gone by then: its holder wrote nothing.
 
-    While it is held, only a fence changes the root, and a fence says whom it fenced.
+    While it is held, only a fence changes the root, and a fence says whom it fenced. The same root bears another mark
+    where the store was copied with the intent in it; each commit raises the generation.
     """
     if intent.journal is None:
         return True
-    base = intent.journal.base.etag if intent.journal.base else None
-    fenced = root is not None and root.mark.get("fenced") == intent.write_id
-    return (root.etag if root else None) != base and not fenced
+    base = intent.journal.base
+    if root is None or base is None:
+        same = root is None and base is None
+    else:
+        same = root.etag == base.etag or 0 < root.generation == base.generation
+    return not same and not (root is not None and root.mark.get("fenced") == intent.write_id)
 
 
 def _fence(storage: Storage, intent: Intent) -> Snapshot | None:
