@@ -20,7 +20,7 @@ from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import replaced_before
 from aggrade.commit.looking import known_generation
 from aggrade.commit.salting import object_digest, objects_digest
-from aggrade.commit.snapshot import lost_root
+from aggrade.commit.snapshot import ROOT, lost_root
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
@@ -30,6 +30,7 @@ from aggrade.rechunking.checking import copy_problems
 from aggrade.root_checks import backups_of, maker_problems, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
+from aggrade.settling import Finding, settled
 from aggrade.staged_sessions import find_staged
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.remembering import Remembering
@@ -145,15 +146,24 @@ def _lost_lines(store: str, storage_options: Mapping[str, Any] | None) -> list[s
     ]
 
 
-def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterator[str]:
+def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> list[str]:
     checked["stores"] += 1
-    intent = yield from _intent(storage)
+    found = settled(storage, lambda found: _state(storage, found))
+    checked.update(found.checked)
+    notes.extend(found.notes)
+    return found.problems
+
+
+def _state(storage: Storage, found: Finding) -> Iterator[str]:
+    checked = found.checked
+    intent = yield from _intent(storage, found)
     backups = backups_of(storage)
     try:
         snapshot = read_snapshot(storage)
     except (Damaged, Refused) as error:
         yield str(error)
         return
+    found.marks[ROOT] = snapshot.etag if snapshot else None
     lost = lost_root(storage.url, snapshot, known_generation(storage, snapshot, intent))
     if lost is not None:
         yield str(lost)
@@ -186,21 +196,23 @@ def _store(storage: Storage, checked: Counter[str], notes: list[str]) -> Iterato
         if _is_still(storage, intent):
             yield from orphans.problems()
             yield from drift
-            notes.extend(orphans.notes())
+            found.notes.extend(orphans.notes())
 
 
-def _intent(storage: Storage) -> Generator[str, None, tuple[Intent, str] | None]:
+def _intent(storage: Storage, found: Finding) -> Generator[str, None, tuple[Intent, str] | None]:
     """No commit is under way, dead or alive."""
     try:
-        found = read_intent(storage)
+        there = read_intent(storage)
     except (Damaged, Refused) as error:
         yield str(error)
         return None
-    if found is not None and found[0].state == "held":
-        kind = found[0].journal.kind if found[0].journal else "something"
+    found.marks[INTENT] = there[1] if there else None
+    if there is not None and there[0].state == "held":
+        found.is_held = True
+        kind = there[0].journal.kind if there[0].journal else "something"
         fix = "wait for it, or, if its process is gone, run the same command again or aggrade recover"
-        yield f"{storage.url}: {kind} (write {found[0].write_id}) is not finished; {fix}."
-    return found
+        yield f"{storage.url}: {kind} (write {there[0].write_id}) is not finished; {fix}."
+    return there
 
 
 def _is_still(storage: Storage, intent: tuple[Intent, str] | None) -> bool:
