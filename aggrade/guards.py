@@ -16,6 +16,7 @@ import numpy as np
 from aggrade.append_labels import stored_labels_differ
 from aggrade.attribute_guards import rates_match, units_match
 from aggrade.channels import other_values
+from aggrade.codec_guards import codecs_are_exact
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
 from aggrade.encoding import changed_values
 from aggrade.errors import Problem
@@ -296,5 +297,6 @@ GUARDS: tuple[Guard, ...] = (
     units_match,
     rates_match,
     values_come_back,
+    codecs_are_exact,
     chunks_match,
 )
