@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
+from aggrade.commit import backups_beside, find_layer, manifests, read_intent, read_snapshot
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
@@ -117,20 +117,25 @@ def look_into(
     if not whole:
         _demand_root(storage, snapshot)
     if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
-        if not whole or not any(storage.list()):
-            return None
-        return StoreRemoval(store=storage.url, erases=Erasure(label=label, dim=dim, whole=True), found=True)
+        return _own(storage, Erasure(label=label, dim=dim, purge=purge, whole=True)) if whole else None
     if not whole or not {*_labels(storage, snapshot, dim)} <= {label, ""}:
         return _shared(storage, snapshot, label, dim, purge=purge)
-    objects = list(storage.list())
     rows = tuple(range(snapshot.length(dim)))
+    return _own(storage, Erasure(label=label, dim=dim, rows=rows, purge=purge, whole=True))
+
+
+def _own(storage: Storage, erases: Erasure) -> StoreRemoval | None:
+    """Look at a store that holds nothing else; of one that is gone, backups may be left."""
+    objects = list(storage.list())
+    if not objects and not (erases.purge and any(True for _ in backups_beside(storage).list())):
+        return None
     return StoreRemoval(
         store=storage.url,
-        erases=Erasure(label=label, dim=dim, rows=rows, purge=purge, whole=True),
+        erases=erases,
         found=True,
         rewritten=len(objects),
         size=sum(info.size for info in objects),
-        purged=tuple(one.id for one in manifests(storage)) if purge else (),
+        purged=tuple(one.id for one in manifests(storage)) if erases.purge else (),
     )
 
 

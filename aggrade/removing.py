@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aggrade.backups import stores_with_backups
 from aggrade.clock import clock_of
-from aggrade.commit import Transaction, backups_beside, find_layer, read_intent, read_snapshot, recover_store
+from aggrade.commit import (
+    Base,
+    Transaction,
+    backups_beside,
+    find_layer,
+    read_intent,
+    read_snapshot,
+    recover_store,
+)
 from aggrade.commit.catalogue import Place
 from aggrade.commit.cataloguing import discard_files
 from aggrade.commit.documents import labels_of
 from aggrade.commit.erasing import names
-from aggrade.commit.wiping import delete_all
+from aggrade.commit.intent import Journal
+from aggrade.commit.plan import new_write_id
+from aggrade.commit.recovery import acquire, roll_back
+from aggrade.commit.snapshot import moved_on
+from aggrade.commit.wiping import delete_all, wipe
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
 from aggrade.old_versions import drop_deleted, drop_old, drop_told
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["remove"]
 
 _log = logging.getLogger(__name__)
+_NOTHING = Base(etag="", generation=0)
 _STAGING = f"{BOOKKEEPING}/staging"
 
 
@@ -259,10 +272,13 @@ class _Removal:
             snapshot = None if one.erases.whole else read_snapshot(storage)
             remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
             remains += _told_elsewhere(storage, snapshot, self.label, self.dim) if snapshot else []
-            remains += drop_told(Place(self.root, storage.url.removeprefix(f"{self.root.url}/")))
+            remains += drop_told(self._place(storage))
             if self.purge:
                 remains += drop_deleted(backups_beside(storage))
         return remains
+
+    def _place(self, storage: Storage) -> Place:
+        return Place(self.root, storage.url.removeprefix(f"{self.root.url}/"))
 
     def _from_store(self, storage: Storage) -> Receipt | None:
         clock = clock_of(storage)
@@ -272,11 +288,9 @@ class _Removal:
             found = self._look_into(storage, snapshot)
             if found is None:
                 return None
-            if snapshot is None:
-                _drop(storage)
-                discard_files(Place(self.root, storage.url.removeprefix(f"{self.root.url}/")), anyhow=True)
-                return None
             try:
+                if snapshot is None:
+                    return _wipe_unshown(storage, self._place(storage), found)
                 return _publish(storage, removal_commit(storage, snapshot, found), found)
             except Conflict as error:
                 if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
@@ -298,9 +312,34 @@ def _told_elsewhere(storage: Storage, snapshot: Snapshot, label: str, dim: str) 
 
 
 def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
-    details = {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
     with Transaction(storage, commit) as txn:
-        return txn.publish([], details=details)
+        return txn.publish([], details=_details(found))
+
+
+def _details(found: StoreRemoval) -> dict[str, Any]:
+    return {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
+
+
+def _wipe_unshown(storage: Storage, place: Place, found: StoreRemoval) -> Receipt:
+    """Delete a store without a root, as the holder of its intent; whoever recovers that goes on with it.
+
+    Raises
+    ------
+    Conflict
+        If it has got a root meanwhile.
+    """
+    journal = Journal(kind="remove", dim=found.erases.dim, base=_NOTHING, erases=found.erases)
+    write_id = new_write_id()
+    lease = acquire(storage, journal, write_id)
+    try:
+        if read_snapshot(storage) is not None:
+            roll_back(storage, lease, fence=False)
+            raise Conflict(moved_on(storage.url))
+        discard_files(place, anyhow=True)
+        wipe(storage, lease.confirm, backups=found.erases.purge)
+    finally:
+        lease.stop()
+    return Receipt(kind="remove", store=storage.url, write_id=write_id, generation=0, details=_details(found))
 
 
 def _root_of(named: Storage, store: str) -> Storage:

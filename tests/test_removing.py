@@ -6,6 +6,7 @@ import random
 import shutil
 import warnings
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import xarray as xr
 import zarr
 from make_datasets import CHUNKS, assert_holds, make_session
 from make_traces import traces
-from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
+from memory_storage import Alone, DiesAt, Killed, MemoryStorage, Numbered, World, open_world
 from zarr.errors import ZarrUserWarning
 
 import aggrade
@@ -346,6 +347,98 @@ class TestPlaces:
         raw = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert np.arange(4, 8, dtype="f4").tobytes() not in raw
         assert aggrade.verify(url).ok
+
+
+class TestOwnStoreWithoutRoot:
+    """A store that is named after a session and shows nothing."""
+
+    URL = f"{ROOT}/sessions/own store_windowed.zarr"
+
+    def died(self, data, at="zarr.json"):
+        """Append to it and die before an object is written."""
+        how = {"grow": ("window",), "chunks": CHUNKS}
+        own, rehearsal, hooks = make_session("own store", 3, 90), data.world.copy(), Numbered()
+        aggrade.append(own, self.URL, **how, storage_options={"world": rehearsal, "hooks": hooks})
+        place = hooks.kinds.index(f"PUT {self.URL.removeprefix('world://')}/{at}") + 1
+        options = {"world": data.world, "hooks": DiesAt(data.world, place, after=False)}
+        with pytest.raises(Killed):
+            aggrade.append(own, self.URL, **how, storage_options=options)
+        return own
+
+    @pytest.mark.parametrize("recovered", [True, False])
+    def test_an_append_that_died_before_its_root(self, data, recovered):
+        """No backup is made of what it left, and nothing of it stays."""
+        own = self.died(data)
+        if recovered:
+            aggrade.recover(ROOT, storage_options=data.options)
+        assert traces(data.world.objects, own)
+        data.remove("own store", purge_backups=True)
+        assert [key for key in data.world.objects if "own store" in key] == []
+        assert traces(data.world.objects, own) == []
+        data.assert_others(but="own store")
+
+    def test_backups_alone(self, data):
+        """A store that was removed before has left a backup, which is purged, once."""
+        own = make_session("own store", 3, 90)
+        aggrade.append(own, self.URL, grow=("window",), chunks=CHUNKS, storage_options=data.options)
+        data.remove("own store")
+        assert traces(data.world.objects, own)
+        with pytest.raises(BadInput, match="nothing of"):
+            data.remove("own store")
+        receipt = data.remove("own store", purge_backups=True)
+        assert len(receipt.details["purged"]) == 1
+        assert "own store" not in receipt.model_dump_json()
+        assert traces(data.world.objects, own) == []
+        with pytest.raises(BadInput, match="nothing of"):
+            data.remove("own store", purge_backups=True)
+        data.assert_others(but="own store")
+
+    @pytest.mark.parametrize("after", [True, pytest.param(False, marks=pytest.mark.long)])
+    def test_purging_backups_alone_dies(self, data, after):
+        """Wherever it dies, whoever recovers it or removes it again leaves nothing."""
+        own = make_session("own store", 3, 90)
+        aggrade.append(own, self.URL, grow=("window",), chunks=CHUNKS, storage_options=data.options)
+        data.remove("own store")
+        rehearsal, hooks = data.world.copy(), Numbered()
+        options = {"world": rehearsal, "hooks": hooks}
+        aggrade.remove(ROOT, "own store", purge_backups=True, storage_options=options)
+        held = False
+        for place, kind in enumerate(hooks.kinds, 1):
+            if not kind.startswith(("PUT", "DELETE")):
+                continue
+            world = data.world.copy()
+            options = {"world": world, "hooks": DiesAt(world, place, after=after)}
+            with pytest.raises(Killed):
+                aggrade.remove(ROOT, "own store", purge_backups=True, storage_options=options)
+            held |= bool(aggrade.recover(ROOT, storage_options={"world": world, "hooks": None}))
+            with suppress(BadInput):
+                aggrade.remove(
+                    ROOT, "own store", purge_backups=True, storage_options=data.options | {"world": world}
+                )
+            assert traces(world.objects, own) == [], kind
+        assert held
+
+    def test_a_root_that_comes_meanwhile(self, data):
+        """Somebody publishes the store while it is taken for one without a root: it is planned again."""
+        storage = MemoryStorage(data.world, self.URL.removeprefix("world://"))
+        storage.write("eeg/c/0", b"left")
+        own, appended = make_session("own store", 3, 90), []
+        url, options = self.URL, data.options
+
+        class Comes(Alone):
+            """Appends before the intent is first written."""
+
+            def before(self, kind, key):
+                """See `Hooks.before`."""
+                if kind == "PUT" and key.endswith("intent.json") and not appended:
+                    appended.append(key)
+                    aggrade.append(own, url, grow=("window",), chunks=CHUNKS, storage_options=options)
+
+        both = {"world": data.world, "hooks": Comes()}
+        aggrade.remove(ROOT, "own store", purge_backups=True, storage_options=both)
+        assert appended
+        assert [key for key in data.world.objects if "own store" in key] == []
+        data.assert_others(but="own store")
 
 
 class TestReaders:
