@@ -61,6 +61,10 @@ class AppendPlan(BaseModel):
         runs = {"channels": self.new[0].runs} if self.new and self.new[0].runs else {}
         return runs | ({"left_out": list(self.left_out)} if self.left_out else {})
 
+    def costing_more(self, price: Price) -> AppendPlan:
+        """Return the same plan at a higher price."""
+        return self.model_copy(update={"price": self.price + price})
+
     def __str__(self) -> str:
         lines = [f"append to {self.store}, along {self.dim}"]
         lines += [f"  already there, nothing to do: {label}" for label in self.there]

@@ -15,21 +15,26 @@ from aggrade.append_plan import AppendPlan, OnConflict
 from aggrade.append_room import with_room
 from aggrade.channels import Channels
 from aggrade.clock import clock_of
-from aggrade.commit import find_receipt, recover_store
+from aggrade.commit import Transaction, find_receipt, recover_store
+from aggrade.commit.intent import Journal
+from aggrade.commit.plan import new_write_id
+from aggrade.commit.recovery import acquire
 from aggrade.commit.snapshot import moved_on
 from aggrade.encoding import plain_dataset
 from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.layout import STORE_SUFFIX, store_for
+from aggrade.price import Price
 from aggrade.settings import settings
-from aggrade.storage import url_of
+from aggrade.storage import bare, url_of
+from aggrade.storage.rehearsing import Rehearsal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     import xarray as xr
 
-    from aggrade.commit import Look
+    from aggrade.commit import CommitPlan, Look
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
     from aggrade.splicing import StagedForm
@@ -193,15 +198,26 @@ def append_to(
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
     counts: Counter[str] = Counter()
+
+    def again(there: Adopting) -> Receipt | AppendPlan:
+        how: dict[str, Any] = {"grow": grow, "channels": channels, "chunks": chunks, "shards": shards}
+        how |= {"on_conflict": on_conflict, "backup": backup, "staged": staged, "lists": lists}
+        return append_to(there, dataset, depth=depth, dim=dim, dry_run=True, **how)
+
     for attempt in itertools.count():
         work = Attempt(
             storage, layers, dim, growing, channels, *sizes, depth, counts, staged=staged, lists=lists
         )
         try:
             plan = work.plan(on_conflict, backup)
+            if dry_run and plan.commit is not None and work.seen.is_held:
+                if not getattr(bare(storage), "is_rehearsed", False):
+                    return _behind_others(storage, plan, work.seen, again)
+                with Transaction(work.storage, plan.commit, work.seen):
+                    return work.weighed(plan)
             plan = with_room(storage, work.weighed(plan) if dry_run else plan, work.seen, work.weighed)
             if dry_run:
-                return plan
+                return plan.costing_more(Price(bytes_written=counts["bytes_written"], weighed=True))
             if plan.commit is None:
                 return _earlier(storage, plan, work.seen)
             if work.storage.consolidate():
@@ -213,6 +229,38 @@ def append_to(
             _log.info("planning again: %s", error)
             clock.back_off(attempt)
     raise AssertionError("every attempt returns or raises")
+
+
+def _behind_others(
+    storage: Adopting,
+    plan: AppendPlan,
+    seen: Look,
+    again: Callable[[Adopting], Receipt | AppendPlan],
+) -> AppendPlan:
+    """Plan behind whoever holds the store: it is rehearsed to finish, or to roll back, what a dead writer began."""
+    with Rehearsal() as rehearsal:
+        found = again(storage.on(rehearsal.within(storage.inner)))
+    assert isinstance(found, AppendPlan)
+    if found.commit and plan.commit and found.commit.base == plan.commit.base:
+        found = found.costing_more(_price_of_taking(storage, found.commit, seen))
+    return with_room(storage, found, seen, lambda weighed: weighed)
+
+
+def _price_of_taking(storage: Adopting, commit: CommitPlan, seen: Look) -> Price:
+    """Return what taking the intent costs beyond the one request that any commit sends for it."""
+    with Rehearsal() as rehearsal:
+        there = storage.on(rehearsal.within(storage.inner))
+        lease = acquire(there, Journal(kind=commit.kind, base=commit.base), new_write_id(), seen)
+        lease.stop()
+        price = rehearsal.price()
+    size = len(lease.intent.model_dump_json().encode())
+    return Price(
+        requests=dict(Counter(price.requests) - Counter(PUT=1)),
+        round_trips=price.round_trips - 1,
+        bytes_read=price.bytes_read,
+        bytes_written=price.bytes_written - size,
+        weighed=True,
+    )
 
 
 def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
@@ -230,7 +278,7 @@ def _earlier(storage: Storage, plan: AppendPlan, seen: Look) -> Receipt:
     """
     write_id = next(iter(plan.there.values()))
     intent = seen.intent[0] if seen.intent else None
-    held = intent if intent is not None and intent.state == "held" else None
+    held = intent if seen.is_held else None
     if held is not None and (held.write_id in plan.there.values() or held.owner.is_known_dead()):
         recover_store(storage)
     receipt = find_receipt(storage, write_id)

@@ -37,7 +37,7 @@ def open_counted(monkeypatch):
         return Counted(MemoryStorage(world, url.removeprefix("counted://")), counts)
 
     monkeypatch.setitem(OPENERS, "counted", opener)
-    return {}, counts
+    return {"world": world}, counts
 
 
 def huge_session(windows):
@@ -145,6 +145,44 @@ class TestPrice:
         _, _, after = run(dataset_of("c"))
         assert after["HEAD"] > before["HEAD"]
         assert run(dataset_of("d"))[2] == before
+
+    @pytest.mark.parametrize(
+        "at", [".aggrade/intent.json", "eeg/c/", "label/c/", "zarr.json", ".aggrade/receipts/"]
+    )
+    @pytest.mark.parametrize("windows", [3, 9])
+    @pytest.mark.parametrize("before", [("a",), ()], ids=["append", "create"])
+    def test_behind_a_dead_writer(self, open_world, open_counted, before, windows, at):
+        """What it began is finished or rolled back first: the dry run knows what that costs, and leaves it alone."""
+        options, counts = open_counted
+        world, how = options["world"], {"grow": ("window",), "chunks": CHUNKS}
+        for label in before:
+            aggrade.append(dataset_of(label), STORE, **how, storage_options=open_world(world))
+        rehearsal = Numbered()
+        aggrade.append(
+            dataset_of("c", windows=5), STORE, **how, storage_options=open_world(world.copy(), rehearsal)
+        )
+        start = f"PUT data/windows.zarr/{at}"
+        place = 1 + next(i for i, kind in enumerate(rehearsal.kinds) if kind.startswith(start))
+        with pytest.raises(Killed):
+            aggrade.append(
+                dataset_of("c", windows=5),
+                STORE,
+                **how,
+                storage_options=open_world(world, DiesAt(world, place, after=True)),
+            )
+        lies = dict(world.objects)
+        plan = aggrade.append(
+            dataset_of("d", windows=windows), COUNTED, dry_run=True, **how, storage_options=options
+        )
+        assert world.objects == lies
+        counts.clear()
+        receipt = aggrade.append(dataset_of("d", windows=windows), COUNTED, **how, storage_options=options)
+        assert plan.price.requests == {kind: counts[kind] for kind in plan.price.requests} == receipt.requests
+        assert sum(plan.price.requests.values()) == sum(
+            count for kind, count in counts.items() if kind.isupper()
+        )
+        assert plan.price.bytes_read == pytest.approx(counts["bytes_read"], rel=0.05)
+        assert plan.price.bytes_written == pytest.approx(counts["bytes_written"], rel=0.05)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_over_what_restores_gave_up(self, open_counted, seed):

@@ -72,6 +72,11 @@ class Look:
         """Whether nobody held the intent and no left-overs are on record."""
         return self.intent is None or (self.intent[0].state == "free" and not self.intent[0].dirty)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody held the intent, dead or alive."""
+        return self.intent is not None and self.intent[0].state == "held"
+
     def again(
         self,
         storage: Storage,
