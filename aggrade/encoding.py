@@ -47,7 +47,16 @@ __all__ = [
     "type_problem",
 ]
 
-_CF_ENCODING = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value", "dtype")
+_CF_ATTRIBUTES = (
+    "units",
+    "calendar",
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "_Unsigned",
+)
+_CF_ENCODING = (*_CF_ATTRIBUTES, "dtype")
 BLOCK_BYTES = 16 << 20
 
 
@@ -199,7 +208,7 @@ def is_exact(variable: xr.Variable, encoding: Mapping[str, Any]) -> bool:
     """Tell whether encoding and decoding can't change a value, so that nothing needs to be compared."""
     if storable(variable).dtype.kind == "T":
         return not _is_fixed_text(encoding)
-    changes = {"scale_factor", "add_offset", "units"} & set(encoding)
+    changes = {"scale_factor", "add_offset", "units", "_Unsigned"} & set(encoding)
     masks = any(_is_value(encoding[key]) for key in ("_FillValue", "missing_value") if key in encoding)
     return not changes and not masks and variable.dtype == np.dtype(encoding["dtype"])
 
@@ -237,8 +246,9 @@ def _round_trip(variable: xr.Variable, name: str, encoding: Mapping[str, Any]) -
     """Return what readers see of a variable once it is stored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        raw = _encode(variable, name, encoding)
-        raw.attrs |= {key: encoding[key] for key in _CF_ENCODING[:-1] if key in encoding}
+        raw = _encode(xr.Variable(variable.dims, variable.data), name, encoding)
+        raw.attrs |= {key: encoding[key] for key in _CF_ATTRIBUTES if key in encoding}
+        raw.encoding = {}  # what the encoder left there, the decoder would not overwrite
         back: xr.Variable = xr.conventions.decode_cf_variable(name, raw)
     return back
 
@@ -265,7 +275,7 @@ def labels_as_stored(variable: xr.Variable, name: str, encoding: Mapping[str, An
     numbers = variable.dtype.kind in "biuf" and np.dtype(encoding.get("dtype", "O")).kind in "biuf"
     if not numbers or "units" in encoding or changed_values(variable, name, encoding) is not None:
         return variable
-    packed = {"scale_factor", "add_offset"} & set(encoding)
+    packed = {"scale_factor", "add_offset", "_Unsigned"} & set(encoding)
     values = (_round_trip if packed else _encode)(variable, name, encoding).values
     whole = values + 0 if values.dtype.kind == "f" else values  # -0.0 is 0.0
     return xr.Variable(variable.dims, whole, variable.attrs)

@@ -206,8 +206,27 @@ def values_come_back(asked: Asked) -> Iterator[Problem]:
                 f"{changed[0]}, which would be stored as {changed[1]}",
                 "values that the store can hold",
             )
-            fix = f"bring it into the store's {known[name].get('dtype')} so that nothing is lost, or use another store"
+            fix = _no_loss(variable, known[name], exists=asked.stored is not None)
             yield Problem(f"variable {name!r}", found, expected, fix, "value-lost")
+
+
+def _no_loss(variable: xr.Variable, encoding: Mapping[str, Any], *, exists: bool) -> str:
+    """Return what to do about values that don't come back; a store that isn't there is made as the dataset says."""
+    if exists:
+        return (
+            f"bring it into the store's {_seen_type(encoding)} so that nothing is lost, or use another store"
+        )
+    asked = [repr(key) for key in encoding if key in variable.attrs and key not in variable.encoding]
+    if asked:
+        return f"drop {', '.join(asked)} from its attributes, so that it is stored as {variable.dtype}"
+    return f"drop its encoding, so that it is stored as {variable.dtype}: dataset.drop_encoding()"
+
+
+def _seen_type(encoding: Mapping[str, Any]) -> str:
+    """Return the type of an array, as readers see it where ``_Unsigned`` says that its integers have another sign."""
+    dtype = np.dtype(encoding.get("dtype", "O"))
+    kind = {"true": "uint", "false": "int"}.get(str(encoding.get("_Unsigned")))
+    return f"{kind}{8 * dtype.itemsize}" if kind and dtype.kind in "iu" else str(encoding.get("dtype"))
 
 
 def chunks_match(asked: Asked) -> Iterator[Problem]:

@@ -127,6 +127,51 @@ class TestRoundTrip:
         assert encode(xr.Dataset({"v": variable}), known)["v"].attrs["units"] == "V"
 
 
+@st.composite
+def of_another_sign(draw):
+    """Draw integers, and how a store holds them: in which type, and of which sign readers are told they are."""
+    held = np.dtype(draw(st.sampled_from(["i1", "u1", "i4", "u4", "i8", "u8"])))
+    told = {"_Unsigned": draw(st.sampled_from(["true", "false"]))}
+    if draw(st.booleans()):
+        told["_FillValue"] = held.type(draw(st.integers(0, 3)))
+    handed = np.dtype(draw(st.sampled_from(["i1", "u1", "i2", "i4", "u4", "i8", "u8"])))
+    around = st.integers(-3, 3).map(lambda n: n % 2**held.itemsize if handed.kind == "u" else n)
+    limits = np.iinfo(handed)
+    values = draw(hnp.arrays(handed, 3, elements=st.integers(limits.min, limits.max) | around))
+    return values, xr.Dataset({"v": ("x", np.zeros(3, held), told)})
+
+
+class TestUnsigned:
+    """The attribute ``_Unsigned``, by which readers take integers for such of another sign."""
+
+    @quick
+    @given(of_another_sign())
+    @pytest.mark.filterwarnings("ignore::xarray.SerializationWarning")
+    def test_what_passes_is_what_readers_get(self, drawn):
+        """Values come back by plain xarray, or they are said to change: neither more nor less."""
+        values, dataset = drawn
+        documents = describe(dataset)
+        variable = xr.Variable("x", values)
+        changed = changed_values(variable, "v", encodings(documents)["v"])
+        assert (changed is None) == all(
+            int(one) == other
+            for one, other in zip(values, through_a_store(variable, documents).values, strict=True)
+        )
+
+    def test_the_type_of_readers_is_the_one_that_fits(self):
+        """A byte of 200 lies there as -56, and both spellings are judged by what comes out."""
+        documents = describe(xr.Dataset({"v": ("x", np.zeros(1, "i1"), {"_Unsigned": "true"})}))
+        known = encodings(documents)["v"]
+        assert changed_values(xr.Variable("x", np.array([200], "u1")), "v", known) is None
+        assert changed_values(xr.Variable("x", np.array([-6], "i1")), "v", known) == (-6, 250)
+
+    def test_attributes_of_a_later_layer_do_not_count(self):
+        """Readers go by the store's."""
+        known = encodings(describe(xr.Dataset({"v": ("x", np.zeros(1, "i4"))})))["v"]
+        told = xr.Variable("x", np.array([-5], "i2"), {"_Unsigned": "true", "scale_factor": 2.0})
+        assert changed_values(told, "v", known) is None
+
+
 class TestChanged:
     """Values that would not come back."""
 

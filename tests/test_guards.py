@@ -641,6 +641,28 @@ class TestValues:
         dataset["v"].attrs["units"] = "d"
         append(dataset.assign(w=xr.decode_cf(xr.Dataset({"w": ("session", [1.0], since)}))["w"]), grow=())
 
+    @pytest.mark.parametrize(
+        ("values", "attributes", "encoding", "fix"),
+        [
+            (np.array([-5], "i1"), {"_Unsigned": "true"}, {}, "'_Unsigned' from its attributes.* as int8"),
+            (np.array([200], "u1"), {"_Unsigned": "false"}, {}, "'_Unsigned' from its attributes.* as uint8"),
+            (np.array([1], "i4"), {"missing_value": 1}, {}, "'missing_value' from its attributes.* as int32"),
+            (np.array([200], "u1"), {}, {"_Unsigned": "true", "dtype": "i1", "_FillValue": -1}, "encoding"),
+            (np.array([0.3]), {}, {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}, "encoding"),
+        ],
+    )
+    def test_a_first_layer_that_says_itself_how_it_is_stored(
+        self, append, world, values, attributes, encoding, fix
+    ):
+        """There is no store yet whose type it could be brought into: what helps is to say nothing."""
+        dataset = xr.Dataset({"v": xr.Variable("session", values, attributes, encoding)}, {"session": ["a"]})
+        (problem,) = refused(append, world, dataset, "value-lost", grow=(), chunks={})
+        assert re.search(fix, problem.fix)
+        dataset["v"].attrs = {}
+        append(dataset.drop_encoding(), grow=(), chunks={})
+        opened = xr.open_zarr(ReadStore(MemoryStorage(world, "data/windows.zarr")), consolidated=True)["v"]
+        assert (opened.dtype, opened.values.tolist()) == (values.dtype, values.tolist())
+
 
 class TestLayout:
     """Chunks are for life."""

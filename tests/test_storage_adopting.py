@@ -263,6 +263,27 @@ def test_an_hour_in_a_store_of_days_is_refused(tmp_path):
     assert caught.value.code == "value-lost"
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_integers_whose_sign_an_attribute_tells(tmp_path, version):
+    """Readers get what was handed over, as values and as labels; what they would get otherwise is refused."""
+    unsigned = {"_Unsigned": "true"}
+    labels = xr.Variable("epoch", np.array([7], "i1"), unsigned)
+    first = xr.Dataset({"v": ("epoch", np.array([5], "i1"), unsigned)}, {"epoch": labels})
+    store = write(tmp_path / "x.zarr", (version, True), first)
+    for label, value in ((200, 250), (9, 6)):
+        row = xr.Dataset({"v": ("epoch", np.array([value], "u1"))}, {"epoch": [label]})
+        assert aggrade.append(row, store, dim="epoch") == aggrade.append(row, store, dim="epoch")
+    with pytest.raises(Refused, match=r"found -6, which would be stored as 250.*the store's uint8") as caught:
+        aggrade.append(
+            row.assign(v=("epoch", np.array([-6], "i1"))).assign_coords(epoch=[1]), store, dim="epoch"
+        )
+    assert caught.value.code == "value-lost"
+    found = xr.open_zarr(store, zarr_format=version)
+    assert found["v"].values.tolist() == [5, 250, 6]
+    assert found["epoch"].values.tolist() == [7, 200, 9]
+    assert aggrade.verify(store).ok
+
+
 def codecs():
     """Return ways to store chunks in format 2 that have a name in format 3."""
     from numcodecs import Blosc, GZip, Zstd

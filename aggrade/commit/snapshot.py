@@ -180,7 +180,7 @@ def _nested(url: str, names: list[str]) -> Problem:
 def _is_label(name: str, document: Document) -> bool:
     """Tell whether an array holds whole numbers as the labels of its dimension, neither times nor packed."""
     kind, attributes = str(document["data_type"]), document.get("attributes", {})
-    coded = attributes.keys() & {"units", "scale_factor", "add_offset"}
+    coded = attributes.keys() & {"units", "scale_factor", "add_offset", "_Unsigned"}
     return dims_of(document) == (name,) and kind.startswith(("int", "uint")) and not coded
 
 
