@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aggrade.commit import backups_beside
-from aggrade.commit.backup import MANIFEST
+from aggrade.commit.backup import unfinished_backups
 from aggrade.commit.dirt import left_overs
 from aggrade.commit.documents import in_grid, index_of
 from aggrade.commit.layers import receipt_key
@@ -113,7 +112,7 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
     dirty
         The regions that its intent has on record.
     """
-    left, bare_backups = left_overs(storage, dirty), list(_without_manifest(storage))
+    left, bare_backups = left_overs(storage, dirty), unfinished_backups(storage)
     lost = [name for name in bare_backups if _was_finished(storage, shown, name)]
     found: dict[str, list[ObjectInfo]] = {
         "beyond": [],
@@ -193,13 +192,6 @@ def array_of(shown: Snapshot, key: str) -> str | None:
     parts = key.split("/")
     names = ("/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
     return next((name for name in names if name in shown.documents), None)
-
-
-def _without_manifest(storage: Storage) -> Iterator[str]:
-    """Yield the backups without a manifest; some servers list folders for a while that are empty by now."""
-    beside = backups_beside(storage)
-    bare = (name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None)
-    return (name for name in bare if any(True for _ in beside.list(f"{name}/")))
 
 
 def _was_finished(storage: Storage, shown: Snapshot, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import backups_beside, find_layer, manifests, read_intent, read_snapshot
+from aggrade.commit.backup import COPIES, unfinished_backups
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
@@ -45,7 +46,9 @@ class StoreRemoval(_Frozen):
     )
     size: int = Field(default=0, description="Bytes of these.")
     texts: tuple[str, ...] = Field(default=(), description="Keys of its record and of receipts that name it.")
-    purged: tuple[str, ...] = Field(default=(), description="Backups that are emptied.")
+    purged: tuple[str, ...] = Field(
+        default=(), description="Backups that are emptied, or deleted if they were never finished."
+    )
     copied: bool = Field(
         default=False, description="Whether it is a rechunked copy, of which no backup is kept."
     )
@@ -135,7 +138,9 @@ def _own(storage: Storage, erases: Erasure) -> StoreRemoval | None:
         found=True,
         rewritten=len(objects),
         size=sum(info.size for info in objects),
-        purged=tuple(one.id for one in manifests(storage)) if erases.purge else (),
+        purged=(*(one.id for one in manifests(storage)), *unfinished_backups(storage))
+        if erases.purge
+        else (),
     )
 
 
@@ -154,14 +159,16 @@ def _shared(
     record = find_layer(storage, label)
     since = first_generation(storage, label)
     erases = Erasure(label=label, dim=dim, rows=rows, since=since, purge=purge)
+    half = unfinished_backups(storage) if purge else []
     kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
+    kept = kept or any(_holds_record(storage, name, label) for name in half)
     place = place_of(storage, snapshot.mark)
     found = bool(rows or record or (purge and kept) or (place and telling(place, erases)))
     intent = read_intent(storage)
     dirty = intent[0].dirty if intent else ()
     objects = list(held_objects(storage, erases, snapshot.documents, dirty))
     emptied = [held for held in objects if held.place is not None or held.info.size]
-    if not found and not emptied:
+    if not (found or emptied or half):
         return None
     receipts = [info.key for info in storage.list(RECEIPTS)]
     named = tuple(key for key in receipts if _names(storage, key, label))
@@ -172,11 +179,16 @@ def _shared(
         rewritten=len(emptied),
         size=sum(held.info.size for held in emptied),
         texts=(*((layer_key(label),) if record else ()), *named),
-        purged=tuple(one.id for one in to_purge(storage, erases, snapshot.documents)) if purge else (),
+        purged=(*(one.id for one in to_purge(storage, erases, snapshot.documents)), *half) if purge else (),
         copied="rechunk" in snapshot.mark,
         final=bool(rows) and bool(getattr(storage, "has_fixed_keys", False)),
         memory=memory_to_erase(objects, snapshot.documents),
     )
+
+
+def _holds_record(storage: Storage, backup: str, label: str) -> bool:
+    """Tell whether a layer's record was copied to a backup."""
+    return backups_beside(storage).stat(f"{backup}/{COPIES}{layer_key(label)}") is not None
 
 
 def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) -> CommitPlan:

@@ -96,8 +96,9 @@ def remove(
     dim
         The dimension along which it lies.
     purge_backups
-        Whether backups that hold it are emptied, too. They can't be restored any more, and the removal can't be
-        undone. Without it, backups keep it, and the receipt names the command that brings it back.
+        Whether backups that hold it are emptied, too, and those deleted that were never finished. They can't be
+        restored any more, and the removal can't be undone. Without it, backups keep it, and the receipt names the
+        command that brings it back.
     dry_run
         Return the plan; nothing is written.
     storage_options

@@ -9,7 +9,7 @@ from make_commits import add_rows, open_world_store, plan_rows, write_rows
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered
 
 from aggrade.commit import Transaction, manifests, read_snapshot, recover_store
-from aggrade.commit.backup import back_up
+from aggrade.commit.backup import back_up, backups_beside, unfinished_backups
 from aggrade.commit.layers import LayerRecord, keep_layer, layer_key
 from aggrade.commit.plan import Erasure
 from aggrade.commit.purging import first_generation, purge, to_purge
@@ -171,3 +171,13 @@ class TestPurge:
         receipt = restore_storage(storage, manifests(storage)[3].id)
         assert receipt.kind == "restore"
         assert read_snapshot(storage).length("row") == 4
+
+    def test_what_has_no_manifest_is_deleted(self, storage):
+        """Nobody can tell whose it is; whole backups that are not to be emptied stay."""
+        beside = backups_beside(storage)
+        beside.write("00000009-dead/objects/x/c/0", b"somebody's")
+        whole = [one.id for one in manifests(storage)]
+        purge(storage, [])
+        assert unfinished_backups(storage) == []
+        assert [one.id for one in manifests(storage) if one.is_whole] == whole
+        assert beside.folders() == whole

@@ -19,6 +19,7 @@ from zarr.errors import ZarrUserWarning
 
 import aggrade
 from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
+from aggrade.commit.backup import unfinished_backups
 from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.layout import session_store
 from aggrade.staging import stage
@@ -439,6 +440,85 @@ class TestOwnStoreWithoutRoot:
         assert appended
         assert [key for key in data.world.objects if "own store" in key] == []
         data.assert_others(but="own store")
+
+
+class TestUnfinishedBackups:
+    """Backups whose writer died before their manifest: copies of everything, or what a removal gave up."""
+
+    def died(self, data, how):
+        """Die before the manifest is written."""
+        make = {
+            "full": lambda options: aggrade.append(
+                make_session("new", 2, 8), ROOT, grow=("window",), backup="full", storage_options=options
+            ),
+            "removed": lambda options: aggrade.remove(ROOT, GONE, storage_options=options),
+        }[how]
+        rehearsal, hooks = data.world.copy(), Numbered()
+        make({"world": rehearsal, "hooks": hooks})
+        (place,) = (
+            at for at, kind in enumerate(hooks.kinds, 1) if kind.startswith("PUT") and "manifest" in kind
+        )
+        with pytest.raises(Killed):
+            make({"world": data.world, "hooks": DiesAt(data.world, place, after=False)})
+
+    @pytest.mark.parametrize("how", ["full", "removed"])
+    def test_they_go_with_purging(self, data, how):
+        """Nothing of the session is left in them, and the receipt names them."""
+        self.died(data, how)
+        (half,) = unfinished_backups(data.storage)
+        assert [key for key in traces(data.world.objects, data.sessions[GONE]) if half in key]
+        plan = data.remove(purge_backups=True, dry_run=True)
+        assert half in str(plan)
+        receipt = data.remove(purge_backups=True)
+        assert half in receipt.details["purged"]
+        assert traces(data.world.objects, data.sessions[GONE]) == []
+        assert [key for key in data.world.objects if half in key] == []
+        data.assert_others()
+
+    def test_without_purging_they_stay(self, data):
+        """Backups are not touched then."""
+        self.died(data, "full")
+        data.remove()
+        assert unfinished_backups(data.storage)
+
+    def test_one_that_alone_is_left(self, data):
+        """The session has gone from everywhere else: its record in a copy is found, another label is not."""
+        self.died(data, "full")
+        (half,) = unfinished_backups(data.storage)
+        kept = {key: entry for key, entry in data.world.objects.items() if half in key}
+        data.remove(purge_backups=True)
+        data.world.objects.update(kept)
+        with pytest.raises(BadInput, match="nothing of"):
+            data.remove("never there", purge_backups=True)
+        data.remove(purge_backups=True)
+        assert traces(data.world.objects, data.sessions[GONE]) == []
+        data.assert_others()
+
+    def test_in_the_store_of_others(self, data):
+        """A store of its own is not all that is looked at: a common store's unfinished backup goes, too."""
+        self.died(data, "full")
+        own = make_session("own store", 3, 90)
+        url = f"{ROOT}/{session_store('own store')}"
+        aggrade.append(own, url, grow=("window",), chunks=CHUNKS, storage_options=data.options)
+        data.remove("own store", purge_backups=True)
+        assert unfinished_backups(data.storage) == []
+        data.assert_others(but="own store")
+
+    def test_a_removal_that_dies_is_recovered(self, data):
+        """It dies when it deletes them: whoever recovers the store deletes what is left."""
+        self.died(data, "full")
+        (half,) = unfinished_backups(data.storage)
+        rehearsal, hooks = data.world.copy(), Numbered()
+        options = {"world": rehearsal, "hooks": hooks}
+        aggrade.remove(ROOT, GONE, purge_backups=True, storage_options=options)
+        places = [at for at, kind in enumerate(hooks.kinds, 1) if "DELETE" in kind and half in kind]
+        for place in (places[0], places[len(places) // 2], places[-1]):
+            world = data.world.copy()
+            dying = {"world": world, "hooks": DiesAt(world, place, after=False)}
+            with pytest.raises(Killed):
+                aggrade.remove(ROOT, GONE, purge_backups=True, storage_options=dying)
+            assert aggrade.recover(ROOT, storage_options={"world": world, "hooks": None})
+            assert traces(world.objects, data.sessions[GONE]) == []
 
 
 class TestReaders:

@@ -36,6 +36,7 @@ __all__ = [
     "backups_beside",
     "copied_in_full",
     "manifests",
+    "unfinished_backups",
 ]
 
 MANIFEST = "manifest.json"
@@ -109,6 +110,16 @@ def manifests(storage: Storage) -> list[Manifest]:
     return [
         _understood(storage.url, name, stored.data) for name, stored in found.items() if stored is not None
     ]
+
+
+def unfinished_backups(storage: Storage) -> list[str]:
+    """Return the backups of a Zarr store that have no manifest: somebody makes them, died before it, or has lost it.
+
+    Some servers list folders for a while that are empty by now: these are none.
+    """
+    beside = backups_beside(storage)
+    bare = [name for name in beside.folders() if beside.stat(f"{name}/{MANIFEST}") is None]
+    return [name for name in bare if any(True for _ in beside.list(f"{name}/"))]
 
 
 def _understood(store: str, name: str, data: bytes) -> Manifest:

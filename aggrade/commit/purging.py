@@ -1,7 +1,8 @@
 """Emptying the backups that hold a layer that has been removed.
 
 A backup is spared only if it can be told from itself that nothing of the layer is in it, and if it can still be
-restored from without those that go. Of the others the manifest stays, which says that they were purged.
+restored from without those that go. Of the others the manifest stays, which says that they were purged. What has no
+manifest is deleted: nobody can restore it, nor tell whose it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests
+from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests, unfinished_backups
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import in_grid, index_of, same_keys, shape_of, unit_of
 from aggrade.commit.erasing import names, same_values
@@ -123,6 +124,9 @@ def _needs_left_overs(state: KeptState | None, documents: Mapping[str, Document]
 def purge(storage: Storage, doomed: list[Manifest]) -> None:
     """Empty backups, each one's manifest first, so that none is taken for whole. Doing it twice is doing it once.
 
+    Those without a manifest are deleted: only the holder of the intent makes backups, and a removal that purges
+    makes none.
+
     Parameters
     ----------
     storage
@@ -137,6 +141,8 @@ def purge(storage: Storage, doomed: list[Manifest]) -> None:
             _mark(backups, manifest)
         keys = [info.key for info in backups.list(f"{manifest.id}/")]
         backups.delete([key for key in keys if key != f"{manifest.id}/{MANIFEST}"])
+    for name in unfinished_backups(storage):
+        backups.delete([info.key for info in backups.list(f"{name}/")])
 
 
 def _mark(backups: Storage, manifest: Manifest) -> None:
