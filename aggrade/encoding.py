@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore
 from aggrade.block_guards import as_declared, with_checked_blocks
 from aggrade.commit.documents import Document, dims_of, resized, storable
 from aggrade.commit.snapshot import root_bytes
-from aggrade.errors import Problem
+from aggrade.errors import Problem, raise_all
 from aggrade.exactness import differing, missing
 from aggrade.modalities import absent_variables
 from aggrade.plain_attributes import plain_attribute
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_BYTES",
     "blocks_of",
+    "calendar_problem",
     "changed_values",
     "encode",
     "encodings",
@@ -57,6 +58,7 @@ _CF_ATTRIBUTES = (
     "_Unsigned",
 )
 _CF_ENCODING = (*_CF_ATTRIBUTES, "dtype")
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 BLOCK_BYTES = 16 << 20
 
 
@@ -156,13 +158,60 @@ def store_view(documents: Mapping[str, Document], attributes: Mapping[str, Any])
 
 
 def encodings(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
-    """Return the CF encoding of every array of a store (CF conventions §8.1, §4.4), read by xarray itself."""
+    """Return the CF encoding of every array of a store (CF conventions §8.1, §4.4), read by xarray itself.
+
+    Raises
+    ------
+    Refused
+        If xarray can't open an array, or not as times of NumPy; every such array is named.
+    """
     ones = {name: resized(doc, dict.fromkeys(dims_of(doc), 1)) for name, doc in documents.items()}
-    view = store_view(ones, {})
+    raise_all(filter(None, (calendar_problem(name, doc.get("attributes", {})) for name, doc in ones.items())))
+    try:
+        view = store_view(ones, {})
+    except (ValueError, TypeError):
+        raise_all(filter(None, (_unreadable(name, doc) for name, doc in ones.items())))
+        raise
     return {
         str(name): {key: variable.encoding[key] for key in _CF_ENCODING if key in variable.encoding}
         for name, variable in view.variables.items()
     }
+
+
+def calendar_problem(name: str, told: Mapping[str, Any]) -> Problem | None:
+    """Return why times are none of NumPy's, by their calendar; None if they are, or are no times.
+
+    Parameters
+    ----------
+    name
+        The variable.
+    told
+        Its attributes or its encoding, units included.
+    """
+    calendar = told.get("calendar", "standard")
+    if "since" not in str(told.get("units", "")) or str(calendar).lower() in _CALENDARS:
+        return None
+    found, expected = (
+        f"times of the calendar {calendar!r}",
+        f"a calendar of datetime64: {', '.join(_CALENDARS)}",
+    )
+    fix = "drop the attribute 'calendar' if it is wrong, or use another store with such times as numbers"
+    return Problem(f"variable {name!r}", found, expected, fix, "time-units")
+
+
+def _unreadable(name: str, document: Document) -> Problem | None:
+    """Return why xarray opens no store that has this array, None if it is not for this array."""
+    try:
+        store_view({name: document}, {})
+    except (ValueError, TypeError) as error:
+        units = document.get("attributes", {}).get("units")
+        if "since" in str(units):
+            found, expected = f"units {units!r}", "units that xarray can read as times, or none with 'since'"
+            fix = "name another unit, in the store too if it has this one, or convert it to datetime64"
+            return Problem(f"variable {name!r}", found, expected, fix, "time-units")
+        found, fix = f"what xarray can't open ({error})", "correct its metadata, or use another store"
+        return Problem(f"variable {name!r}", found, "an array that xarray opens", fix, "unreadable-array")
+    return None
 
 
 def encode(dataset: xr.Dataset, known: Mapping[str, Mapping[str, Any]]) -> dict[str, xr.Variable]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from aggrade.attribute_guards import rates_match, units_match
 from aggrade.channels import other_values
 from aggrade.codec_guards import codecs_are_exact
 from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, storable, unit_of
-from aggrade.encoding import changed_values
+from aggrade.encoding import calendar_problem, changed_values
 from aggrade.errors import Problem
 from aggrade.exactness import differing
 from aggrade.name_guards import keys_fit, names_can_be_stored
@@ -45,6 +46,18 @@ def problems_of(asked: Asked, guards: Sequence[Guard] | None = None) -> list[Pro
 def types_can_be_stored(asked: Asked) -> Iterator[Problem]:
     """Refuse types that Zarr doesn't have, and objects that are not text."""
     yield from asked.types.values()
+
+
+def calendars_are_numpys(asked: Asked) -> Iterator[Problem]:
+    """Refuse to make a store of times in a calendar that datetime64 doesn't have."""
+    if asked.stored is not None:
+        return
+    for name, variable in asked.dataset.variables.items():
+        if variable.dtype.kind == "M":
+            problem = calendar_problem(str(name), {"units": "since", **variable.encoding})
+            if problem is not None:
+                fix = "drop its encoding: dataset.drop_encoding()"
+                yield replace(problem, fix=fix)
 
 
 def attributes_can_be_stored(asked: Asked) -> Iterator[Problem]:
@@ -297,6 +310,7 @@ def _short(values: np.ndarray[Any, Any]) -> str:
 OWN_GUARDS: tuple[Guard, ...] = (
     names_can_be_stored,
     types_can_be_stored,
+    calendars_are_numpys,
     attributes_can_be_stored,
     labels_are_usable,
 )

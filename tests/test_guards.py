@@ -663,6 +663,29 @@ class TestValues:
         opened = xr.open_zarr(ReadStore(MemoryStorage(world, "data/windows.zarr")), consolidated=True)["v"]
         assert (opened.dtype, opened.values.tolist()) == (values.dtype, values.tolist())
 
+    @pytest.mark.parametrize("dry_run", [True, False])
+    @pytest.mark.parametrize(
+        ("values", "attributes", "encoding"),
+        [
+            ([1.0], {"units": "fortnights since whenever"}, {}),
+            (["a"], {"units": "days since 2000-01-01"}, {}),
+            ([1.0], {"units": "days since 2000-01-01", "calendar": "noleap"}, {}),
+            (np.array(["2026-01-01"], "M8[ns]"), {}, {"calendar": "noleap"}),
+            (np.array(["2026-01-01"], "M8[ns]"), {}, {"calendar": 7, "units": "days since 2000-01-01"}),
+        ],
+    )
+    def test_times_that_nobody_can_read(self, append, world, values, attributes, encoding, dry_run):
+        """Units and calendars of which no times can be made are named, each variable with a remedy."""
+        dataset = xr.Dataset(
+            {
+                "v": xr.Variable("session", values, attributes, encoding),
+                "w": xr.Variable("session", values, attributes, encoding),
+            },
+            {"session": ["a"]},
+        )
+        found = refused(append, world, dataset, *["time-units"] * 2, grow=(), chunks={}, dry_run=dry_run)
+        assert [problem.where for problem in found] == ["variable 'v'", "variable 'w'"]
+
 
 class TestLayout:
     """Chunks are for life."""

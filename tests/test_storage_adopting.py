@@ -258,7 +258,7 @@ def test_an_hour_in_a_store_of_days_is_refused(tmp_path):
         for i, time in enumerate(("2024-02-29T12:34:56", "1999-01-01T13:00"))
     )
     store = write(tmp_path / "x.zarr", (2, True), first)
-    with pytest.raises(Refused, match="variable 'v': found 1999-01-01T13") as caught:
+    with pytest.raises(Refused, match=r"variable 'v': found 1999-01-01T13") as caught:
         aggrade.append(second, store, dim="epoch")
     assert caught.value.code == "value-lost"
 
@@ -282,6 +282,34 @@ def test_integers_whose_sign_an_attribute_tells(tmp_path, version):
     assert found["v"].values.tolist() == [5, 250, 6]
     assert found["epoch"].values.tolist() == [7, 200, 9]
     assert aggrade.verify(store).ok
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    "told",
+    [{"units": "fortnights since whenever"}, {"units": "days since 2000-01-01", "calendar": "noleap"}],
+)
+def test_times_that_nobody_can_read_are_refused(tmp_path, version, told):
+    """A store that xarray itself can't open by its units or calendar is named, in the dry run too."""
+    rows = xr.Dataset({"v": ("epoch", [1.0], told)}, {"epoch": [1]})
+    store = write(tmp_path / "x.zarr", (version, True), rows)
+    before = files(tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(Refused, match=r"variable 'v': found .*(whenever|noleap)") as caught:
+            aggrade.append(rows.assign_coords(epoch=[2]), store, dim="epoch", dry_run=dry_run)
+        assert caught.value.code == "time-units"
+    assert files(tmp_path) == before
+
+
+def test_a_codec_that_zarr_lacks_is_refused(tmp_path):
+    """The array is named, whose chunks nobody here can read."""
+    rows = xr.Dataset({"v": ("epoch", [1.0])}, {"epoch": [1]})
+    store = write(tmp_path / "x.zarr", (3, True), rows)
+    root = json.loads((tmp_path / "x.zarr" / "zarr.json").read_text())
+    root["consolidated_metadata"]["metadata"]["v"]["codecs"].append({"name": "own.codec"})
+    (tmp_path / "x.zarr" / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(Refused, match=r"variable 'v'.*own\.codec"):
+        aggrade.append(rows.assign_coords(epoch=[2]), store, dim="epoch")
 
 
 def codecs():
