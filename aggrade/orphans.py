@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import unfinished_backups
+from aggrade.commit.catalogue import place_of
 from aggrade.commit.dirt import left_overs
 from aggrade.commit.documents import in_grid, index_of
 from aggrade.commit.layers import receipt_key
 from aggrade.commit.snapshot import ROOT
+from aggrade.commit.unpublished import unpublished_by_the_dead
 from aggrade.layout import BOOKKEEPING
 from aggrade.rechunking.slots import with_version
-from aggrade.settings import settings
-from aggrade.storage import bare
 from aggrade.storage.probe import SCRATCH
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Target
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["Orphans", "array_of", "find_orphans", "partial_files"]
+__all__ = ["Orphans", "array_of", "find_orphans"]
 
 _FORMAT_2 = {".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 _REPAIR = "aggrade verify --repair deletes them"
@@ -140,7 +140,7 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
         scratch=tuple(found["scratch"]),
         backups=tuple(name for name in bare_backups if name not in lost),
         lost=tuple(lost),
-        partial=tuple(partial_files(storage)),
+        partial=tuple(unpublished_by_the_dead(storage, place_of(storage, shown.mark))),
     )
 
 
@@ -198,21 +198,3 @@ def _was_finished(storage: Storage, shown: Snapshot, name: str) -> bool:
     """Tell whether the commit that made a backup took effect, as its receipt says: the manifest comes before that."""
     write_id = name.partition("-")[2]
     return write_id == shown.write_id or storage.stat(receipt_key(write_id)) is not None
-
-
-def partial_files(storage: Storage) -> list[str]:
-    """Return the files of a folder that were written in part and never published; on a server there are none.
-
-    Nobody writes while the intent is free or ours, but for those who try to take it.
-
-    Parameters
-    ----------
-    storage
-        The Zarr store.
-    """
-    find = getattr(bare(storage), "partial_files", None)
-    if find is None:
-        return []
-    beside = f"/{BOOKKEEPING}/"
-    old = {path for path in find(2 * settings().request_seconds) if beside in path}
-    return sorted(old | {path for path in find(0) if beside not in path})

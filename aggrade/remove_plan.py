@@ -19,12 +19,15 @@ from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
 from aggrade.commit.snapshot import demand_root, lost_root
+from aggrade.commit.unpublished import unpublished, unpublished_by_the_dead
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
     from aggrade.commit import Document, Snapshot
+    from aggrade.commit.catalogue import Place
+    from aggrade.commit.intent import Intent
     from aggrade.commit.plan import BackupKind, Target
     from aggrade.storage import Storage
 
@@ -130,7 +133,9 @@ def look_into(
 def _own(storage: Storage, erases: Erasure) -> StoreRemoval | None:
     """Look at a store that holds nothing else; of one that is gone, backups may be left."""
     objects = list(storage.list())
-    if not objects and not (erases.purge and any(True for _ in backups_beside(storage).list())):
+    kept = backups_beside(storage) if erases.purge else None
+    backed_up = kept is not None and (any(True for _ in kept.list()) or unpublished(kept))
+    if not (objects or backed_up or unpublished(storage)):
         return None
     return StoreRemoval(
         store=storage.url,
@@ -168,7 +173,7 @@ def _shared(
     dirty = intent[0].dirty if intent else ()
     objects = list(held_objects(storage, erases, snapshot.documents, dirty))
     emptied = [held for held in objects if held.place is not None or held.info.size]
-    if not (found or emptied or half):
+    if not (found or emptied or half) and not _are_loose(storage, intent, place, backups=purge):
         return None
     receipts = [info.key for info in storage.list(RECEIPTS)]
     named = tuple(key for key in receipts if _names(storage, key, label))
@@ -184,6 +189,14 @@ def _shared(
         final=bool(rows) and bool(getattr(storage, "has_fixed_keys", False)),
         memory=memory_to_erase(objects, snapshot.documents),
     )
+
+
+def _are_loose(
+    storage: Storage, intent: tuple[Intent, str] | None, place: Place | None, *, backups: bool
+) -> bool:
+    """Tell whether files of dead writers lie there that never got a name; a living one's are none."""
+    is_free = intent is None or intent[0].state == "free"
+    return is_free and bool(unpublished_by_the_dead(storage, place, backups=backups))
 
 
 def _holds_record(storage: Storage, backup: str, label: str) -> bool:

@@ -25,6 +25,7 @@ from aggrade.commit.intent import Journal
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import moved_on
+from aggrade.commit.unpublished import unpublished
 from aggrade.commit.wiping import delete_all, wipe
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
@@ -165,6 +166,9 @@ class _Removal:
         self.stores = {one.url: one for one in stores_with_backups(self.root.url, options, opener)}
         if self.named:
             self.stores.setdefault(self.named, Adopting(named))
+        own = self.root.within(session_store(label))
+        if dim == "session" and (unpublished(own) or unpublished(backups_beside(own))):
+            self.stores.setdefault(own.url, Adopting(own))
 
     def found(self) -> RemovePlan:
         """Plan, once what dead writers left has been finished.

@@ -23,6 +23,7 @@ from aggrade.commit.plan import new_write_id
 from aggrade.commit.publishing import write_documents
 from aggrade.commit.recovery import acquire
 from aggrade.commit.snapshot import ROOT, demand_root
+from aggrade.commit.unpublished import drop_unpublished
 from aggrade.errors import Conflict, Damaged, Problem, Refused
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
@@ -30,7 +31,7 @@ from aggrade.rebuilding import rebuild_bookkeeping
 from aggrade.session_catalogue import drop_lost_files, make_lines_again
 from aggrade.settings import settings
 from aggrade.staged_sessions import drop_landed
-from aggrade.storage import ConditionFailed, bare, open_storage
+from aggrade.storage import ConditionFailed, open_storage
 from aggrade.storage.together import read_together
 from aggrade.verifying import Report, verify
 
@@ -284,6 +285,6 @@ def _tidy(storage: Storage, lease: Lease, orphans: Orphans) -> list[str]:
         beside.delete([info.key for name in orphans.backups for info in beside.list(f"{name}/")])
         done.append(f"{beside.url}: {len(orphans.backups)} backups that were never finished are deleted")
     if orphans.partial:
-        bare(storage).drop_partial(orphans.partial)
+        drop_unpublished(storage, orphans.partial)
         done.append(f"{storage.url}: {len(orphans.partial)} files that were never published are deleted")
     return done

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from aggrade.commit.catalogue import FILE_ROWS, decoded, files_of, merged, place_of, revise, rows_of
 from aggrade.commit.documents import labels_of
+from aggrade.commit.unpublished import drop_of_catalogue
 from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.session_rows import chosen, empty_table, needed, table_of
 from aggrade.storage.remembering import Remembering
@@ -233,6 +234,7 @@ def _forget(
         return _without(sessions.lines(file) if before is None else before, erases)
 
     revise(place, without, place.files(), shown.generation, confirm)
+    drop_of_catalogue(place)
     if erases.whole:
         discard_files(place)
 

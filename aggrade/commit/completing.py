@@ -12,6 +12,7 @@ from aggrade.commit.erasing import erase
 from aggrade.commit.layers import put_back
 from aggrade.commit.purging import purge, to_purge
 from aggrade.commit.states import KeptState
+from aggrade.commit.unpublished import drop_unpublished
 from aggrade.commit.wiping import wipe
 from aggrade.errors import BadInput, Conflict, Problem, Unavailable
 
@@ -93,6 +94,7 @@ def complete(
         purge(storage, to_purge(storage, journal.erases, documents))
     if journal.erases:
         erase(storage, journal.erases, documents, intent.dirty, generation, lease.confirm)
+        drop_unpublished(storage)
     new = [target for target in journal.abandons if target not in intent.dirty]
     return (*intent.dirty, *new)
 

@@ -18,6 +18,7 @@ from aggrade.commit.erasing import names, same_values
 from aggrade.commit.layers import LayerRecord, entries_of, layer_key
 from aggrade.commit.snapshot import ROOT
 from aggrade.commit.states import KeptState
+from aggrade.commit.unpublished import drop_unpublished
 from aggrade.errors import AggradeError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def purge(storage: Storage, doomed: list[Manifest]) -> None:
             _mark(backups, manifest)
         keys = [info.key for info in backups.list(f"{manifest.id}/")]
         backups.delete([key for key in keys if key != f"{manifest.id}/{MANIFEST}"])
+    drop_unpublished(backups)
     for name in unfinished_backups(storage):
         backups.delete([info.key for info in backups.list(f"{name}/")])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aggrade.commit.backup import backups_beside
 from aggrade.commit.intent import INTENT
 from aggrade.commit.snapshot import ROOT
+from aggrade.commit.unpublished import drop_unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ def wipe(storage: Storage, confirm: Callable[[], None], *, backups: bool) -> Non
     if backups:
         delete_all(backups_beside(storage))
     confirm()
+    drop_unpublished(storage)
     storage.delete(keys)
     above, name = storage.above()
     above.delete([f"{name}/{INTENT}"])
@@ -50,5 +52,6 @@ def wipe(storage: Storage, confirm: Callable[[], None], *, backups: bool) -> Non
 
 def delete_all(storage: Storage) -> None:
     """Delete everything below a folder, and the folder, whose name may tell whose it was."""
+    drop_unpublished(storage)
     above, name = storage.above()
     above.delete([f"{name}/{info.key}" for info in storage.list()])

@@ -6,8 +6,9 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from aggrade.errors import BadInput, Problem, Unavailable
@@ -59,9 +60,12 @@ def reserved(name: str) -> bool:
 
 def partial(folder: Path, age: float) -> list[Path]:
     """Return temporary files below a folder that nobody has written to for so many seconds."""
-    newest = time.time() - age
-    found = (path for path in sorted(folder.rglob(f"{_TEMPORARY}*")) if path.is_file())
-    return [path for path in found if path.stat().st_mtime <= newest]
+    newest, found = time.time() - age, []
+    for path in sorted(folder.rglob(f"{_TEMPORARY}*")):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            found += [path] if stat.S_ISREG(status.st_mode) and status.st_mtime <= newest else []
+    return found
 
 
 def mark(status: os.stat_result) -> str:

@@ -87,17 +87,14 @@ class LocalStorage:
         """Write an object whole, on condition, synced to the disk. See `Storage.write`."""
         path = self._path(key)
         with files.translated(path):
-            check_condition(_info(path, key), key, replacing)
-            temporary, etag = files.spool(path, data, make_folder=replacing is None)
-            try:
-                if replacing is not None:
-                    _swap(temporary, path, key, replacing)
-                elif not files.link_new(temporary, path):
-                    check_condition(_info(path, key) or ObjectInfo(key, 0, "gone since"), key, None)
-            finally:
-                temporary.unlink(missing_ok=True)
-            files.sync_folder(path.parent)
-        return ObjectInfo(key, len(data), etag)
+            for _ in range(settings().request_attempts):
+                check_condition(_info(path, key), key, replacing)
+                temporary, etag = files.spool(path, data, make_folder=replacing is None)
+                if _published(temporary, path, key, replacing):
+                    files.sync_folder(path.parent)
+                    return ObjectInfo(key, len(data), etag)
+        found, fix = "temporary files that somebody deletes", "retry later"
+        raise Unavailable(Problem(str(path), found, "files that stay", fix, "file-vanished"))
 
     def copy(self, source: str, target: str, *, unchanged: str | None = None) -> str:
         """Copy an object to a key where none lies; by a hard link where it is to go. See `Storage.copy`."""
@@ -150,10 +147,14 @@ class LocalStorage:
             return [str(path) for path in files.partial(top, age)]
 
     def drop_partial(self, paths: Iterable[str]) -> None:
-        """Delete what `partial_files` returned."""
+        """Delete what `partial_files` returned, and the folders that this leaves empty.
+
+        Who is about to publish one of them, being alive, writes it again.
+        """
         for path in map(Path, paths):
             with files.translated(path):
                 path.unlink(missing_ok=True)
+                self._prune(path.parent)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
@@ -233,6 +234,20 @@ def _link_same(source: Path, path: Path, mark: str) -> bool:
     if same:
         files.sync_folder(path.parent)
     return same
+
+
+def _published(temporary: Path, path: Path, key: str, replacing: str | None) -> bool:
+    """Give a temporary file its name; return whether it was still there: a removal deletes those of dead writers."""
+    try:
+        if replacing is not None:
+            _swap(temporary, path, key, replacing)
+        elif not files.link_new(temporary, path):
+            check_condition(_info(path, key) or ObjectInfo(key, 0, "gone since"), key, None)
+    except FileNotFoundError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
 
 
 def _swap(temporary: Path, path: Path, key: str, replacing: str) -> None:
