@@ -11,12 +11,12 @@ from aggrade.commit.documents import asked_sizes
 from aggrade.errors import BadInput, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Hashable, Iterator, Sequence
 
     import numpy as np
     import xarray as xr
 
-__all__ = ["checked_sizes", "default_layout"]
+__all__ = ["checked_sizes", "default_layout", "name_problems"]
 
 SMALL_ROW = 64 << 10
 SHARED_BYTES = 1 << 20
@@ -116,7 +116,8 @@ def default_layout(
     """
     inner: dict[str, Any] = {}
     outer: dict[str, Any] = {}
-    problems = [*_name_problems("chunks", chunks, dataset), *_name_problems("shards", shards, dataset)]
+    there = dataset.variables, dataset.sizes
+    problems = [*name_problems("chunks", chunks, *there), *name_problems("shards", shards, *there)]
     for key, variable in dataset.variables.items():
         name, dims = str(key), [str(d) for d in variable.dims]
         sizes = dict(zip(dims, variable.shape, strict=True))
@@ -135,12 +136,22 @@ def default_layout(
     return inner, outer
 
 
-def _name_problems(what: str, asked: Mapping[str, Any], dataset: xr.Dataset) -> Iterator[Problem]:
-    """Demand dimensions for numbers and variables for tuples: what names neither would decide nothing."""
+def name_problems(
+    what: str, asked: Mapping[str, Any], variables: Collection[Hashable], dims: Collection[Hashable]
+) -> Iterator[Problem]:
+    """Demand dimensions for numbers and variables for tuples: what names neither would decide nothing.
+
+    Parameters
+    ----------
+    what
+        ``"chunks"`` or ``"shards"``, for people.
+    asked
+        As `checked_sizes` returns it.
+    variables, dims
+        The names that there are.
+    """
     for name, size in asked.items():
-        kind, there = (
-            ("variable", dataset.variables) if isinstance(size, tuple) else ("dimension", dataset.sizes)
-        )
+        kind, there = ("variable", variables) if isinstance(size, tuple) else ("dimension", dims)
         if name not in there:
             expected = f"one of the {kind}s {', '.join(sorted(map(str, there)))}"
             fix = "correct the name (dimensions have a number, variables a tuple), or leave it out"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aggrade.append_labels import stored_labels_differ
+from aggrade.append_layout import name_problems
 from aggrade.attribute_guards import rates_match, units_match
 from aggrade.channels import other_values
 from aggrade.codec_guards import codecs_are_exact
@@ -243,9 +244,13 @@ def _seen_type(encoding: Mapping[str, Any]) -> str:
 
 
 def chunks_match(asked: Asked) -> Iterator[Problem]:
-    """Refuse other chunks than the store's: they are its own for life."""
+    """Refuse other chunks than the store's, which are its own for life, and such of names that neither side has."""
     if asked.stored is None:
         return
+    variables = {*asked.documents, *map(str, asked.own.variables)}
+    dims = {*map(str, asked.own.dims), *(dim for doc in asked.documents.values() for dim in dims_of(doc))}
+    yield from name_problems("chunks", asked.chunks, variables, dims)
+    yield from name_problems("shards", asked.shards, variables, dims)
     for name, document in asked.documents.items():
         inner, outer = _inner(document), unit_of(document)
         wanted = asked_sizes(name, dims_of(document), asked.chunks, inner)

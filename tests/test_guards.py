@@ -720,6 +720,31 @@ class TestLayout:
         assert {"chunks['windows']", "shards of 'label'", "chunks of 'eeg'"} <= places
         append(new(), chunks={"window": 2, "eeg": (1, 1, 2, 5)}, shards={"window": 4})
 
+    @pytest.mark.parametrize("dry_run", [True, False])
+    @pytest.mark.parametrize("what", ["chunks", "shards"])
+    @pytest.mark.parametrize("size", [{"windows": 2}, {"egg": (1, 1, 2, 5)}])
+    def test_names_that_a_store_does_not_have(self, store, world, what, size, dry_run):
+        """They would decide nothing: refused as on create, with all else that is wrong."""
+        wrong = new().drop_vars("label")
+        (name,) = size
+        found = refused(
+            store,
+            world,
+            wrong,
+            "missing-variable",
+            "chunk-size",
+            **{"chunks": {}, what: size},
+            dry_run=dry_run,
+        )
+        assert found[1].where == f"{what}[{name!r}]"
+
+    def test_sizes_of_what_a_layer_lacks(self, append):
+        """The names of the store are known, though this layer doesn't have them."""
+        both = {"eeg": ("session", [1.0]), "fnirs": (("session", "f"), [[1.0]])}
+        append(xr.Dataset(both, {"session": ["a"]}), chunks={})
+        one = xr.Dataset({"eeg": ("session", [1.0])}, {"session": ["b"]})
+        assert append(one, chunks={"f": 1}, dry_run=True).new
+
     def test_sizes_that_are_none(self, append, world):
         """A size of 0 is a wrong parameter."""
         refused(append, world, new(), "chunk-size", error=BadInput, chunks={"session": 0})
