@@ -11,7 +11,15 @@ from memory_storage import DiesAt, Killed, MemoryStorage, Numbered
 
 from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.commit.chunks import Chunks
-from aggrade.commit.erasing import erase, held_objects, may_hold, names, same_values, without_label
+from aggrade.commit.erasing import (
+    attributes_without,
+    erase,
+    held_objects,
+    may_hold,
+    names,
+    same_values,
+    without_label,
+)
 from aggrade.commit.layers import layer_key, removed
 from aggrade.commit.plan import Erasure, Target
 from aggrade.errors import Conflict
@@ -192,3 +200,9 @@ class TestText:
 def test_same_values(one, other, same):
     """Numbers are the same bit by bit, text letter by letter."""
     assert same_values(one, other) is same
+
+
+@pytest.mark.parametrize("name", ["units", "calendar", "_Unsigned", "_FillValue", "coordinates"])
+def test_what_says_how_to_read_values_stays(name):
+    """A session may be labelled as such an attribute reads: the values of others would be read as other ones."""
+    assert attributes_without({name: "true", "told": "true"}, "true") == {name: "true"}

@@ -50,7 +50,7 @@ _LEDGER = ".aggrade/ledger/"
 _COPIES, _COPIES_OF_VALUES = 3, 5
 _HOW_TO_READ = {
     *("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"),
-    *("coordinates", "_ARRAY_DIMENSIONS"),
+    *("_Unsigned", "coordinates", "_ARRAY_DIMENSIONS"),
 }
 _PLACES = {"store", "write_id", "backup", "undo"}
 
