@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["checked_sizes", "default_layout", "name_problems"]
 
 SMALL_ROW = 64 << 10
+SMALL_STEP = 32
 SHARED_BYTES = 1 << 20
 SHARED_ROWS = 4096
 GROWING_ROWS = 128
-GROWING_LENGTH = 256
+FEWEST_ROWS = 32
+LONGEST_INNER = 256
 GROWING_LABELS = 1024
 INNER_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
-LONGEST_INNER = 8
+SHORTEST_INNER = 8
+SMALL_INNER = 16 << 10
 LONGEST_SHARD = 512
+LONGEST_ROW = 8192
 SHORTEST_SHARD = 32
 LARGEST_OBJECT = 512 << 20
 TEXT_BYTES = 64
+SMALL_MATRIX = 256
 MATRIX_BYTES = 16 << 20
 INDEX_SHARE = 8
 INDEX_ENTRY = 16
@@ -93,13 +98,17 @@ def default_layout(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return chunks and shards of every variable of a store that is to be created.
 
-    A variable of which a row holds more than 64 kB gets one row per object, so that an append never touches
-    another layer's, in shards of at most 64 MB. If each step of a dimension that may grow is a matrix (a window of
-    channels and samples), it is an inner chunk of its own, up to 16 MB, so that reading it alone reads little else:
-    a shard has so few of them (32 to 512) that its index is at most an eighth of one, where they are larger than
-    4 kB. Else inner chunks hold at most 1 MB and are 1 to 8 long along a dimension that may grow. Smaller variables
-    share objects of up to 4,096 rows and 1 MB, so that opening a store of many layers stays cheap. A row of a dimension that may grow is judged as if that were 256 long: the first layer may be
-    a short one.
+    A variable of which a row holds more than 64 kB, or more than 32 bytes for each step of a dimension that may grow,
+    gets one row per object, so that an append never touches another layer's, in shards of at most 64 MB. If each such
+    step is a matrix (a window of channels and samples) of more than 256 bytes, it is an inner chunk of its own, up to
+    16 MB, so that reading it alone reads little else: a shard has so few of them (32 to 512) that its index is at most
+    an eighth of one, where they are larger than 4 kB. Else inner chunks hold at most 1 MB and are 8 to 256 long along a
+    dimension that may grow, as many as make 16 kB, in shards of up to 8,192.
+
+    Smaller variables share objects of up to 4,096 rows and 1 MB, so that opening a store of many layers stays cheap.
+    Along a dimension that may grow, these are 1,024 to 8,192 long, as long as 32 rows fit: each that a layer needs is
+    written while the store's lease is held. They are no shards: such an object is replaced, and who reads it by two
+    requests would see a mixture. How long the first layer is decides nothing: it may be a short one.
 
     Parameters
     ----------
@@ -189,14 +198,18 @@ def _unit(
         chunk |= {growing: GROWING_LABELS} if growing else {}
         return tuple(chunk.values()), tuple(chunk.values())
     fixed = {d: size for d, size in chunk.items() if d not in (dim, growing)}
-    row = itemsize * math.prod(fixed.values()) * (max(chunk[growing], GROWING_LENGTH) if growing else 1)
-    if row <= SMALL_ROW:
+    step = itemsize * math.prod(fixed.values())
+    if step <= (SMALL_STEP if growing else SMALL_ROW):
+        chunk |= {growing: _shared_length(step)} if growing else {}
         rows = GROWING_ROWS if growing else SHARED_ROWS
-        chunk |= {dim: min(rows, SHARED_BYTES // max(row, 1))} | (
-            {growing: GROWING_LENGTH} if growing else {}
-        )
+        chunk |= {dim: min(rows, SHARED_BYTES // (step * (chunk[growing] if growing else 1)))}
         return tuple(chunk.values()), tuple(chunk.values())
     return _row_unit(itemsize, chunk, dim, growing)
+
+
+def _shared_length(step: int) -> int:
+    """Return how long an object that layers share is along a dimension that may grow by so many bytes a step."""
+    return min(LONGEST_ROW, _power_of_2(SHARED_BYTES // (FEWEST_ROWS * step)))
 
 
 def _row_unit(
@@ -205,11 +218,12 @@ def _row_unit(
     """Cut one row into inner chunks and shards: along the dimension that may grow, then along the others in order."""
     axes = sorted((d for d in sizes if d != dim), key=lambda d: d != growing)
     matrix = itemsize * math.prod(sizes[d] for d in axes[1:])
-    if growing and len(axes) > 2 and matrix <= MATRIX_BYTES:
+    if growing and len(axes) > 2 and SMALL_MATRIX < matrix <= MATRIX_BYTES:
         chunk = {**sizes, dim: 1, growing: 1}
         return tuple(chunk.values()), tuple({**chunk, growing: _matrices(matrix)}.values())
-    lengths = [LONGEST_SHARD if d == growing else sizes[d] for d in axes]
-    longest = [LONGEST_INNER if d == growing else sizes[d] for d in axes]
+    small = _power_of_2(max(SHORTEST_INNER, min(LONGEST_INNER, SMALL_INNER // matrix)))
+    lengths = [LONGEST_ROW if d == growing else sizes[d] for d in axes]
+    longest = [small if d == growing else sizes[d] for d in axes]
     each = [itemsize * math.prod(sizes[d] for d in axes[place + 1 :]) for place in range(len(axes))]
     chunk = _fitting(axes, longest, [sizes[d] for d in axes], each, INNER_BYTES)
     shard = _fitting(axes, lengths, [sizes[d] for d in axes], each, SHARD_BYTES)
@@ -221,7 +235,11 @@ def _row_unit(
 def _matrices(size: int) -> int:
     """Return how many matrices of so many bytes a shard has: a power of 2, so that shards of several arrays nest."""
     most = min(LONGEST_SHARD, SHARD_BYTES // size, max(SHORTEST_SHARD, size // (INDEX_SHARE * INDEX_ENTRY)))
-    return 1 << (max(1, most).bit_length() - 1)
+    return _power_of_2(max(1, most))
+
+
+def _power_of_2(most: int) -> int:
+    return 1 << (most.bit_length() - 1)
 
 
 def _fitting(

@@ -52,20 +52,37 @@ class TestDefault:
         assert shard[1] in {2**power for power in range(10)}
 
     def test_a_vector_for_each_window_is_read_in_bulk(self):
-        """What has one number for each channel of a window is chosen by, whole: 8 windows are one chunk."""
+        """What has one number for each channel of a window is chosen by, whole: chunks of 16 kB in one shard."""
         one = variable(("session", "window", "channel"), (1, 700, 128))
-        assert layout_of(one, grow=("window",)) == ((1, 8, 128), (1, 512, 128))
+        assert layout_of(one, grow=("window",)) == ((1, 32, 128), (1, 8192, 128))
+
+    @pytest.mark.parametrize("channels", [(), (40,), (256,)])
+    @pytest.mark.parametrize("first", [1, 5400, 20_000])
+    def test_what_tells_of_windows_is_one_object(self, first, channels):
+        """A session of hours makes no more of them than one of a minute, whichever came first."""
+        dims = ("session", "window", "channel")[: 2 + len(channels)]
+        _, shard = layout_of(variable(dims, (1, first, *channels)), grow=("window",))
+        assert all(size <= unit for size, unit in zip((5400, *channels), shard[1:], strict=True))
 
     def test_small_values_share_objects(self):
         """A number per session shares its object with 4,095 others."""
         assert layout_of(variable(("session",), (1,))) == ((4096,), (4096,))
 
-    def test_small_values_of_windows_share_objects(self):
-        """A number per window does so too, 128 sessions of 256 windows together."""
-        assert layout_of(variable(("session", "window"), (1, 9)), grow=("window",)) == (
-            (128, 256),
-            (128, 256),
-        )
+    @pytest.mark.parametrize(
+        ("dtype", "windows", "expected"),
+        [
+            ("f4", 9, (32, 8192)),
+            ("f4", 5400, (32, 8192)),
+            ("f8", 9, (32, 4096)),
+            ("u1", 20_000, (128, 8192)),
+            ("c16", 9, (32, 2048)),
+            ("U8", 9, (32, 1024)),
+        ],
+    )
+    def test_small_values_of_windows_share_objects(self, dtype, windows, expected):
+        """A number per window does so too, in whole objects of 1 MB, so that hours fit into one."""
+        one = variable(("session", "window"), (1, windows), dtype)
+        assert layout_of(one, grow=("window",)) == (expected, expected)
 
     def test_what_does_not_grow_is_one_chunk(self):
         """Channel names are read at once."""
@@ -111,8 +128,9 @@ class TestDefault:
         window = len(dims) == 4 and grow and chunk[1:] == (1, *(max(1, size) for size in sizes[2:]))
         assert math.prod(chunk) * itemsize <= (16 * MB if window else MB)
         assert math.prod(shard) * itemsize <= 2 * 64 * MB
-        if math.prod(sizes[1:]) * itemsize > 64 << 10:
-            assert shard[0] == 1
+        steps = bool(grow) and len(dims) > 1
+        own = math.prod(max(1, size) for size in sizes[1 + steps :]) * itemsize
+        assert (shard[0] == 1) == (own > (32 if steps else 64 << 10))
 
     @quick
     @given(st.sampled_from([(), ("window",)]), st.lists(st.integers(0, 40), min_size=1, max_size=3))
