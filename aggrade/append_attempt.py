@@ -16,15 +16,16 @@ from aggrade.append_writing import blocks_in, write_blocks
 from aggrade.asked import Asked
 from aggrade.attribute_guards import left_out
 from aggrade.channels import Channels, Union, channel_dims, unite_channels
-from aggrade.commit import Transaction, describe, look
+from aggrade.commit import Transaction, Writer, describe, look
 from aggrade.commit.agreement import demand_agreement, documents_at_stake
 from aggrade.commit.backup import copied_in_full
 from aggrade.commit.catalogue import files_of, place_of
 from aggrade.commit.documents import dims_of, key_of, shape_of
 from aggrade.commit.layers import receipt_key
 from aggrade.commit.plan import new_write_id
+from aggrade.commit.reserving import demand_reserved, regions_ahead, reserve
 from aggrade.encoding import encode, encodings, is_exact, layer_digest
-from aggrade.errors import BadInput, Problem, raise_all
+from aggrade.errors import BadInput, Conflict, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, problems_of
 from aggrade.later_variables import without_later_variables
 from aggrade.modalities import with_absent_modalities
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from aggrade.append_writing import Block
-    from aggrade.commit import CommitPlan, Document, Look, Writer, WrittenObject
+    from aggrade.commit import CommitPlan, Document, Look, WrittenObject
     from aggrade.commit.catalogue import NewLines
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
@@ -234,26 +235,62 @@ class Attempt:
         has_rows = document is not None and dims_of(document) == (self.dim,) and shape_of(document)[0]
         return [key_of(self.dim, document, (last_labels(document),))] if document and has_rows else []
 
-    def carry_out(self, plan: AppendPlan, commit: CommitPlan) -> Receipt:
-        """Write and publish."""
+    def carry_out(self, plan: AppendPlan, commit: CommitPlan, *, ahead: bool = True) -> Receipt:
+        """Write and publish.
+
+        Parameters
+        ----------
+        plan, commit
+            What `plan` gave.
+        ahead
+            Whether what lies staged may be brought before the lease is taken, where that is worth it.
+        """
+        splice = self._splice(plan, commit)
+        brought = self._bring_ahead(splice, plan, commit) if splice and ahead else []
         txn = Transaction(self.storage, commit, self.seen)
         rows, lines = self._rows(plan, txn.write_id)
         blocks = blocks_in(commit, rows, without=plan.copied)
         with txn:
             writer = txn.writer()
-            written = self._write(plan, commit, txn, writer, blocks)
+            if brought and txn.is_undisturbed:
+                written = [*brought, *write_blocks(writer, blocks)]
+            else:
+                written = self._write(splice, txn, writer, blocks)
             if self.lists:
                 created = [item for item in written if item.key not in writer.etags]
                 keep_list(txn.storage, txn.write_id, self.digests, created)
             return txn.publish(written, details=plan.details, lines=lines)
 
+    def _splice(self, plan: AppendPlan, commit: CommitPlan) -> Splice | None:
+        """Return what lies in staging as it is to lie here."""
+        if self.staged is None or not plan.copied:
+            return None
+        return Splice(self.staged.folder, self.depth, self.staged.objects(commit, plan.copied))
+
+    def _bring_ahead(self, splice: Splice, plan: AppendPlan, commit: CommitPlan) -> list[WrittenObject]:
+        """Bring what lies in staging before the lease is taken, if that is worth it: its regions are on record then."""
+        regions = regions_ahead(commit, self.seen, plan.copied)
+        if not regions:
+            return []
+        self.seen = seen = reserve(self.storage, self.seen, regions)
+        writer = Writer(self.storage, commit.documents, self.filled.documents if self.filled else {}, {})
+        try:
+            brought = splice.carry_out(
+                writer, by_copy=self._by_copy(), proceed=lambda: demand_reserved(self.storage, seen)
+            )
+        except Conflict:
+            demand_reserved(self.storage, seen)
+            raise
+        sent = requests_in(self._counts)
+        self.seen = replace(seen, requests=sent, bytes_read=self._counts["bytes_read"])
+        return brought
+
     def _write(
-        self, plan: AppendPlan, commit: CommitPlan, txn: Transaction, writer: Writer, blocks: Iterator[Block]
+        self, splice: Splice | None, txn: Transaction, writer: Writer, blocks: Iterator[Block]
     ) -> list[WrittenObject]:
         """Write everything, and bring what lies in staging as it is to lie here."""
-        if self.staged is None or not plan.copied:
+        if splice is None:
             return write_blocks(writer, blocks)
-        splice = Splice(self.staged.folder, self.depth, self.staged.objects(commit, plan.copied))
         by_copy = keeps_copies(self.storage, txn.lease.intent.probe)
         brought, sent = together(
             lambda: splice.carry_out(writer, by_copy=by_copy), lambda: write_blocks(writer, blocks)

@@ -13,9 +13,11 @@ from aggrade.commit.catalogue import files_of, requests_of, rows_of
 from aggrade.commit.dirt import within
 from aggrade.commit.documents import grid_of, unit_of
 from aggrade.commit.publishing import document_bytes
+from aggrade.commit.reserving import regions_ahead, reserved_intent
 from aggrade.commit.snapshot import ROOT
 from aggrade.encoding import BLOCK_BYTES
 from aggrade.price import Price
+from aggrade.settings import settings
 from aggrade.storage.counting import requests_in
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from aggrade.bookkeeping_bytes import Stored
     from aggrade.commit.catalogue import Place
     from aggrade.commit.documents import Document
+    from aggrade.commit.intent import Intent
     from aggrade.commit.looking import Look
     from aggrade.commit.plan import CommitPlan, Region
     from aggrade.storage.adopting import Adopting
@@ -85,7 +88,7 @@ def price_of(
     kept = commit.backup if seen.snapshot else "none"
     shared = set(commit.shared(published))
     former = [seen.kept[layer.label] for layer in commit.layers if layer.label in seen.kept]
-    again, intent = not seen.is_calm, seen.intent[0] if seen.intent else None
+    again, (intent, reserving) = not seen.is_calm, _ahead(commit, seen, taken_over)
     rebuilt, shown = covering(commit, seen), read_to_cover(commit, seen)
     more = len(root_objects(commit, seen.snapshot, stored)) - 1
     staged = sum(name in taken_over for name, _, _ in commit.objects())
@@ -111,7 +114,7 @@ def price_of(
     held = _sizes_of(shared, seen)
     backup = Kept(copied=there or {}) if kept == "full" else Kept({**held, ROOT: _root_bytes(seen)})
     lines = told if told is not None else _LINE_BYTES * len(commit.layers) + _held_bytes(seen)
-    return Price(
+    return reserving + Price(
         requests={kind: count for kind, count in requests.items() if count},
         round_trips=7 + again * (2 + bool(shared)) + len(rebuilt) + len(shown) + more_trips,
         bytes_read=seen.bytes_read
@@ -125,6 +128,20 @@ def price_of(
         weighed=encoded is not None,
         peak_memory=_memory(commit, sent, variables),
     )
+
+
+def _ahead(commit: CommitPlan, seen: Look, taken_over: Collection[str]) -> tuple[Intent | None, Price]:
+    """Return the intent that is replaced by the one taken, and what it costs to bring objects before that."""
+    intent, price = seen.intent[0] if seen.intent else None, Price(weighed=True)
+    regions = regions_ahead(commit, seen, taken_over)
+    if intent is None or not regions:
+        return intent, price
+    reserved = reserved_intent(intent, regions)
+    count = sum(1 for region in regions for _ in region.objects())
+    batches = -(-count // settings().parallel_requests)
+    size = len(reserved.model_dump_json().encode())
+    requests = Counter(PUT=1) + Counter(HEAD=batches - 1)
+    return reserved, Price(requests=requests, round_trips=2 * batches, bytes_written=size, weighed=True)
 
 
 def _under_the_intent(commit: CommitPlan, seen: Look, shared: int) -> dict[str, int]:

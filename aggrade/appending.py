@@ -45,6 +45,9 @@ __all__ = ["append", "append_to"]
 
 _log = logging.getLogger(__name__)
 
+_AHEAD = 2
+"""How many attempts bring what lies staged before they take the lease: who comes in between makes it void."""
+
 
 @overload
 def append(
@@ -222,7 +225,7 @@ def append_to(
                 return _earlier(storage, plan, work.seen)
             if work.storage.consolidate():
                 continue
-            return work.carry_out(plan, plan.commit)
+            return work.carry_out(plan, plan.commit, ahead=attempt < _AHEAD)
         except Conflict as error:
             if error.code not in {"moved-on", "overtaken"} or clock.now() > deadline:
                 raise

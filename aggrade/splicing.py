@@ -24,14 +24,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aggrade.append_rows import STAMPS
 from aggrade.append_writing import IN_HAND, Budget
 from aggrade.commit.documents import dims_of, key_of, shape_of, unit_of, units_in
-from aggrade.commit.writer import Writer, WrittenObject, taken
+from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.encoding import encodings
-from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.errors import Damaged, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aggrade.commit import CommitPlan
     from aggrade.commit.documents import Bounds, Document
@@ -203,6 +203,10 @@ def foretold(folder: str, commit: CommitPlan) -> StagedForm:
     return StagedForm(folder, commit.documents, written)
 
 
+def _at_once() -> None:
+    """Go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Splice:
     """Objects of another store that a commit takes over as they lie there.
@@ -221,7 +225,9 @@ class Splice:
     depth: int
     objects: Mapping[str, WrittenObject]
 
-    def carry_out(self, writer: Writer, *, by_copy: bool) -> list[WrittenObject]:
+    def carry_out(
+        self, writer: Writer, *, by_copy: bool, proceed: Callable[[], None] = _at_once
+    ) -> list[WrittenObject]:
         """Bring every object, as many at once as requests may be under way.
 
         Parameters
@@ -230,6 +236,8 @@ class Splice:
             Of the commit.
         by_copy
             Whether the server keeps the condition of a copy.
+        proceed
+            What raises where nothing more may be brought; asked before each batch but the first.
 
         Raises
         ------
@@ -245,12 +253,20 @@ class Splice:
             source = self.objects[key]
             place = f"{self.folder}/{source.key}"
             if by_copy and key not in writer.etags:
-                return _copied(writer.storage, root, place, f"{path}{key}", replace(source, key=key), budget)
+                wanted = replace(source, key=key)
+                copy = _copied(root, place, f"{path}{key}", wanted, budget)
+                if copy is not None:
+                    return copy
             with budget.taking(source.size):
                 return writer.put(key.partition("/")[0], key, _read(root, place, source))
 
-        with ThreadPoolExecutor(settings().parallel_requests) as pool:
-            return list(pool.map(bring, self.objects))
+        done, keys, many = list[WrittenObject](), list(self.objects), settings().parallel_requests
+        with ThreadPoolExecutor(many) as pool:
+            for start in range(0, len(keys), many):
+                if start:
+                    proceed()
+                done += pool.map(bring, keys[start : start + many])
+        return done
 
 
 def _climbed(storage: Storage, depth: int) -> tuple[Storage, str]:
@@ -263,12 +279,13 @@ def _climbed(storage: Storage, depth: int) -> tuple[Storage, str]:
 
 
 def _copied(
-    storage: Storage, root: Storage, source: str, target: str, wanted: WrittenObject, budget: Budget
-) -> WrittenObject:
+    root: Storage, source: str, target: str, wanted: WrittenObject, budget: Budget
+) -> WrittenObject | None:
+    """Copy one object, and prove the copy; None if something lies there."""
     try:
         mark = root.copy(source, target, unchanged=wanted.etag)
-    except ConditionFailed as error:
-        raise Conflict(taken(storage, wanted.key)) from error
+    except ConditionFailed:
+        return None
     if mark != wanted.etag:
         with budget.taking(wanted.size):
             _read(root, target, wanted)

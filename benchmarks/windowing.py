@@ -175,7 +175,7 @@ class Watched(Counted):
         """See `Storage.write`."""
         began = time.perf_counter()
         info = super().write(key, data, replacing=replacing)
-        if key.endswith(".aggrade/intent.json"):
+        if key.endswith(".aggrade/intent.json") and (self.moments or b'"state":"held"' in data):
             counts = Counter(self.counts)
             self.moments += [(began, counts), (time.perf_counter(), counts)]
         return info

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "data/windows.zarr"
 VARIABLES = ("session", "eeg", "label")
+_EMPTY = 2**64 - 1
 
 
 def read_arrays(world: World, prefix: str = PREFIX) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -52,9 +53,26 @@ def _array(world: World, path: str, document: dict[str, Any]) -> np.ndarray:
         key = keys["configuration"]["separator"].join(map(str, [*first, *index]))
         stored = world.objects.get(f"{path}/{key}")
         if stored is not None:
-            place = tuple(slice(i * length, (i + 1) * length) for i, length in zip(index, chunk, strict=True))
-            whole[place] = _decoded(stored[0], document["data_type"]).reshape(chunk)
+            _put(whole, stored[0], index, chunk, document)
     return whole[tuple(map(slice, shape))]
+
+
+def _put(whole: np.ndarray, data: bytes, index: tuple[int, ...], chunk: list[int], document: Any) -> None:
+    """Put the values of an object where they belong; of a shard, those of each inner chunk that it has."""
+    codec = document["codecs"][-1]
+    if codec["name"] != "sharding_indexed":
+        place = tuple(slice(i * length, (i + 1) * length) for i, length in zip(index, chunk, strict=True))
+        whole[place] = _decoded(data, document["data_type"]).reshape(chunk)
+        return
+    inner = codec["configuration"]["chunk_shape"]
+    counts = [length // size for length, size in zip(chunk, inner, strict=True)]
+    entries = np.frombuffer(data[-16 * math.prod(counts) - 4 : -4], "<u8").reshape(-1, 2)
+    for at, (offset, size) in zip(itertools.product(*map(range, counts)), entries.tolist(), strict=True):
+        if offset != _EMPTY:
+            within = tuple(i * n + j for i, n, j in zip(index, counts, at, strict=True))
+            _put(
+                whole, data[offset : offset + size], within, inner, {**document, "codecs": [{"name": "zstd"}]}
+            )
 
 
 def _dtype(document: dict[str, Any]) -> Any:

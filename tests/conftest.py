@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -13,6 +14,7 @@ from hypothesis import settings
 from s3_proxy import Proxy
 from s3_proxy import s3_proxy as run_s3_proxy
 
+from aggrade.storage.zarr_store import in_thread
 from flows.demo_servers import S3Server
 from flows.demo_servers import s3_server as run_s3_server
 
@@ -37,6 +39,15 @@ def pytest_configure() -> None:
     """Let the processes of tests be interrupted, also where a shell began this one in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def request_threads() -> None:
+    """Have the process's pool of request threads in its full size, before a test asks for few requests at once.
+
+    Several writers of a test share it, of which one may be suspended in the middle of its requests.
+    """
+    asyncio.run(in_thread(int))
 
 
 IDLE = (

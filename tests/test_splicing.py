@@ -18,6 +18,7 @@ from aggrade.storage.probe import Probe, keeps_copies
 __all__ = ["open_world"]
 
 ROOT, STORE = "world://data", "world://data/windows.zarr"
+INTENT = "data/windows.zarr/.aggrade/intent.json"
 STAGED = f"data/{STAGING}/name.zarr"
 OLD = make_session("old", 40, 1, samples=1000)
 NEW = make_session("Sub 03/ä", 40, 2, samples=1000)
@@ -70,8 +71,10 @@ def reads_of(kinds):
     return sum(kind.startswith(f"GET {STAGED}") for kind in kinds)
 
 
-def test_under_the_lease_only_copies_grow(open_world):
-    """A session three times as long takes more copies while the intent is held, and nothing else more."""
+@pytest.mark.parametrize(("at_once", "copies"), [(64, [2, 4]), (1, [0, 0])], ids=["few", "many"])
+def test_under_the_lease_nothing_else_grows(open_world, monkeypatch, at_once, copies):
+    """A session three times as long takes more copies while the intent is held, if they are few, and nothing else more."""
+    monkeypatch.setenv("AGGRADE_PARALLEL_REQUESTS", str(at_once))
     counts = []
     for windows in (40, 120):
         world = World()
@@ -79,11 +82,9 @@ def test_under_the_lease_only_copies_grow(open_world):
         session = make_session("new", windows, 3, samples=1000)
         staged = stage(session, ROOT, "name", storage_options=open_world(world))
         kinds = landed(open_world, world, staged)[1]
-        first, last = (
-            i for i, kind in enumerate(kinds) if kind == "PUT data/windows.zarr/.aggrade/intent.json"
-        )
+        first, last = [i for i, kind in enumerate(kinds) if kind == f"PUT {INTENT}"][-2:]
         counts.append(Counter(kind.split()[0] for kind in kinds[first:last]))
-    assert [count.pop("COPY") for count in counts] == [2, 4]
+    assert [count.pop("COPY", 0) for count in counts] == copies
     assert counts[0] == counts[1]
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "is_abandoned",
     "least_shown",
     "read_intent",
+    "swap_intent",
 ]
 
 INTENT = ".aggrade/intent.json"
@@ -261,7 +262,7 @@ class Lease:
         ConditionFailed
             If somebody else was faster.
         """
-        return cls(storage, intent, _swap(storage, intent, replacing), replacing)
+        return cls(storage, intent, swap_intent(storage, intent, replacing), replacing)
 
     def check(self) -> None:
         """Raise if the lease may be somebody else's by now.
@@ -326,7 +327,7 @@ class Lease:
 
     def _write(self, intent: Intent) -> None:
         started = self._clock.now()
-        self._etag = _swap(self._storage, intent, self._etag)
+        self._etag = swap_intent(self._storage, intent, self._etag)
         self._intent, self._renewed = intent, started
 
     def _beat(self) -> None:
@@ -344,7 +345,7 @@ class Lease:
         return self._lost is None
 
 
-def _swap(storage: Storage, intent: Intent, replacing: str | None) -> str:
+def swap_intent(storage: Storage, intent: Intent, replacing: str | None) -> str:
     """Write the intent conditionally; where the condition failed, find out whether a lost reply was ours."""
     data = intent.model_dump_json().encode()
     try:

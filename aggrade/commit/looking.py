@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.commit.catalogue import Place
-    from aggrade.commit.plan import Layer
+    from aggrade.commit.plan import Layer, Target
     from aggrade.storage import Storage, StoredObject
 
 __all__ = ["Look", "demand_known", "known_generation", "look"]
@@ -55,6 +55,8 @@ class Look:
         What it took, by kind.
     bytes_read
         Bytes of the objects that were read.
+    reserved
+        Regions that this writer has put on record as dirty itself, before it brings objects there.
     """
 
     snapshot: Snapshot | None
@@ -66,11 +68,13 @@ class Look:
     is_confirmed: bool = False
     requests: Mapping[str, int] = field(default_factory=Counter)
     bytes_read: int = 0
+    reserved: tuple[Target, ...] = ()
 
     @property
     def is_calm(self) -> bool:
-        """Whether nobody held the intent and no left-overs are on record."""
-        return self.intent is None or (self.intent[0].state == "free" and not self.intent[0].dirty)
+        """Whether nobody held the intent and no left-overs of others are on record."""
+        intent = self.intent[0] if self.intent else None
+        return intent is None or (intent.state == "free" and intent.dirty == self.reserved)
 
     @property
     def is_held(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from aggrade.commit.agreement import disagreements, document_key, marks_of
@@ -30,6 +31,7 @@ from aggrade.commit.publishing import (
     write_documents,
 )
 from aggrade.commit.recovery import acquire, roll_back
+from aggrade.commit.reserving import mark_left
 from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, demand_root, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable, raise_all
@@ -67,6 +69,8 @@ class Transaction:
     ----------
     write_id : str
         The unique name of this commit.
+    is_undisturbed : bool
+        Whether all that was read and brought before it was opened is what it was.
 
     Raises
     ------
@@ -94,7 +98,7 @@ class Transaction:
         self._twins: frozenset[str] = frozenset()
         self._touched: dict[str, bytes | None] = {}
         self._kept: list[ObjectInfo] = []
-        self._switching, self._copied = False, 0
+        self.is_undisturbed, self._switching, self._copied = False, False, 0
         self._backup: str | None = None
 
     def __enter__(self) -> Self:
@@ -127,9 +131,9 @@ class Transaction:
 
     def writer(self) -> Writer:
         """Return a picklable writer for the plan's regions."""
-        published, plan = self.published, self.plan
-        marks = (self._replaceable, self.generation, self._twins)
-        return Writer(self.storage, plan.documents, published, *marks, held=self._touched)
+        marks = (self._replaceable, self.generation, self._twins, self._touched)
+        left = partial(mark_left, self.storage, self.lease)
+        return Writer(self.storage, self.plan.documents, self.published, *marks, left)
 
     def _journal(self) -> Journal:
         plan = self.plan
@@ -147,7 +151,7 @@ class Transaction:
 
     def _prepare(self) -> None:
         """Make sure of the root, now that nobody else may change it, and keep what will be overwritten."""
-        before = self._read_before()
+        self.is_undisturbed = (before := self._read_before()) is not None
         read = self._read_now() if before is None else before
         touched = {key: stored for key, stored in read.items() if stored is not None}
         self._touched = {key: stored.data if stored else None for key, stored in read.items()}

@@ -36,7 +36,7 @@ from aggrade.storage import ConditionFailed, Storage
 from aggrade.storage.zarr_store import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from zarr.core.buffer import Buffer
 
@@ -115,6 +115,8 @@ class Writer:
     held
         Objects that were read with the marks in `etags`, None where there was none, so that they need not be
         read again. They stay in this process: a pickled writer reads them itself.
+    left
+        Gives the mark of what was created at a key meanwhile, if it may be replaced. It stays in this process, too.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Writer:
         generation: int = 0,
         twins: frozenset[str] = frozenset(),
         held: Mapping[str, bytes | None] | None = None,
+        left: Callable[[str], str | None] | None = None,
     ) -> None:
         self.storage = storage
         self.documents = dict(documents)
@@ -134,9 +137,10 @@ class Writer:
         self.generation = generation
         self.twins = twins
         self._held = dict(held or {})
+        self._left = left
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": {}}
+        return {**self.__dict__, "_held": {}, "_left": None}
 
     def write(
         self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]
@@ -196,7 +200,12 @@ class Writer:
         """
         etag = self.etags.get(key)
         if etag is None:
-            return write_object(self.storage, key, data, None)
+            try:
+                return write_object(self.storage, key, data, None)
+            except Conflict:
+                etag = self._left(key) if self._left else None
+                if etag is None:
+                    raise
         if key in self.twins:
             stored = self.storage.read(key)
             if stored is not None and stored.data == data:

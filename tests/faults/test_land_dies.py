@@ -20,6 +20,7 @@ OLD, NEW, SHORT = (
     make_session(label, windows, seed, samples=64)[KEPT]
     for seed, (label, windows) in enumerate([("old", 3), ("Sub 03/ä", 40), ("short", 2)])
 )
+INTENT = "data/windows.zarr/.aggrade/intent.json"
 STEPS = [pytest.param(1, marks=pytest.mark.long), 0]
 """At every request; or at the copies, and the request behind them."""
 
@@ -29,8 +30,15 @@ def bring(staged, options):
     return land(staged, STORE, storage_options=options)
 
 
+@pytest.fixture(params=[64, 1], ids=["under the lease", "ahead of it"])
+def at_once(request, monkeypatch):
+    """Have as many requests under way; two copies are brought before the lease is taken where that is one."""
+    monkeypatch.setenv("AGGRADE_PARALLEL_REQUESTS", str(request.param))
+    return request.param
+
+
 @pytest.fixture
-def begun(open_world, request):
+def begun(open_world, request, at_once):
     """Return what is staged, and the numbers of requests with a world each in which the landing begins."""
     start = World(content_etags=True)
     aggrade.append(OLD, ROOT, grow=("window",), storage_options=open_world(start))
@@ -42,6 +50,8 @@ def begun(open_world, request):
     bring(staged[0], open_world(start.copy(), rehearsal))
     copies = [place for place, kind in enumerate(rehearsal.kinds, 1) if kind.startswith("COPY")]
     assert len(copies) == 2
+    takes = [place for place, kind in enumerate(rehearsal.kinds, 1) if kind == f"PUT {INTENT}"]
+    assert (copies[1] < takes[-2]) == (at_once == 1)
     every = range(1, rehearsal.count + 1)
     chosen = every if request.param else [*copies, copies[-1] + 1]
     return *staged, [(place, start.copy()) for place in chosen]

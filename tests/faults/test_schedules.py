@@ -17,6 +17,7 @@ from schedules import LEASE_SECONDS, TIME, AtRandom, Schedule, Turns, one_reques
 
 import aggrade
 from aggrade.commit import read_intent
+from aggrade.staging import Staged, land, stage
 from aggrade.storage import ConditionFailed
 from aggrade.storage.zarr_store import ReadStore
 
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
 
 __all__ = ["open_world"]
 
-STORE = "world://data/windows.zarr"
+ROOT, STORE = "world://data", "world://data/windows.zarr"
 KEPT = ["eeg", "label"]
 LABELS = {"one": "s1", "two": "s2", "other two": "s2", "three": "s3", "four": "s4", "last": "s9"}
 LENGTHS = {"one": 1, "two": 3, "other two": 2, "three": 4, "four": 1, "last": 5}
+WIDE = {"wide one": ("s1", 2), "wide three": ("s3", 40), "wide four": ("s4", 70), "wide last": ("s9", 3)}
+"""Label and length of sessions of which each 32 windows are an object of their own."""
 SESSIONS = {
     name: make_session(label, LENGTHS[name], seed)[KEPT] for seed, (name, label) in enumerate(LABELS.items())
 }
+SESSIONS |= {
+    name: make_session(label, length, seed, samples=64)[KEPT]
+    for seed, (name, (label, length)) in enumerate(WIDE.items(), len(LABELS))
+}
+LABELS |= {name: label for name, (label, _) in WIDE.items()}
 READER = Reader(SESSIONS)
 View = tuple[str, ...]
 
@@ -59,8 +67,20 @@ def appending(name: str) -> Operation:
 
 
 def _append(name: str, options: Any, **more: Any) -> aggrade.Receipt:
-    session, chunks = SESSIONS[name], {**CHUNKS, "session": 2}
-    return aggrade.append(session, STORE, grow=("window",), chunks=chunks, storage_options=options, **more)
+    store, chunks = (ROOT, None) if name in WIDE else (STORE, {**CHUNKS, "session": 2})
+    return aggrade.append(
+        SESSIONS[name], store, grow=("window",), chunks=chunks, storage_options=options, **more
+    )
+
+
+def landing(name: str) -> Operation:
+    """Return the landing of a staged session: its objects are copied before the lease is taken."""
+    staged = Staged(session=LABELS[name], root=ROOT, name=LABELS[name], digest="", windows=0)
+    return replace(
+        appending(name),
+        name=f"land {name}",
+        run=lambda options, _: land(staged, STORE, storage_options=options),
+    )
 
 
 def replacing(name: str) -> Operation:
@@ -85,12 +105,12 @@ def removing(label: str) -> Operation:
     )
 
 
-def restoring() -> Operation:
+def restoring(name: str = "one") -> Operation:
     """Return the restore of the state in which there was one session."""
     return Operation(
         "restore",
         lambda options, backup: aggrade.restore(STORE, backup, storage_options=options),
-        lambda _: ("one",),
+        lambda _: (name,),
     )
 
 
@@ -111,6 +131,15 @@ SCENARIOS = {
     "append, append and remove": (appending("three"), appending("four"), removing("s1")),
     "append, restore and append": (appending("three"), restoring(), appending("four")),
     "append, replace and recover": (appending("three"), replacing("other two"), recovering()),
+}
+LANDINGS = {
+    "land and append": (landing("wide three"), appending("wide four")),
+    "land the same": (landing("wide three"), landing("wide three")),
+    "land others": (landing("wide three"), landing("wide four")),
+    "land and remove": (landing("wide three"), removing("s1")),
+    "land and restore": (landing("wide three"), restoring("wide one")),
+    "land, land and append": (landing("wide three"), landing("wide four"), appending("wide three")),
+    "land, land and remove": (landing("wide three"), landing("wide four"), removing("s4")),
 }
 PAIRS = [name for name, operations in SCENARIOS.items() if len(operations) == 2]
 
@@ -168,8 +197,9 @@ def assert_whole(open_world, play, start) -> None:
     options = open_world(play.world)
     assert play.view in serial_views(play.operations, start)
     assert READER.sees(play.world) == play.view
-    assert undisturbed(lambda me: _append("last", open_world(play.world, me))) is None
-    assert_holds(shown(play.world), [SESSIONS[name] for name in (*play.view, "last")])
+    last = "wide last" if start[0] in WIDE else "last"
+    assert undisturbed(lambda me: _append(last, open_world(play.world, me))) is None
+    assert_holds(shown(play.world), [SESSIONS[name] for name in (*play.view, last)])
     report = aggrade.verify(STORE, storage_options=options)
     assert report.ok, str(report)
     intent = read_intent(MemoryStorage(play.world, "data/windows.zarr"))
@@ -197,9 +227,26 @@ def begin(open_world, monkeypatch) -> Iterator[Callable[[], tuple[World, str]]]:
         yield lambda: (start.copy(), receipt.backup)
 
 
+@pytest.fixture
+def begin_wide(open_world, monkeypatch) -> Iterator[Callable[[], tuple[World, str]]]:
+    """Give worlds in which a store holds one session, and two more are staged, with the backup of its first state."""
+    start = World(content_etags=True)
+    _append("wide one", open_world(start))
+    receipt = _append("wide last", open_world(start))
+    aggrade.restore(STORE, receipt.backup, storage_options=open_world(start))
+    for name in ("wide three", "wide four"):
+        stage(SESSIONS[name], ROOT, LABELS[name], storage_options=open_world(start))
+    monkeypatch.setenv("AGGRADE_LEASE_SECONDS", str(LEASE_SECONDS))
+    monkeypatch.setenv("AGGRADE_WAIT_SECONDS", str(20 * LEASE_SECONDS))
+    monkeypatch.setenv("AGGRADE_PARALLEL_REQUESTS", "1")
+    with one_request_at_a_time(monkeypatch):
+        yield lambda: (start.copy(), receipt.backup)
+
+
 def play(open_world, begin, scenario, choose, *, mortal=()):
     """Run one schedule of a scenario, have those that failed run again, and assert that all is well."""
-    operations = {chr(ord("A") + i): operation for i, operation in enumerate(SCENARIOS[scenario])}
+    cast = {**SCENARIOS, **LANDINGS}[scenario]
+    operations = {chr(ord("A") + i): operation for i, operation in enumerate(cast)}
     world, backup = begin()
     one = Play(world, backup, operations, choose, set(mortal))
     start = READER.sees(world)
@@ -256,6 +303,21 @@ def test_at_random(open_world, begin, scenario, seeds):
     for seed in seeds:
         with told(f"{scenario}, seed {seed}"):
             play(open_world, begin, scenario, AtRandom(seed), mortal=[set(), {"A"}, {"B"}][seed % 3])
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(range(2), id="few"),
+        pytest.param(range(1000, 1400), id="many", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+)
+@pytest.mark.parametrize("scenario", LANDINGS)
+def test_landings_at_random(open_world, begin_wide, scenario, seeds):
+    """The same where objects come before the lease is taken, whoever takes it first."""
+    for seed in seeds:
+        with told(f"{scenario}, seed {seed}"):
+            play(open_world, begin_wide, scenario, AtRandom(seed), mortal=[set(), {"A"}, {"B"}][seed % 3])
 
 
 def until_unused(make, step=1, start=0):
