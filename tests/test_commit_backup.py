@@ -143,6 +143,18 @@ def test_copies_of_a_writer_that_was_taken_over_are_no_backup(storage, kind):
     assert backup.manifests(storage) == []
 
 
+def test_a_writer_whose_lease_ran_out_writes_no_manifest(storage):
+    """What it has archived may have been deleted since, by a removal."""
+
+    def late():
+        raise Conflict(Problem("intent", "a lease that ran out", "ours", "run it again", "lease-lost"))
+
+    with pytest.raises(Conflict):
+        backup.back_up(storage, NAME, (3, "base"), "touched", TOUCHED, check=late)
+    assert list(backup.backups_beside(storage).list())
+    assert backup.manifests(storage) == []
+
+
 class TestList:
     """Which backups there are."""
 

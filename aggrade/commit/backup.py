@@ -150,6 +150,7 @@ def back_up(
     regions: Sequence[Target] = (),
     copied: Iterable[ObjectInfo] = (),
     confirm: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Keep what a commit will overwrite, or everything.
 
@@ -173,6 +174,8 @@ def back_up(
         Further objects, which are copied on the server's side.
     confirm
         Raises if the intent is no longer ours; called when all is copied: whoever slept may have copied what came since.
+    check
+        Raises if the lease has run out by our own clock; called before the manifest, which costs no request.
 
     Raises
     ------
@@ -189,6 +192,7 @@ def back_up(
         objects, size = objects | copies, size + more
     if kind == "full" or apart:
         confirm()
+    check()
     generation, write_id = base
     manifest = Manifest(
         id=name,

@@ -160,8 +160,7 @@ class Transaction:
             self._back_up(self._backup, self._base, touched)
 
     def _back_up(self, name: str, base: Snapshot, touched: Mapping[str, StoredObject]) -> None:
-        plan = self.plan
-        also = read_together(self.storage, plan.keeps_also)
+        plan, also = self.plan, read_together(self.storage, self.plan.keeps_also)
         held = {**touched, **{key: stored for key, stored in also.items() if stored is not None}}
         back_up(
             self.storage,
@@ -173,6 +172,7 @@ class Transaction:
             regions=plan.keeps,
             copied=self._kept,
             confirm=self.lease.confirm,
+            check=self.lease.check,
         )
 
     def _demand_base(self, base: Snapshot | None) -> None:
