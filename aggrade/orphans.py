@@ -46,6 +46,8 @@ class Orphans:
         Chunks beyond the shape that the root shows, on no record.
     left_over
         What dead writers left, on record as dirty. Empty objects are left out: they keep a name taken.
+    edges
+        Objects with published rows, beyond which dead writers may have left something.
     arrays
         Names of arrays that the root does not know.
     earlier
@@ -65,6 +67,7 @@ class Orphans:
     url: str
     beyond: tuple[ObjectInfo, ...] = ()
     left_over: tuple[ObjectInfo, ...] = ()
+    edges: tuple[ObjectInfo, ...] = ()
     arrays: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
@@ -117,6 +120,7 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
     found: dict[str, list[ObjectInfo]] = {
         "beyond": [],
         "left_over": [],
+        "edges": [],
         "earlier": [],
         "strangers": [],
         "scratch": [],
@@ -124,8 +128,8 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
     arrays = set()
     for info in storage.list():
         kind = _kind(shown, info.key)
-        if kind != "claimed" and info.key in left:
-            kind = "left_over"
+        if info.key in left:
+            kind = "left_over" if kind != "claimed" else "edges"
         if kind.startswith("array "):
             arrays.add(kind.removeprefix("array "))
         elif kind in found and (info.size or kind != "left_over"):
@@ -134,6 +138,7 @@ def find_orphans(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> 
         storage.url,
         beyond=tuple(found["beyond"]),
         left_over=tuple(found["left_over"]),
+        edges=tuple(found["edges"]),
         arrays=tuple(sorted(arrays - {target.variable for target in dirty})),
         earlier=tuple(info.key for info in found["earlier"]),
         strangers=tuple(info.key for info in _outside(found["strangers"], arrays)),

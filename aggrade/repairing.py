@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import Base, Target, backups_beside, read_intent, read_snapshot, recover_store
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
+from aggrade.commit.erasing import trim
 from aggrade.commit.intent import Journal
 from aggrade.commit.looking import known_generation
 from aggrade.commit.plan import new_write_id
@@ -75,8 +76,8 @@ def repair(store: str, *, storage_options: Mapping[str, Any] | None = None) -> R
 
     Dead writers' commits are finished; array documents are written as the root shows them; what nothing claims is
     deleted, and so are backups that were never finished and staged sessions that have landed; the catalogue is made
-    again where it differs. Never touched are
-    the root, published chunks, and whatever another program may have meant to write.
+    again where it differs. Never touched are the root, published values, and whatever another program may have meant to
+    write.
 
     Parameters
     ----------
@@ -159,6 +160,11 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     made = rebuild_bookkeeping(storage, lease, shown)
     told = _lines_again(storage, lease)
     dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
+    trimmed = trim(storage, orphans.edges, shown.documents, shown.generation, lease.confirm)
+    if trimmed:
+        cleared.append(
+            f"{storage.url}: {len(trimmed)} objects no longer hold left-overs beside published rows"
+        )
     tidied = _tidy(storage, lease, orphans)
     lease.release(dirty=dirty, etags={**lease.intent.etags, **etags}, generation=shown.generation)
     lines = [f"{storage.url}: the catalogue tells again what the store shows"] if told else []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from make_datasets import CHUNKS, make_session
+from make_traces import traces
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World, open_world
 
 import aggrade
@@ -535,6 +536,41 @@ def prepare(store):
     """Damage a store in several ways."""
     for damage in (chunks_beyond, recorded_left_overs, torn_document, unfinished_backup):
         damage(store)
+
+
+class TestBesidePublishedRows:
+    """What a dead writer put into objects that it shares with published rows."""
+
+    @pytest.fixture(autouse=True)
+    def died(self, store):
+        """Have an append die before its root."""
+        hooks = Numbered()
+        self.append(store.world.copy(), store.open, hooks)
+        place = hooks.kinds.index("PUT data/windows.zarr/zarr.json") + 1
+        with pytest.raises(Killed):
+            self.append(store.world, store.open, DiesAt(store.world, place, after=False))
+
+    def append(self, world, opened, hooks):
+        """Append a fourth session."""
+        aggrade.append(NEXT, ROOT, grow=("window",), chunks=CHUNKS, storage_options=opened(world, hooks))
+
+    def test_it_becomes_fill(self, store):
+        """Its label is found nowhere any more; what is published stays, and the same session may come again."""
+        found = traces(store.world.objects, NEXT, but="intent.json")
+        assert "data/windows.zarr/session/c/0" in found
+        assert any("beside published rows" in sentence for sentence in store.repair().done)
+        assert traces(store.world.objects, NEXT) == []
+        store.assert_equal()
+        assert store.repair().done == ()
+        self.append(store.world, store.open, None)
+        assert shown(store.storage)["session"].values.tolist() == ["s0", "s1", "s2", "next"]
+        assert store.verify().ok
+
+    def test_what_cannot_be_read_is_left(self, store):
+        """It may be brought back from a backup: published rows are in it."""
+        store.put("windows.zarr/n_windows/c/0", b"torn")
+        assert not store.repair().ok
+        assert store.world.objects["data/windows.zarr/n_windows/c/0"][0] == b"torn"
 
 
 def test_a_published_chunk_in_a_dirty_region_is_no_orphan(store):

@@ -20,6 +20,7 @@ from aggrade.commit.chunks import Chunks
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
 from aggrade.commit.layers import RECEIPTS, layer_key, removed
+from aggrade.commit.plan import Erasure
 from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aggrade.commit.documents import Document
-    from aggrade.commit.plan import Erasure, Target
+    from aggrade.commit.plan import Target
     from aggrade.storage import ObjectInfo, Storage
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "memory_to_erase",
     "names",
     "same_values",
+    "trim",
     "without_label",
 ]
 
@@ -170,6 +172,47 @@ def erase(
     _log.info("wiped a layer out of %d objects of %s", len(found), storage.url)
 
 
+def trim(
+    storage: Storage,
+    objects: Iterable[ObjectInfo],
+    documents: Mapping[str, Document],
+    generation: int,
+    confirm: Callable[[], None],
+) -> list[str]:
+    """Make fill of what published objects hold beyond the shape; what they show stays, and so does what can't be read.
+
+    Parameters
+    ----------
+    storage, documents, generation, confirm
+        As for `erase`.
+    objects
+        Chunks or shards that the root shows.
+
+    Returns
+    -------
+    list of str
+        Keys of those that held something there.
+    """
+    changed: list[str] = []
+
+    def wipe(info: ObjectInfo) -> None:
+        name, index = info.key.partition("/")[0], _place(info.key, documents)
+        if index is None:
+            return
+        blank = _Blank(documents[name], index, Erasure(label="", dim=""), generation)
+
+        def make(data: bytes) -> bytes:
+            after = blank(data) if blank.can_read(data) else data
+            changed.extend([info.key] if after != data else [])
+            return after
+
+        _replace(storage, info.key, confirm, make)
+
+    for info in objects:
+        wipe(info)
+    return sorted(set(changed))
+
+
 def _in_hand(found: Iterable[Held], documents: Mapping[str, Document]) -> list[int]:
     """Return the bytes that each object takes while it is wiped: as it is stored, and as values."""
     names = {held.name for held in found if held.place is not None}
@@ -220,6 +263,14 @@ class _Blank:
 
     def _bytes_of(self, values: np.ndarray[Any, Any]) -> bytes:
         return salted(self._document, self._chunks.bytes_of(values), self._generation)
+
+    def can_read(self, data: bytes) -> bool:
+        """Tell whether an object can be decoded."""
+        try:
+            self._chunks.values(data)
+        except (RuntimeError, ValueError):
+            return False
+        return True
 
     def __call__(self, data: bytes) -> bytes:
         try:
