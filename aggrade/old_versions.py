@@ -41,6 +41,8 @@ def drop_old(storage: Storage, erases: Erasure, documents: Mapping[str, Document
         A sentence for each version that could not be deleted (object lock, missing rights); empty where the bucket
         keeps no versions.
     """
+    if erases.gone:
+        return _unsearched(storage)
 
     def concerns(key: str) -> bool:
         if erases.whole:
@@ -72,6 +74,19 @@ def drop_deleted(storage: Storage) -> list[str]:
 
 def _keeps_versions(storage: Storage) -> bool:
     return hasattr(bare(storage), "old_versions")
+
+
+def _unsearched(storage: Storage) -> list[str]:
+    """Say that old versions are kept of a store that is gone: nobody can tell whose they are."""
+    if not _keeps_versions(storage):
+        return []
+    bucket: Any = bare(storage)
+    try:
+        is_kept = any(True for _ in bucket.old_versions())
+    except AggradeError as error:
+        return [f"{storage.url}: whether old versions hold what was removed could not be seen ({error})"]
+    told = "the bucket keeps versions of this store, which is gone; delete them if nobody needs them"
+    return [f"{storage.url}: {told}"] if is_kept else []
 
 
 def _drop(storage: Storage, concerns: Callable[[str], bool]) -> list[str]:

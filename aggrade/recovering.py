@@ -117,8 +117,8 @@ def _foreseen(storage: Storage, intent: Intent) -> str:
 def _direction(storage: Storage, intent: Intent) -> str:
     root, journal = read_snapshot(storage), intent.journal
     if root is None:
-        goes = journal is not None and journal.erases is not None and journal.erases.whole
-        return "forward" if goes and journal is not None and journal.base else "back to no store"
+        erases = journal.erases if journal and journal.base else None
+        return "forward" if erases and erases.leaves_no_store else "back to no store"
     if root.write_id == intent.write_id:
         return f"forward: generation {root.generation} shows it"
     return f"back to generation {root.generation}"

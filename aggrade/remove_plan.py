@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.commit import backups_beside, find_layer, manifests, read_intent, read_snapshot
+from aggrade.commit.agreement import demand_consolidated
 from aggrade.commit.backup import COPIES, unfinished_backups
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
@@ -22,6 +23,7 @@ from aggrade.commit.snapshot import demand_root, lost_root
 from aggrade.commit.unpublished import unpublished, unpublished_by_the_dead
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
+from aggrade.receipt import Receipt
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import BackupKind, Target
     from aggrade.storage import Storage
 
-__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit"]
+__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit", "summary_of"]
 
 
 class _Frozen(BaseModel):
@@ -61,6 +63,8 @@ class StoreRemoval(_Frozen):
     memory: int = Field(default=0, description="Bytes of memory that it takes to overwrite them, at most.")
 
     def __str__(self) -> str:
+        if self.erases.gone:
+            return f"  {self.store}: only backups are left of it"
         if self.erases.whole:
             return f"  {self.store}: holds nothing else and goes as a whole, {self.rewritten} objects"
         rows = ", ".join(map(str, self.erases.rows)) or "none"
@@ -77,17 +81,21 @@ class RemovePlan(_Frozen):
     dim: str
     stores: tuple[StoreRemoval, ...] = ()
     staging: tuple[str, ...] = Field(default=(), description="Staging stores that are deleted.")
+    lines: tuple[str, ...] = Field(
+        default=(), description="Files of the catalogue that name it, of stores that are gone: deleted."
+    )
     set_aside: bool = Field(default=False, description="Whether a record says that it could not be read.")
     price: Price = Field(default_factory=Price, description="What it will cost.")
 
     @property
     def found(self) -> bool:
         """Whether there is anything to remove."""
-        return bool(self.staging) or self.set_aside or any(store.found for store in self.stores)
+        return bool(self.staging or self.lines) or self.set_aside or any(store.found for store in self.stores)
 
     def __str__(self) -> str:
         lines = [f"remove {self.label} along {self.dim} from {self.root}", *map(str, self.stores)]
         lines += [f"  staging {name}: deleted" for name in self.staging]
+        lines += [f"  {name}, of a store that is gone: deleted" for name in self.lines]
         lines += ["  the record that it could not be read: deleted"] if self.set_aside else []
         purged = [name for store in self.stores for name in store.purged]
         lines += [f"  backups that can't be restored any more: {', '.join(purged)}"] if purged else []
@@ -119,11 +127,18 @@ def look_into(
     ------
     Damaged
         If its labels can't be decoded, or its root is lost.
+    Refused
+        If another tool has added an array that the root does not show: a removal would wipe it out.
     """
     if not whole:
         _demand_root(storage, snapshot)
-    if snapshot is None or not any(dim in dims_of(doc) for doc in snapshot.documents.values()):
-        return _own(storage, Erasure(label=label, dim=dim, purge=purge, whole=True)) if whole else None
+    has_rows = snapshot is not None and any(dim in dims_of(doc) for doc in snapshot.documents.values())
+    if whole and not has_rows:
+        return _own(storage, Erasure(label=label, dim=dim, purge=purge, whole=True))
+    if snapshot is None:
+        return _gone(storage, label, dim) if purge else None
+    if not has_rows and (snapshot.documents or not snapshot.generation):
+        return None
     if not whole or not {*_labels(storage, snapshot, dim)} <= {label, ""}:
         return _shared(storage, snapshot, label, dim, purge=purge)
     rows = tuple(range(snapshot.length(dim)))
@@ -149,6 +164,25 @@ def _own(storage: Storage, erases: Erasure) -> StoreRemoval | None:
     )
 
 
+def _gone(storage: Storage, label: str, dim: str) -> StoreRemoval | None:
+    """Look at the backups of a store of which nothing else is left."""
+    if any(True for _ in storage.list()):
+        return None
+    erases = Erasure(label=label, dim=dim, since=first_generation(storage, label), purge=True, gone=True)
+    kept, half = _in_backups(storage, label)
+    if not kept and not half:
+        return None
+    purged = (*(one.id for one in to_purge(storage, erases, {})), *half)
+    return StoreRemoval(store=storage.url, erases=erases, found=kept, purged=purged)
+
+
+def _in_backups(storage: Storage, label: str) -> tuple[bool, list[str]]:
+    """Tell whether a backup holds a layer's record, and return those that were never finished."""
+    half = unfinished_backups(storage)
+    kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
+    return kept or any(_holds_record(storage, name, label) for name in half), half
+
+
 def _demand_root(storage: Storage, snapshot: Snapshot | None) -> None:
     """Raise if the root is lost: not where somebody has only been faster since it was read."""
     least = known_generation(storage, snapshot, read_intent(storage))
@@ -164,13 +198,12 @@ def _shared(
     record = find_layer(storage, label)
     since = first_generation(storage, label)
     erases = Erasure(label=label, dim=dim, rows=rows, since=since, purge=purge)
-    half = unfinished_backups(storage) if purge else []
-    kept = any(layer_key(label) in one.objects for one in manifests(storage) if not one.purged)
-    kept = kept or any(_holds_record(storage, name, label) for name in half)
+    kept, half = _in_backups(storage, label) if purge else (False, [])
     place = place_of(storage, snapshot.mark)
-    found = bool(rows or record or (purge and kept) or (place and telling(place, erases)))
+    found = bool(rows or record or kept or (place and telling(place, erases)))
     intent = read_intent(storage)
     dirty = intent[0].dirty if intent else ()
+    demand_consolidated(storage, snapshot, dirty)
     objects = list(held_objects(storage, erases, snapshot.documents, dirty))
     emptied = [held for held in objects if held.place is not None or held.info.size]
     if not (found or emptied or half) and not _are_loose(storage, intent, place, backups=purge):
@@ -234,6 +267,36 @@ def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) ->
         keeps_also=found.texts,
         erases=erases,
     )
+
+
+def summary_of(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Receipt:
+    """Return one receipt for all stores; it names no store that is named after what was removed.
+
+    Parameters
+    ----------
+    plan
+        What was to be done.
+    done
+        What was done, store by store.
+    remains
+        Sentences of what could not be removed.
+    """
+    first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
+    whole = any(one.erases.whole for one in plan.stores)
+    copies = [one.store for one in plan.stores if one.copied]
+    details = {
+        "stores": len(done),
+        "rows": sum(receipt.details.get("rows", 0) for receipt in done),
+        "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
+        "staging": len(plan.staging),
+        "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
+        **({"copies": copies} if copies else {}),
+        **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
+    }
+    hidden: dict[str, Any] = {"store": plan.root} if whole else {}
+    if whole or any(one.final for one in plan.stores):
+        hidden["undo"] = None
+    return first.model_copy(update={"details": details, **hidden})
 
 
 def _without(document: Document, label: str) -> Document:

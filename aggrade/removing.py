@@ -19,6 +19,7 @@ from aggrade.commit import (
 )
 from aggrade.commit.catalogue import Place
 from aggrade.commit.cataloguing import discard_files
+from aggrade.commit.completing import complete
 from aggrade.commit.documents import labels_of
 from aggrade.commit.erasing import names
 from aggrade.commit.intent import Journal
@@ -26,13 +27,22 @@ from aggrade.commit.plan import new_write_id
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import moved_on
 from aggrade.commit.unpublished import unpublished
-from aggrade.commit.wiping import delete_all, wipe
+from aggrade.commit.wiping import delete_all
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
-from aggrade.layout import BOOKKEEPING, PARTITIONS, SESSIONS, STORE_SUFFIX, session_store, stores_in
+from aggrade.layout import (
+    BOOKKEEPING,
+    CATALOGUE,
+    PARTITIONS,
+    SESSIONS,
+    STORE_SUFFIX,
+    session_store,
+    stores_in,
+)
 from aggrade.old_versions import drop_deleted, drop_old, drop_told
 from aggrade.quarantine import QUARANTINE, record_key
 from aggrade.receipt import Receipt
-from aggrade.remove_plan import RemovePlan, look_into, removal_commit
+from aggrade.remove_plan import RemovePlan, look_into, removal_commit, summary_of
+from aggrade.session_catalogue import lost_lines
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
@@ -44,7 +54,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit import Snapshot
     from aggrade.remove_plan import StoreRemoval
-    from aggrade.storage import Opener, Storage
+    from aggrade.storage import ObjectInfo, Opener, Storage
 
 __all__ = ["remove"]
 
@@ -162,6 +172,7 @@ class _Removal:
         self.label, self.dim, self.purge = label, dim, purge
         named = opener(store.rstrip("/"), options)
         self.root = _root_of(named, store)
+        self.left: set[str] = set()
         self.named = named.url if named.url != self.root.url else None
         self.stores = {one.url: one for one in stores_with_backups(self.root.url, options, opener)}
         if self.named:
@@ -182,6 +193,8 @@ class _Removal:
         plan = self.plan()
         if not plan.found:
             fix = "check the label; with purge_backups, backups are searched, too"
+            if any(one.rewritten for one in plan.stores):
+                fix += "; aggrade verify --repair deletes what dead writers may have left, whosever it was"
             raise BadInput(
                 Problem(
                     self.root.url,
@@ -196,7 +209,10 @@ class _Removal:
     def recover(self) -> None:
         """Finish what dead writers left, so that it is known where something of the layer may lie."""
         for storage in (*self._chosen(), *self._staging()):
-            recover_store(storage)
+            intent, done = read_intent(storage), recover_store(storage)
+            journal = intent[0].journal if intent and done else None
+            if journal and any(layer.label == self.label for layer in journal.layers):
+                self.left.add(storage.url)
 
     def _chosen(self) -> Iterator[Storage]:
         """Yield the stores that are meant: all, or the one that is named with the copies of it."""
@@ -223,8 +239,9 @@ class _Removal:
 
     def plan(self) -> RemovePlan:
         """Look everywhere."""
+        looked = (self._look_into(storage, read_snapshot(storage)) for storage in self._chosen())
         found = [
-            one for storage in self._chosen() if (one := self._look_into(storage, read_snapshot(storage)))
+            one.model_copy(update={"found": one.found or one.store in self.left}) for one in looked if one
         ]
         staging = tuple(storage.url for storage in self._staging() if self._is_staged(storage))
         return RemovePlan(
@@ -233,12 +250,18 @@ class _Removal:
             dim=self.dim,
             stores=tuple(found),
             staging=staging,
+            lines=tuple(info.key for info in self._lost_lines()),
             set_aside=self.dim == "session" and self.root.stat(record_key(self.label)) is not None,
         )
 
     def _look_into(self, storage: Storage, snapshot: Snapshot | None) -> StoreRemoval | None:
         whole = self._is_own(storage)
         return look_into(storage, snapshot, self.label, self.dim, purge=self.purge, whole=whole)
+
+    def _lost_lines(self) -> list[ObjectInfo]:
+        """Return files of the catalogue that tell of it in stores that are gone."""
+        paths = (url.removeprefix(f"{self.root.url}/") for url in self.stores)
+        return lost_lines(self.root, paths, self.label) if self.dim == "session" else []
 
     def _is_own(self, storage: Storage) -> bool:
         own = self.dim == "session" and f"{self.root.url}/{session_store(self.label)}"
@@ -262,19 +285,22 @@ class _Removal:
         receipts = [self._from_store(self.stores[one.store]) for one in plan.stores]
         for url in plan.staging:
             _drop(next(storage for storage in self._staging() if storage.url == url))
+        for info in self._lost_lines():
+            self.root.discard(info.key, info.etag)
         if plan.set_aside:
             self.root.delete([record_key(self.label)])
         done = [receipt for receipt in receipts if receipt is not None]
-        return _summary(plan, done, self._drop_versions(plan))
+        return summary_of(plan, done, self._drop_versions(plan))
 
     def _drop_versions(self, plan: RemovePlan) -> list[str]:
         """Delete what a bucket keeps of the objects that were overwritten or deleted; return what remains."""
         remains = drop_deleted(self.root.within(_STAGING))
         if plan.set_aside:
             remains += drop_deleted(self.root.within(QUARANTINE))
+        remains += drop_deleted(self.root.within(CATALOGUE)) if plan.lines else []
         for one in plan.stores:
             storage = self.stores[one.store]
-            snapshot = None if one.erases.whole else read_snapshot(storage)
+            snapshot = None if one.erases.leaves_no_store else read_snapshot(storage)
             remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
             remains += _told_elsewhere(storage, snapshot, self.label, self.dim) if snapshot else []
             remains += drop_told(self._place(storage))
@@ -326,7 +352,7 @@ def _details(found: StoreRemoval) -> dict[str, Any]:
 
 
 def _wipe_unshown(storage: Storage, place: Place, found: StoreRemoval) -> Receipt:
-    """Delete a store without a root, as the holder of its intent; whoever recovers that goes on with it.
+    """Delete a store without a root, or the backups of one that is gone, as the holder of its intent; whoever recovers that goes on with it.
 
     Raises
     ------
@@ -341,7 +367,7 @@ def _wipe_unshown(storage: Storage, place: Place, found: StoreRemoval) -> Receip
             roll_back(storage, lease, fence=False)
             raise Conflict(moved_on(storage.url))
         discard_files(place, anyhow=True)
-        wipe(storage, lease.confirm, backups=found.erases.purge)
+        complete(storage, lease, {}, 0)
     finally:
         lease.stop()
     return Receipt(kind="remove", store=storage.url, write_id=write_id, generation=0, details=_details(found))
@@ -361,23 +387,3 @@ def _drop(storage: Storage) -> None:
     """Delete a store that no reader of the dataset looks at, its root first."""
     storage.delete(["zarr.json"])
     delete_all(storage)
-
-
-def _summary(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Receipt:
-    """Return one receipt for all stores; it names no store that is named after what was removed."""
-    first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
-    whole = any(one.erases.whole for one in plan.stores)
-    copies = [one.store for one in plan.stores if one.copied]
-    details = {
-        "stores": len(done),
-        "rows": sum(receipt.details.get("rows", 0) for receipt in done),
-        "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
-        "staging": len(plan.staging),
-        "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
-        **({"copies": copies} if copies else {}),
-        **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
-    }
-    hidden: dict[str, Any] = {"store": plan.root} if whole else {}
-    if whole or any(one.final for one in plan.stores):
-        hidden["undo"] = None
-    return first.model_copy(update={"details": details, **hidden})

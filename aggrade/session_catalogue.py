@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from aggrade.clock import clock_of
 from aggrade.commit import Base, CommitPlan, Transaction, read_snapshot, recover_store
-from aggrade.commit.catalogue import decoded, place_of
+from aggrade.commit.catalogue import Place, decoded, place_of
 from aggrade.commit.cataloguing import CATALOGUING, Sessions, make_lines
 from aggrade.commit.intent import Journal
 from aggrade.commit.plan import new_write_id
@@ -33,13 +33,12 @@ from aggrade.storage.together import read_together, together
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from os import PathLike
 
     import pandas as pd
 
     from aggrade.commit import Snapshot
-    from aggrade.commit.catalogue import Place
     from aggrade.commit.intent import Lease
     from aggrade.storage import ObjectInfo, Storage
 
@@ -47,6 +46,7 @@ __all__ = [
     "catalogue_problems",
     "drop_lost_files",
     "lost_files",
+    "lost_lines",
     "make_lines_again",
     "read_catalogue",
     "rebuild_catalogue",
@@ -300,6 +300,29 @@ def lost_files(root: Storage) -> list[ObjectInfo]:
         return []
     prefixes = tuple(place.prefix for path in stores_in(root) if path and (place := _told(root, path)))
     return [info for info in there if info.key.endswith(".parquet") and not info.key.startswith(prefixes)]
+
+
+def lost_lines(root: Storage, stores: Iterable[str], label: str) -> list[ObjectInfo]:
+    """Return the catalogue's files that tell of a session, or of nobody knows whom, in a store that isn't there.
+
+    Parameters
+    ----------
+    root
+        Storage of the dataset root.
+    stores
+        Paths of the Zarr stores that are there, or of which backups are left.
+    label
+        The session's id.
+    """
+    prefixes = tuple(Place(root, path).prefix for path in stores)
+    strays = {info.key: info for info in root.list(f"{CATALOGUE}/") if not info.key.startswith(prefixes)}
+    stored = read_together(root, [key for key in strays if key.endswith(".parquet")])
+    tables = {key: decoded(one.data) for key, one in stored.items() if one is not None}
+    return [strays[key] for key, table in tables.items() if table is None or label in _sessions(table)]
+
+
+def _sessions(table: pa.Table) -> set[str]:
+    return set(table.column("session").to_pylist())
 
 
 def _told(root: Storage, path: str) -> Place | None:

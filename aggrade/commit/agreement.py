@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 
     from aggrade.commit.documents import Document
     from aggrade.commit.looking import Look
+    from aggrade.commit.plan import Target
+    from aggrade.commit.snapshot import Snapshot
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["demand_agreement", "disagreements", "document_key", "documents_at_stake", "marks_of", "parsed"]
+__all__ = [
+    "demand_agreement",
+    "demand_consolidated",
+    "disagreements",
+    "document_key",
+    "documents_at_stake",
+    "marks_of",
+    "parsed",
+]
 
 
 def document_key(name: str) -> str:
@@ -98,6 +108,50 @@ def disagreements(
         own = parsed(there.get(document_key(name)))
         if own is not None and not _describes_the_same(own, document):
             yield _disagrees(url, name, own, document)
+
+
+def demand_consolidated(storage: Storage, shown: Snapshot, dirty: Iterable[Target]) -> None:
+    """Refuse where a store holds arrays that its root does not show: nobody can tell them from left-overs.
+
+    Those that a commit gave up are on record as dirty, and a rechunked copy keeps those of its earlier version.
+
+    Parameters
+    ----------
+    storage, shown
+        The store, and what its root shows.
+    dirty
+        The regions that its intent has on record.
+
+    Raises
+    ------
+    Refused
+        If another tool has made an array there without consolidating.
+    """
+    if "rechunk" in shown.mark:
+        return
+    known = {name.partition("/")[0] for name in (*shown.documents, *(one.variable for one in dirty))}
+    others = [name for name in storage.folders() if name not in known and not name.startswith(".")]
+    raise_all(_unlisted(storage.url, name) for name in others if _is_array(storage, name))
+
+
+def _is_array(storage: Storage, name: str) -> bool:
+    """Tell whether a folder holds the document of an array, of format 3 or 2."""
+    return any(storage.stat(f"{name}/{file}") is not None for file in (ROOT, ".zarray"))
+
+
+def _unlisted(url: str, name: str) -> Problem:
+    fix = (
+        "another tool made it without consolidating: nothing was written, so that it stays; keep it by "
+        "zarr.consolidate_metadata, or delete its folder"
+    )
+    expected = "arrays that the consolidated metadata show"
+    return Problem(
+        f"{url}/{name}",
+        "an array, or a group, that the root does not show",
+        expected,
+        fix,
+        "not-consolidated",
+    )
 
 
 def parsed(stored: StoredObject | None) -> Document | None:

@@ -13,7 +13,7 @@ from aggrade.commit.layers import put_back
 from aggrade.commit.purging import purge, to_purge
 from aggrade.commit.states import KeptState
 from aggrade.commit.unpublished import drop_unpublished
-from aggrade.commit.wiping import wipe
+from aggrade.commit.wiping import purge_alone, wipe
 from aggrade.errors import BadInput, Conflict, Problem, Unavailable
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ def complete(
         _restore_bookkeeping(storage, journal.restores, lease)
     if journal.erases and journal.erases.whole:
         wipe(storage, lease.confirm, backups=journal.erases.purge)
+        return ()
+    if journal.erases and journal.erases.gone:
+        purge_alone(storage, journal.erases, lease.confirm)
         return ()
     if journal.erases and journal.erases.purge:
         purge(storage, to_purge(storage, journal.erases, documents))

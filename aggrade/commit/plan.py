@@ -100,6 +100,12 @@ class Erasure(_Frozen):
     whole: bool = Field(
         default=False, description="Whether the store holds nothing else and goes as a whole."
     )
+    gone: bool = Field(default=False, description="Whether only backups are left of the store.")
+
+    @property
+    def leaves_no_store(self) -> bool:
+        """Whether there is neither root nor intent once it is done."""
+        return self.whole or self.gone
 
 
 class CommitPlan(_Frozen):

@@ -61,7 +61,7 @@ def to_purge(storage: Storage, erasure: Erasure, documents: Mapping[str, Documen
     storage, erasure
         The store and what is removed.
     documents
-        Array documents as the store shows them.
+        Array documents as the store shows them; empty where it shows nothing, so that no backup needs it.
     """
     there = [manifest for manifest in manifests(storage) if not manifest.purged]
     states = {one.id: _state(storage, one, there) for one in there if one.generation < erasure.since}
@@ -116,7 +116,7 @@ def _is_free_object(state: KeptState, manifest: Manifest, key: str, erasure: Era
 
 def _needs_left_overs(state: KeptState | None, documents: Mapping[str, Document]) -> bool:
     """Tell whether a state lies in a key space that the store has left, which a removal empties."""
-    if state is None:
+    if state is None or not documents:
         return False
     kept = state.shown.documents
     return any(name not in documents or not same_keys(kept[name], documents[name]) for name in kept)

@@ -156,7 +156,8 @@ def _finish(storage: Storage, lease: Lease) -> Receipt:
         with behind_the_switch(storage.url):
             return _roll_forward(storage, lease, root)
     journal = lease.intent.journal
-    if root is None and journal and journal.erases and journal.erases.whole and journal.base:
+    erases = journal.erases if journal else None
+    if root is None and journal and journal.base and erases and erases.leaves_no_store:
         complete(storage, lease, {}, journal.base.generation + 1)
         lease.stop()
         return _report(storage, lease.intent, journal.base.generation + 1, "forward")

@@ -61,6 +61,24 @@ def test_nothing_is_left(s3_bucket, versions):
     assert aggrade.verify(s3_bucket.url, storage_options=options).ok
 
 
+def test_a_store_that_is_gone(s3_bucket):
+    """Nobody can tell whose versions of a deleted store are whose: none goes, and the receipt says that they remain."""
+    options, root = s3_bucket.storage_options, open_storage(s3_bucket.url, s3_bucket.storage_options)
+    root._call("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"})
+    grow(s3_bucket)
+    more = {"grow": ("window",), "backup": "full", "storage_options": options}
+    aggrade.append(make_session("more", 2, 9), s3_bucket.url, **more)
+    root.delete([info.key for info in root.list("windows.zarr/")])
+    versions = [one for one in root.old_versions() if one[0].startswith("windows.zarr/")]
+    receipt = aggrade.remove(s3_bucket.url, GONE, purge_backups=True, storage_options=options)
+    assert len(receipt.details["remains"]) == 1
+    assert "versions of this store, which is gone" in receipt.details["remains"][0]
+    there = {info.key: (root.read(info.key).data, "") for info in root.list()}
+    assert traces(there, SESSIONS[1]) == []
+    assert {one for one in left(root) if ".backups/" in one} == set()
+    assert set(versions) <= set(root.old_versions())
+
+
 def left(root):
     """Return the keys of objects and of old versions that hold something of the session."""
     there = {info.key: root.read(info.key).data for info in root.list()}
