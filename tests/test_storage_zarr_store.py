@@ -194,19 +194,31 @@ def test_identity(local, tmp_path):
     assert local.url in repr(store)
 
 
+class _Interrupted(BaseException):
+    """Nothing may catch this and go on."""
+
+
 class _Unreachable(LocalStorage):
-    """Answers requests for whole objects only."""
+    """Answers requests for whole objects and for indexes of shards, of eight chunks, alone."""
+
+    failure: BaseException
 
     def read(self, key, *, start=0, stop=None):
-        if (start, stop) != (0, None):
-            raise Unavailable(Problem(key, "no reply", "a reply", "retry", "unavailable"))
-        return super().read(key)
+        if (start, stop) not in {(0, None), (-132, None)}:
+            raise self.failure
+        return super().read(key, start=start, stop=stop)
 
 
-def test_an_error_while_a_shard_is_read_comes_out_as_itself(tmp_path):
+@pytest.mark.parametrize(
+    "failure",
+    [Unavailable(Problem("key", "no reply", "a reply", "retry", "unavailable")), _Interrupted("no reply")],
+)
+def test_an_error_while_a_shard_is_read_comes_out_as_itself(tmp_path, failure):
     """Zarr reads the parts of a shard together and groups their errors; ours reach the caller ungrouped."""
     array = zarr.create_array(tmp_path / "a.zarr", shape=(8,), chunks=(1,), shards=(8,), dtype="f8")
     array[...] = range(8)
-    there = zarr.open_array(ReadStore(_Unreachable(str(tmp_path / "a.zarr"))), mode="r")
-    with pytest.raises(Unavailable, match="no reply"):
+    unreachable = _Unreachable(str(tmp_path / "a.zarr"))
+    unreachable.failure = failure
+    there = zarr.open_array(ReadStore(unreachable), mode="r")
+    with pytest.raises(type(failure), match="no reply"):
         there[2:5]

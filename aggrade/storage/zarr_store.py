@@ -45,6 +45,10 @@ def span_of(request: ByteRequest | None) -> tuple[int, int | None]:
     return 0, None
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    return not isinstance(error, Exception | BaseExceptionGroup)
+
+
 def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
@@ -99,12 +103,12 @@ class ReadStore(Store):
         return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
 
     async def get_ranges(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
-        """Yield parts of one object; an error of ours comes out as itself, not in a group of errors."""
+        """Yield parts of one object; an error of ours, or an interrupt, comes out as itself, not in a group."""
         try:
             async for part in super().get_ranges(*args, **options):
                 yield part
         except BaseExceptionGroup as group:
-            ours = group.subgroup(AggradeError)
+            ours = group.subgroup(lambda error: isinstance(error, AggradeError) or _is_interrupt(error))
             if ours is None:
                 raise
             raise _first(ours) from group
