@@ -374,7 +374,7 @@ def layer_digest(variables: Mapping[str, xr.Variable], dim: str, index: int) -> 
     return total.hexdigest()
 
 
-def _bytes_of(variable: xr.Variable, name: str) -> Iterator[bytes]:
+def _bytes_of(variable: xr.Variable, name: str) -> Iterator[bytes | memoryview]:
     """Yield the values in C order, a block of leading rows at a time; they are what the variable says they are."""
     rows = variable.shape[0] if variable.ndim else 1
     step = max(1, BLOCK_BYTES * rows // max(variable.nbytes, 1)) if variable.ndim else 1
@@ -386,4 +386,5 @@ def _bytes_of(variable: xr.Variable, name: str) -> Iterator[bytes]:
         if values.dtype.kind in "OT":
             yield json.dumps([str(item) for item in values.ravel()]).encode()
         else:
-            yield values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+            plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+            yield plain.reshape(-1).view(np.uint8).data

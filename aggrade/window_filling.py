@@ -118,7 +118,7 @@ class _Filling:
         rows, first = _read(self._stream, placed, wide)
         values = self.values[part]
         if len(placed.row):
-            values[placed.window, :, placed.slot] = self._single(rows)[placed.row - first]
+            self._put(values, placed, self._single(rows), first)
         missing = np.isnan(values)
         empty = missing.all(axis=1)
         self.coverage[part] = 1 - empty.mean(axis=1)
@@ -130,6 +130,22 @@ class _Filling:
             self.special[part] = np.where(self.high[part] == self.low[part], np.float32(np.nan), found)
         elif self._wide:
             self.special[part] = self._coupling(part, rows, wide, first)
+
+    @staticmethod
+    def _put(values: NDArray[np.float32], placed: Placed, rows: NDArray[np.float32], first: int) -> None:
+        """Put samples where they belong; where each slot of each window has the next one, all at once."""
+        count, samples = len(values), values.shape[2]
+        begin = int(placed.row[0]) - first
+        natural = np.arange(count * samples)
+        if (
+            len(placed.row) == len(natural)
+            and np.array_equal(placed.row - placed.row[0], natural)
+            and np.array_equal(placed.window * samples + placed.slot, natural)
+        ):
+            whole = rows[begin : begin + len(natural)].reshape(count, samples, -1)
+            values[...] = whole.transpose(0, 2, 1)
+            return
+        values[placed.window, :, placed.slot] = rows[placed.row - first]
 
     def _single(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return samples in single precision.

@@ -198,7 +198,7 @@ class _Spectrum:
         from scipy.fft import rfft
 
         with np.errstate(invalid="ignore", over="ignore"):
-            self._plain = rfft(values - values.mean(axis=2, keepdims=True), axis=2)
+            self._plain = rfft(values - values.mean(axis=2, keepdims=True), axis=2, overwrite_x=True)
 
     def bins(self, first: int, last: int) -> NDArray[np.complex128]:
         """Return the coefficients from `first` to `last`, both counted, neither the first nor the last of all."""

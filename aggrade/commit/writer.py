@@ -30,9 +30,11 @@ from aggrade.commit.documents import (
     units_in,
 )
 from aggrade.commit.salting import salted
+from aggrade.commit.sharding import ShardForm, shard_form
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed, Storage
+from aggrade.storage.together import together
 from aggrade.storage.zarr_store import in_thread
 
 if TYPE_CHECKING:
@@ -214,13 +216,30 @@ class Writer:
         return replace(done, sha256=hashlib.sha256(data).hexdigest())
 
     def _store(self, name: str, box: Bounds, values: np.ndarray[Any, Any]) -> list[WrittenObject]:
-        store = _ConditionalStore(self, name)
-        array = _open(store, name, self.documents[name]).with_config({"write_empty_chunks": True})
+        store, document = _ConditionalStore(self, name), self.documents[name]
+        array = _open(store, name, document).with_config({"write_empty_chunks": True})
+        form = shard_form(document, array.dtype, array.fill_value)
+        if form is not None and values.dtype == array.dtype and aligned(document, box) == box:
+            return self._send(form, name, box, values)
         try:
             array[tuple(slice(*pair) for pair in box)] = values
         finally:
             store.end()
         return store.written
+
+    def _send(
+        self, form: ShardForm, name: str, box: Bounds, values: np.ndarray[Any, Any]
+    ) -> list[WrittenObject]:
+        """Write the shards of a box, as many at once as requests may be under way."""
+
+        def send(index: tuple[int, ...]) -> WrittenObject:
+            return self.put(name, key_of(name, document, index), form.encode(index, box, values))
+
+        document = self.documents[name]
+        indices = list(units_in(document, box))
+        if len(indices) == 1 or settings().parallel_requests == 1:
+            return [send(index) for index in indices]
+        return together(*(lambda index=index: send(index) for index in indices))
 
     def _published_and_fill(self, name: str, box: Bounds, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """Return the values of `box` as published, fill elsewhere."""
