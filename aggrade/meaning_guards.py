@@ -118,11 +118,16 @@ def rules_match(asked: Asked) -> Iterator[Problem]:
     if not mine.cuts_trials and mine.mapping and theirs.mapping and mine.label != theirs.label:
         yield _another_rule("label", repr(mine.label), repr(theirs.label))
     if mine.cuts_trials:
-        absent = absent_variables({str(n): v for n, v in asked.dataset.variables.items()}, asked.dim, 0)
-        rates = _rate(asked.dataset.attrs, absent), _rate(asked.stored.attrs, set())
+        rates = _rate(asked.dataset.attrs, _absent(asked)), _rate(asked.stored.attrs, set())
         begins = [spec.trial_offsets_s(rate)[0] for spec, rate in zip((mine, theirs), rates, strict=True)]
         if abs(begins[0] - begins[1]) > 0.5 / max(rates):
             yield _another_rule("trial_start_offset", *(f"{begin:g} s" for begin in begins))
+
+
+def _absent(asked: Asked) -> set[str]:
+    """Return the variables that only fill the place of a modality that the first layer lacks."""
+    variables = {str(name): variable for name, variable in asked.dataset.variables.items()}
+    return absent_variables(variables, asked.dim, 0) if asked.dataset.sizes[asked.dim] else set()
 
 
 def _another_rule(name: str, mine: str, theirs: str) -> Problem:

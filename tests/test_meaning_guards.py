@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import make_session
-from make_recordings import eeg_stream, marker_stream, write_xdf
+from make_recordings import eeg_stream, marker_stream, nirs_stream, write_xdf
 from make_stores import write_zarr
 from memory_storage import World, open_world
 
@@ -241,6 +241,26 @@ class TestRecordings:
         assert problem.where == "attribute 'spec' of the dataset, trial_start_offset"
         assert (problem.found, problem.expected) == ("0 s", "-0.25 s, as in the store")
         append(self.cut(recordings, "b", **trials, trial_start_offset_samples=-64, label="first"), store)
+
+    def test_offsets_of_one_modality(self, tmp_path, store):
+        """Where a session lacks the EEG, its offset in samples counts those that it has."""
+        t, nirs = np.arange(4 * 256) / 256, nirs_stream(np.arange(40) / 10)
+        markers = marker_stream(np.arange(1, 4) + 0.0, ["rest", "left", "rest"])
+        for name, streams in (("both", [eeg_stream(t), nirs]), ("one", [nirs])):
+            (tmp_path / name).mkdir()
+            write_xdf(tmp_path / name / f"{name}.xdf", [*streams, markers])
+        spec = {"window_size_s": 0.5, "window_stride_s": 0.5}
+        append(self.cut(tmp_path, "both", **spec, trial_start_offset_s=-0.5), store)
+        other = self.cut(tmp_path, "one", **spec, trial_start_offset_samples=-10)
+        (problem,) = refused(other, store, "window-rule")
+        assert problem.found == "-1 s"
+        append(self.cut(tmp_path, "one", **spec, trial_start_offset_samples=-5), store)
+
+    def test_no_layer(self, recordings, store):
+        """What holds no session is refused for that alone."""
+        trial = self.cut(recordings, "a", window_size_s=0.5, trial_start_offset_s=0.0)
+        append(trial, store)
+        refused(trial.isel(session=[]), store, "label-missing")
 
     def test_other_settings(self, recordings, store):
         """What changes no number of a window, or suits one recording, is the session's own, and noted."""
