@@ -37,7 +37,7 @@ from aggrade.storage.together import read_together
 from aggrade.verifying import Report, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from aggrade.commit import Document, Snapshot
     from aggrade.commit.intent import Lease
@@ -154,12 +154,13 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     orphans = find_orphans(storage, shown, lease.intent.dirty)
     wrong = _wrong_documents(storage, shown)
     foreign = {name for name, stored in wrong.items() if _is_grown(name, stored, shown, orphans)}
-    spared = tuple(info for info in orphans.beyond if array_of(shown, info.key) not in foreign)
+    spared = _beside(shown, foreign)
+    orphans = _without(orphans, shown, spared)
     lease.confirm()
-    etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - foreign))
+    etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - spared))
     made = rebuild_bookkeeping(storage, lease, shown)
     told = _lines_again(storage, lease)
-    dirty, cleared = _clear(storage, lease, shown, replace(orphans, beyond=spared))
+    dirty, cleared = _clear(storage, lease, shown, orphans)
     trimmed = trim(storage, orphans.edges, shown.documents, shown.generation, lease.confirm)
     if trimmed:
         cleared.append(
@@ -200,6 +201,24 @@ def _json(stored: StoredObject | None) -> Document | None:
     return found if isinstance(found, dict) else None
 
 
+def _beside(shown: Snapshot, foreign: Collection[str]) -> set[str]:
+    """Return the arrays of a dimension of which another program has made one longer: it does so one after the other."""
+    dims = {dim for name in foreign for dim in dims_of(shown.documents[name])}
+    return (
+        {name for name, document in shown.documents.items() if dims & {*dims_of(document)}} if dims else set()
+    )
+
+
+def _without(orphans: Orphans, shown: Snapshot, spared: Collection[str]) -> Orphans:
+    """Leave out what lies in some arrays: nobody can tell another program's rows from left-overs."""
+
+    def rest(found: Sequence[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+        return tuple(info for info in found if array_of(shown, info.key) not in spared)
+
+    beyond, left_over, edges = map(rest, (orphans.beyond, orphans.left_over, orphans.edges))
+    return replace(orphans, beyond=beyond, left_over=left_over, edges=edges)
+
+
 def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orphans) -> bool:
     """Tell whether another program has made an array longer, by its own document, but not the root.
 
@@ -207,7 +226,8 @@ def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orph
     """
     if stored is None:
         return False
-    beyond = [info.key for info in orphans.beyond if array_of(shown, info.key) == name]
+    unclaimed = (*orphans.beyond, *orphans.left_over)
+    beyond = [info.key for info in unclaimed if array_of(shown, info.key) == name]
     try:
         in_chunks = any(in_grid(stored, index_of(name, stored, key) or ()) for key in beyond)
         return in_chunks or _may_share(stored, shown.documents[name], shown.mark.get("dim"))

@@ -566,6 +566,19 @@ class TestBesidePublishedRows:
         assert shown(store.storage)["session"].values.tolist() == ["s0", "s1", "s2", "next"]
         assert store.verify().ok
 
+    def test_rows_of_another_tool_are_left(self, store):
+        """Where such a tool has made arrays longer without consolidating, its rows lie where left-overs may."""
+        aggrade.recover(ROOT, storage_options=store.options)
+        for name, document in read_snapshot(store.storage).documents.items():
+            if document["dimension_names"][:1] == ["session"]:
+                longer = {**document, "shape": [document["shape"][0] + 1, *document["shape"][1:]]}
+                store.put(f"windows.zarr/{name}/zarr.json", document_bytes(longer))
+        store.put("windows.zarr/eeg/c/3/0/0/0", b"its samples")
+        before = {key: value for key, value in store.world.objects.items() if INTENT not in key}
+        repairs = store.repair()
+        assert not repairs.ok
+        assert {key: value for key, value in store.world.objects.items() if INTENT not in key} == before
+
     def test_what_cannot_be_read_is_left(self, store):
         """It may be brought back from a backup: published rows are in it."""
         store.put("windows.zarr/n_windows/c/0", b"torn")
