@@ -167,7 +167,7 @@ def open_windows(
         raise BadInput(no_windows(storage))
     hidden = hidden_rows(opened)
     parts = {path or storage.url: _without(part, hidden[path]) for path, part in opened.items()}
-    united = unite(parts, dim="session", ragged=("window",))
+    united = unite(parts, dim="session", ragged=("window",), below=storage.url)
     logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)
     if where:
         check_conditions(united, where)

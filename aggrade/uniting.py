@@ -7,6 +7,7 @@ store. Here, joining costs nothing per chunk: an index into the whole is split i
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -253,14 +254,17 @@ def _fill_of(variables: Sequence[xr.Variable | None], dtype: np.dtype[Any]) -> A
     return known if known is not None else ("" if dtype.kind in "OUT" else np.zeros((), dtype)[()])
 
 
-def _duplicates(parts: Mapping[str, xr.Dataset], dim: str) -> Iterator[Problem]:
+def _duplicates(parts: Mapping[str, xr.Dataset], dim: str, below: str) -> Iterator[Problem]:
     lying: dict[Any, list[str]] = {}
     for name, part in parts.items():
         for label in part.indexes.get(dim, ()):
             lying.setdefault(label, []).append(name)
     for label, names in lying.items():
         if len(names) > 1:
-            fix = "remove it from one of them, or open the stores one by one"
+            fix = "open the stores one by one, and remove it from the one where it doesn't belong"
+            if below:
+                command = _removal(f"{below}/{names[0]}", label, dim)
+                fix += f", such as {command} (given the root alone, it is taken out of all)"
             yield Problem(
                 f"{dim} {label!r}",
                 f"it in {' and in '.join(names)}",
@@ -268,6 +272,10 @@ def _duplicates(parts: Mapping[str, xr.Dataset], dim: str) -> Iterator[Problem]:
                 fix,
                 "duplicate-label",
             )
+
+
+def _removal(store: str, label: Any, dim: str) -> str:
+    return shlex.join(["aggrade", "remove", "--dim", dim, "--", store, str(label)])
 
 
 def _common_attributes(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
@@ -281,7 +289,9 @@ def _common_attributes(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items() if len(texts[key]) == 1 and key != "aggrade"}
 
 
-def unite(parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = ()) -> xr.Dataset:
+def unite(
+    parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = (), below: str = ""
+) -> xr.Dataset:
     """Join datasets along a dimension, lazily.
 
     Parameters
@@ -292,6 +302,8 @@ def unite(parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = 
         Along which they are joined, in their order.
     ragged
         Dimensions that may differ in length; the shorter parts are filled up at their end.
+    below
+        The dataset root, if the parts' names are paths below it; for messages.
 
     Returns
     -------
@@ -308,7 +320,7 @@ def unite(parts: Mapping[str, xr.Dataset], *, dim: str, ragged: Sequence[str] = 
     """
     if len(parts) == 1:
         return next(iter(parts.values()))
-    whole = _Whole(parts, dim, problems=list(_duplicates(parts, dim)))
+    whole = _Whole(parts, dim, problems=list(_duplicates(parts, dim, below)))
     whole.dimensions(ragged)
     raise_all(whole.problems, BadInput)
     names = dict.fromkeys(

@@ -126,7 +126,7 @@ class WindowReader:
             import_torch()
         parts = open_parts(store, storage_options)
         shown = {part.name: part.dataset.isel(session=part.rows) for part in parts}
-        united = unite(shown, dim="session", ragged=("window",))
+        united = unite(shown, dim="session", ragged=("window",), below=store.rstrip("/"))
         check_conditions(united, where or {})
         samples, self.channels = choose_samples(united, parts, modalities, channels or {})
         self._columns = choose_columns(united, list(self.channels), quality)

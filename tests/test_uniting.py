@@ -185,6 +185,11 @@ def test_the_same_session_in_two_parts_is_refused(parts):
     assert caught.value.code == "duplicate-label"
     assert [problem.where for problem in caught.value.problems] == ["session 's1'", "session 's3'"]
     assert "one and in three" in str(caught.value)
+    assert "aggrade remove" not in str(caught.value)
+    with pytest.raises(
+        BadInput, match=r"such as aggrade remove --dim session -- 's3://a b/c/one' s1 \(given"
+    ):
+        unite(parts, dim="session", ragged=("window",), below="s3://a b/c")
 
 
 def test_a_dimension_without_labels_must_agree(parts):
