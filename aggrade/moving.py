@@ -18,18 +18,19 @@ from aggrade.commit.cataloguing import MOVED
 from aggrade.commit.documents import labels_of
 from aggrade.encoding import layer_digest
 from aggrade.errors import Conflict, Damaged, Problem, Refused
-from aggrade.layout import PARTITIONS, STORE_SUFFIX, window_stores_in
+from aggrade.layout import PARTITIONS, SESSIONS, STORE_SUFFIX, stores_in, window_stores_in
 from aggrade.leaving import LEAVING, LEFT
 from aggrade.placing import kinds_of
-from aggrade.session_catalogue import read_catalogue
+from aggrade.session_catalogue import dataset_root, told_rows
 from aggrade.settings import settings
 from aggrade.staging import check_landing, land, staging_of
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
+from aggrade.storage.together import together
 from aggrade.verifying import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from aggrade.append_plan import OnConflict
     from aggrade.channels import Channels
@@ -61,7 +62,9 @@ _TOLD = frozenset(
 def homes(root: str, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Return where each session of a dataset lies: its id → the path of the store below the root.
 
-    The catalogue tells; where there is none, or one that can't be read, the stores do.
+    The catalogue tells of a store, where it has lines of just the rows that the store's root shows; else the store
+    itself does. So no part of the catalogue that is lost, torn or stale decides where data go. A session's own store
+    of which there is a line is not asked: however many there are, they cost no request but for their lines.
 
     Parameters
     ----------
@@ -69,24 +72,52 @@ def homes(root: str, *, storage_options: Mapping[str, Any] | None = None) -> dic
         The dataset root.
     storage_options
         As `s3fs.S3FileSystem` takes them.
+
+    Raises
+    ------
+    BadInput
+        If `root` is one Zarr store.
+    Damaged
+        If a store can't be read of which the catalogue does not tell.
     """
+    storage = dataset_root(root, storage_options)
+    there = stores_in(storage)
+    windows, told = {*window_stores_in(storage, there)}, told_rows(storage, there)
+    paths = [path for path in there if path in windows or path in told]
+    shown = together(*(lambda path=path: _shown(storage, path, told.get(path, {})) for path in paths))
+    return {label: path for path, labels in zip(paths, shown, strict=True) for label in labels}
+
+
+def _shown(root: Storage, path: str, told: Mapping[int, str]) -> list[str]:
+    """Return the sessions that a store shows: those of which it is told, if these are all."""
+    if told and path.startswith(f"{SESSIONS}/"):
+        return list(told.values())
+    storage = Adopting(root.within(path))
     try:
-        lines = read_catalogue(root, storage_options=storage_options)
-    except Damaged as error:
-        _log.warning("looking into the stores instead: %s", error)
-    else:
-        if len(lines):
-            return dict(zip(lines["session"], lines["store"], strict=True))
-    storage = open_storage(root, storage_options)
-    return {
-        label: path for path in window_stores_in(storage) for label in _shown(Adopting(storage.within(path)))
-    }
+        shown = read_snapshot(storage)
+    except (Damaged, Refused) as error:
+        if not told:
+            raise
+        _log.warning("taking the catalogue's word for what lies there: %s", error)
+        return list(told.values())
+    live = _live(shown) if shown else set()
+    if shown is None or live == told.keys():
+        return [told[row] for row in sorted(live)]
+    _log.info("looking into %s: the catalogue does not tell what it shows", storage.url)
+    return [label for row, label in _decoded(storage, shown) if row in live]
 
 
-def _shown(storage: Storage) -> Iterator[str]:
-    shown = read_snapshot(storage)
-    if shown is not None and _SESSION in shown.documents:
-        yield from (label for row, label in _labels(storage, shown) if not is_superseded(shown, row))
+def _live(shown: Snapshot) -> set[int]:
+    rows = shown.length(_SESSION) if _SESSION in shown.documents else 0
+    return set(range(rows)) - set(shown.mark.get("superseded", []))
+
+
+def _decoded(storage: Storage, shown: Snapshot) -> list[tuple[int, str]]:
+    try:
+        return _labels(storage, shown) if _SESSION in shown.documents else []
+    except (RuntimeError, ValueError) as error:
+        found, expected = f"labels that can't be decoded ({error})", "text"
+        raise Damaged(Problem(storage.url, found, expected, "restore a backup", "coordinates")) from error
 
 
 def _labels(storage: Storage, shown: Snapshot) -> list[tuple[int, str]]:

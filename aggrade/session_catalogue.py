@@ -44,12 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "catalogue_problems",
+    "dataset_root",
     "drop_lost_files",
     "lost_files",
     "lost_lines",
     "make_lines_again",
     "read_catalogue",
     "rebuild_catalogue",
+    "told_rows",
 ]
 
 _log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ def read_catalogue(
         If the store does not answer.
     """
     store = url_of(store)
-    root = _root(store, storage_options)
+    root = dataset_root(store, storage_options)
     keys = [info.key for info in root.list(f"{CATALOGUE}/") if info.key.endswith(".parquet")]
     found = read_together(root, keys)
     tables = [_labelled(root, key, stored.data) for key, stored in found.items() if stored is not None]
@@ -93,7 +95,14 @@ def read_catalogue(
     return lines
 
 
-def _root(store: str, storage_options: Mapping[str, Any] | None) -> Storage:
+def dataset_root(store: str, storage_options: Mapping[str, Any] | None) -> Storage:
+    """Open a dataset root. At most three requests.
+
+    Raises
+    ------
+    BadInput
+        If `store` is one Zarr store.
+    """
     root = open_storage(store.rstrip("/"), storage_options)
     if store.rstrip("/").endswith(STORE_SUFFIX) or is_zarr(root):
         fix = "name the folder that holds the store"
@@ -146,7 +155,7 @@ def rebuild_catalogue(
         If another writer kept a store busy for longer than ``AGGRADE_WAIT_SECONDS``.
     """
     store = url_of(store)
-    root, began = _root(store, storage_options), time.monotonic()
+    root, began = dataset_root(store, storage_options), time.monotonic()
     known = window_stores_in(root)
     changed = {path: _rebuild(root, path, begins=path in known) for path in stores_in(root)}
     deleted = drop_lost_files(root)
@@ -291,6 +300,35 @@ def _differences(
             name, row = min(pairs, key=lambda pair: pair[1])
             several = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
             yield f"{url}: the catalogue {what} session {name!r} at row {row}{several}; run verify --repair."
+
+
+def told_rows(root: Storage, stores: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Return what the catalogue tells of stores, as far as it can be read: path → row → session.
+
+    One listing, and a read of each file. Stores of which nothing can be read are left out, and so are lines of others.
+
+    Parameters
+    ----------
+    root
+        Storage of the dataset root.
+    stores
+        Paths of the stores below it.
+    """
+    places = {place.prefix: place for place in (Place(root, path) for path in stores)}
+    keys = [info.key for info in root.list(f"{CATALOGUE}/")]
+    owners = {key: place for key in keys if (place := places.get(key[: key.rfind("-") + 1]))}
+    stored = read_together(root, [key for key, place in owners.items() if place.number(key) is not None])
+    told: dict[str, dict[int, str]] = {}
+    for key, one in stored.items():
+        lines = decoded(one.data) if one else None
+        if lines is not None:
+            told.setdefault(owners[key].store, {}).update(_rows(lines))
+    return told
+
+
+def _rows(table: pa.Table) -> dict[int, str]:
+    pairs = zip(table.column("index").to_pylist(), table.column("session").to_pylist(), strict=True)
+    return {row: session for row, session in pairs if row is not None and session is not None}
 
 
 def lost_files(root: Storage) -> list[ObjectInfo]:
