@@ -12,7 +12,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aggrade.errors import AggradeError, BadInput, Damaged, Problem, Unavailable
+from aggrade.errors import AggradeError, BadInput, Damaged, Problem
 from aggrade.storage import ConditionFailed, ObjectInfo, StoredObject
 from aggrade.storage.keys import check_key, check_prefix, condition_failed, is_key, missing_source
 from aggrade.storage.s3_connection import CallFailed, Connection, connect
@@ -24,6 +24,7 @@ from aggrade.storage.s3_errors import (
     OUT_OF_RANGE,
     UNMET,
     translate,
+    undeleted,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["S3Storage"]
 
 _STAMP = "aggrade-write"
-_DELETED = ("a deleted object", "delete it again", "delete-failed")
 _UNKNOWN_TO_SERVER = {"NotImplemented", "501"}
 
 
@@ -147,16 +147,8 @@ class S3Storage:
         doomed = sorted({self._root + check_key(key) for key in keys})
         for some in _parts([{"Key": name} for name in doomed], self.at_once):
             response = self._checked("", "delete_objects", Delete={"Objects": some, "Quiet": True})
-            problems = [
-                Problem(
-                    f"s3://{self._bucket}/{error.get('Key')}",
-                    error.get("Message") or error["Code"],
-                    *_DELETED,
-                )
-                for error in response.get("Errors", ())
-            ]
-            if problems:
-                raise Unavailable(*problems)
+            if errors := response.get("Errors"):
+                raise undeleted(errors, self._bucket, self._connection().endpoint)
 
     def discard(self, key: str, etag: str) -> bool:
         """Delete an object if it still bears that mark. See `Storage.discard`."""

@@ -8,9 +8,11 @@ from aggrade.errors import AggradeError, BadInput, Problem, Unavailable
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aggrade.storage.s3_connection import Failure
 
-__all__ = ["ABSENT", "CONTENDED", "FORBIDDEN", "MISMATCH", "OUT_OF_RANGE", "UNMET", "translate"]
+__all__ = ["ABSENT", "CONTENDED", "FORBIDDEN", "MISMATCH", "OUT_OF_RANGE", "UNMET", "translate", "undeleted"]
 
 MISMATCH, FORBIDDEN, ABSENT, CONTENDED, UNMET, OUT_OF_RANGE = 400, 403, 404, 409, 412, 416
 
@@ -65,6 +67,30 @@ def translate(failure: Failure, where: str, bucket: str, endpoint: str) -> Aggra
         expected, fix = f"an answer from {endpoint}", "look at the server and the network, then retry"
         return Unavailable(Problem(where, found, expected, fix, "no-answer"))
     return BadInput(_bad(failure.code, where, found, bucket, endpoint))
+
+
+def undeleted(errors: Sequence[Mapping[str, str]], bucket: str, endpoint: str) -> AggradeError:
+    """Return the error to raise for a deletion of many objects of which the reply says that some stay.
+
+    Parameters
+    ----------
+    errors
+        As the reply has them: key, code and message of each.
+    bucket, endpoint
+        What it was sent to.
+    """
+    problems = [_staying(error, bucket, endpoint) for error in errors]
+    refused = [one for one in problems if one.code == "credentials-refused"]
+    return BadInput(*refused) if refused else Unavailable(*problems)
+
+
+def _staying(error: Mapping[str, str], bucket: str, endpoint: str) -> Problem:
+    where, code = f"s3://{bucket}/{error.get('Key')}", error.get("Code", "")
+    text = error.get("Message") or code
+    if code in _REFUSED:
+        found = f"{text} ({code})" if code not in text else text
+        return _bad(code, where, found, bucket, endpoint)
+    return Problem(where, text, "a deleted object", "delete it again", "delete-failed")
 
 
 def _bad(code: str, where: str, found: str, bucket: str, endpoint: str) -> Problem:

@@ -12,7 +12,7 @@ from make_datasets import CHUNKS, make_session
 
 import aggrade
 from aggrade.drilling import drill
-from aggrade.errors import AggradeError, BadInput
+from aggrade.errors import AggradeError, BadInput, Unavailable
 from aggrade.repairing import repair
 from aggrade.storage import open_storage
 from flows.demo_servers import S3Server, s3_server
@@ -103,6 +103,27 @@ def test_none_can_be_left_out(users, action):
     if action == "s3:DeleteObject":
         left = open_storage(URL, users["admin"])
         left.delete([info.key for info in left.list("without/")])
+
+
+def test_a_removal_that_may_not_delete(users):
+    """Objects that a reply says to stay are a refused right: behind the switch the error names what completes it."""
+    url, limited = f"{URL}/undeleted", users["s3:DeleteObject"]
+    for label in ("a", "b", "c"):
+        session = make_session(label, 2, ord(label))
+        aggrade.append(session, url, grow=("window",), chunks=CHUNKS, storage_options=users["policy"])
+    left = open_storage(url, limited)
+    with pytest.raises(BadInput, match="credentials that") as refused:
+        left.delete([info.key for info in left.list()])
+    assert refused.value.code == "credentials-refused"
+    with pytest.raises(Unavailable, match="the commit shows") as caught:
+        aggrade.remove(url, "b", purge_backups=True, storage_options=limited)
+    assert caught.value.code == "half-done"
+    assert f"aggrade recover {url}/windows.zarr" in str(caught.value)
+    receipt = aggrade.remove(url, "b", purge_backups=True, storage_options=users["policy"])
+    assert len(receipt.details["completed"]) == 1
+    assert receipt.details["purged"]
+    assert list(aggrade.open_windows(url, storage_options=users["policy"])["session"].values) == ["a", "c"]
+    assert aggrade.verify(url, storage_options=users["policy"]).ok
 
 
 @pytest.mark.parametrize("url", ["s3://my-bucket/elsewhere", "s3://other/my-prefix"])
