@@ -13,9 +13,15 @@ from aggrade.commit.backup import COPIES, unfinished_backups
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
-from aggrade.commit.erasing import attributes_without, held_objects, memory_to_erase, names
+from aggrade.commit.erasing import held_objects, memory_to_erase
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.looking import known_generation
+from aggrade.commit.naming import (
+    attributes_without,
+    changed_attributes,
+    naming_attributes,
+    receipt_without,
+)
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
@@ -23,17 +29,18 @@ from aggrade.commit.snapshot import demand_root, lost_root
 from aggrade.commit.unpublished import unpublished, unpublished_by_the_dead
 from aggrade.errors import Damaged, Problem
 from aggrade.price import Price
-from aggrade.receipt import Receipt
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from aggrade.commit import Document, Snapshot
     from aggrade.commit.catalogue import Place
     from aggrade.commit.intent import Intent
     from aggrade.commit.plan import BackupKind, Target
     from aggrade.storage import Storage
 
-__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit", "summary_of"]
+__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit"]
 
 
 class _Frozen(BaseModel):
@@ -51,6 +58,13 @@ class StoreRemoval(_Frozen):
     )
     size: int = Field(default=0, description="Bytes of these.")
     texts: tuple[str, ...] = Field(default=(), description="Keys of its record and of receipts that name it.")
+    attributes: tuple[str, ...] = Field(
+        default=(), description="Attributes that are left out since they are the label, or lose it."
+    )
+    stays: tuple[str, ...] = Field(
+        default=(),
+        description="Attributes in which the label stands as a word, and stays: it may mean another thing.",
+    )
     purged: tuple[str, ...] = Field(
         default=(), description="Backups that are emptied, or deleted if they were never finished."
     )
@@ -70,7 +84,10 @@ class StoreRemoval(_Frozen):
         rows = ", ".join(map(str, self.erases.rows)) or "none"
         copied = "; a rechunked copy: no backup, rechunk again after an undo" if self.copied else ""
         final = "; can't be undone in Zarr format 2: rechunk into format 3 first" if self.final else ""
-        return f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}{final}"
+        lines = [f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}{final}"]
+        lines += [f"    changed: {', '.join(self.attributes)}"] if self.attributes else []
+        lines += [f"    left as they are, though they name it: {', '.join(self.stays)}"] if self.stays else []
+        return "\n".join(lines)
 
 
 class RemovePlan(_Frozen):
@@ -85,15 +102,21 @@ class RemovePlan(_Frozen):
         default=(), description="Files of the catalogue that name it, of stores that are gone: deleted."
     )
     set_aside: bool = Field(default=False, description="Whether a record says that it could not be read.")
+    finishes: tuple[str, ...] = Field(
+        default=(),
+        description="Stores in which an earlier removal of it died behind its switch: it is completed.",
+    )
     price: Price = Field(default_factory=Price, description="What it will cost.")
 
     @property
     def found(self) -> bool:
         """Whether there is anything to remove."""
-        return bool(self.staging or self.lines) or self.set_aside or any(store.found for store in self.stores)
+        told = self.staging or self.lines or self.finishes
+        return bool(told) or self.set_aside or any(store.found for store in self.stores)
 
     def __str__(self) -> str:
         lines = [f"remove {self.label} along {self.dim} from {self.root}", *map(str, self.stores)]
+        lines += [f"  {name}: a removal that died there is completed" for name in self.finishes]
         lines += [f"  staging {name}: deleted" for name in self.staging]
         lines += [f"  {name}, of a store that is gone: deleted" for name in self.lines]
         lines += ["  the record that it could not be read: deleted"] if self.set_aside else []
@@ -217,11 +240,23 @@ def _shared(
         rewritten=len(emptied),
         size=sum(held.info.size for held in emptied),
         texts=(*((layer_key(label),) if record else ()), *named),
+        attributes=tuple(_attributes(snapshot, label, changed_attributes)),
+        stays=tuple(_attributes(snapshot, label, naming_attributes)),
         purged=(*(one.id for one in to_purge(storage, erases, snapshot.documents)), *half) if purge else (),
         copied="rechunk" in snapshot.mark,
         final=bool(rows) and bool(getattr(storage, "has_fixed_keys", False)),
         memory=memory_to_erase(objects, snapshot.documents),
     )
+
+
+def _attributes(
+    snapshot: Snapshot, label: str, which: Callable[[Mapping[str, Any], str], list[str]]
+) -> Iterator[str]:
+    """Yield attributes of the root and of arrays, each with where it stands."""
+    yield from (f"attribute {name!r} of the dataset" for name in which(snapshot.attributes, label))
+    for variable, document in snapshot.documents.items():
+        for name in which(document.get("attributes", {}), label):
+            yield f"attribute {name!r} of variable {variable!r}"
 
 
 def _are_loose(
@@ -269,36 +304,6 @@ def removal_commit(storage: Storage, snapshot: Snapshot, found: StoreRemoval) ->
     )
 
 
-def summary_of(plan: RemovePlan, done: list[Receipt], remains: list[str]) -> Receipt:
-    """Return one receipt for all stores; it names no store that is named after what was removed.
-
-    Parameters
-    ----------
-    plan
-        What was to be done.
-    done
-        What was done, store by store.
-    remains
-        Sentences of what could not be removed.
-    """
-    first = done[0] if done else Receipt(kind="remove", store=plan.root, write_id="", generation=0)
-    whole = any(one.erases.whole for one in plan.stores)
-    copies = [one.store for one in plan.stores if one.copied]
-    details = {
-        "stores": len(done),
-        "rows": sum(receipt.details.get("rows", 0) for receipt in done),
-        "rewritten": sum(receipt.details.get("rewritten", 0) for receipt in done),
-        "staging": len(plan.staging),
-        "purged": [name for receipt in done for name in receipt.details.get("purged", [])],
-        **({"copies": copies} if copies else {}),
-        **({"remains": [sentence.replace(plan.label, "…") for sentence in remains]} if remains else {}),
-    }
-    hidden: dict[str, Any] = {"store": plan.root} if whole else {}
-    if whole or any(one.final for one in plan.stores):
-        hidden["undo"] = None
-    return first.model_copy(update={"details": details, **hidden})
-
-
 def _without(document: Document, label: str) -> Document:
     """Return an array document whose attributes don't name a label."""
     before = document.get("attributes", {})
@@ -330,8 +335,9 @@ def _narrowed(whole: Target, axis: int, row: int) -> Target:
 def _names(storage: Storage, key: str, label: str) -> bool:
     stored = storage.read(key)
     try:
-        return stored is not None and names(json.loads(stored.data), label)
-    except (ValueError, RecursionError) as error:
+        told = json.loads(stored.data) if stored else {}
+        return bool(receipt_without(told, label) != told)
+    except (ValueError, TypeError, RecursionError) as error:
         fix = "run verify --repair, then remove it again"
         problem = Problem(f"{storage.url}/{key}", "text that is no JSON", "a receipt", fix, "receipt-damaged")
         raise Damaged(problem) from error

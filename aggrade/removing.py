@@ -15,14 +15,13 @@ from aggrade.commit import (
     find_layer,
     read_intent,
     read_snapshot,
-    recover_store,
 )
 from aggrade.commit.catalogue import Place
 from aggrade.commit.cataloguing import discard_files
 from aggrade.commit.completing import complete
 from aggrade.commit.documents import labels_of
-from aggrade.commit.erasing import names
 from aggrade.commit.intent import Journal
+from aggrade.commit.naming import masked, names
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import moved_on
@@ -41,7 +40,9 @@ from aggrade.layout import (
 from aggrade.old_versions import drop_deleted, drop_old, drop_told
 from aggrade.quarantine import QUARANTINE, record_key
 from aggrade.receipt import Receipt
-from aggrade.remove_plan import RemovePlan, look_into, removal_commit, summary_of
+from aggrade.removals_under_way import Finished, recover_for
+from aggrade.remove_plan import RemovePlan, look_into, removal_commit
+from aggrade.remove_summary import summary_of
 from aggrade.session_catalogue import lost_lines
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from aggrade.commit import Snapshot
+    from aggrade.commit.plan import Erasure
     from aggrade.remove_plan import StoreRemoval
     from aggrade.storage import ObjectInfo, Opener, Storage
 
@@ -118,12 +120,14 @@ def remove(
     Returns
     -------
     Receipt or RemovePlan
-        The plan when `dry_run`. The receipt does not name what was removed.
+        The plan when `dry_run`. The receipt does not name what was removed; its details say which attributes were
+        changed (``"attributes"``), what still names it (``"remains"``), and which removals that had died were
+        completed (``"completed"``).
 
     Raises
     ------
     BadInput
-        If nothing of it is there.
+        If nothing of it is there, nor a removal of it that died and can be completed.
     Damaged
         If a store's labels can't be decoded. Nothing of that store was changed.
     Conflict
@@ -173,6 +177,7 @@ class _Removal:
         named = opener(store.rstrip("/"), options)
         self.root = _root_of(named, store)
         self.left: set[str] = set()
+        self.finished: list[Finished] = []
         self.named = named.url if named.url != self.root.url else None
         self.stores = {one.url: one for one in stores_with_backups(self.root.url, options, opener)}
         if self.named:
@@ -209,10 +214,9 @@ class _Removal:
     def recover(self) -> None:
         """Finish what dead writers left, so that it is known where something of the layer may lie."""
         for storage in (*self._chosen(), *self._staging()):
-            intent, done = read_intent(storage), recover_store(storage)
-            journal = intent[0].journal if intent and done else None
-            if journal and any(layer.label == self.label for layer in journal.layers):
-                self.left.add(storage.url)
+            recovered = recover_for(storage, self.label, self.dim)
+            self.left |= {storage.url} if recovered.brought else set()
+            self.finished += [recovered.finished] if recovered.finished else []
 
     def _chosen(self) -> Iterator[Storage]:
         """Yield the stores that are meant: all, or the one that is named with the copies of it."""
@@ -252,6 +256,7 @@ class _Removal:
             staging=staging,
             lines=tuple(info.key for info in self._lost_lines()),
             set_aside=self.dim == "session" and self.root.stat(record_key(self.label)) is not None,
+            finishes=tuple(one.storage.url for one in self.finished),
         )
 
     def _look_into(self, storage: Storage, snapshot: Snapshot | None) -> StoreRemoval | None:
@@ -290,7 +295,7 @@ class _Removal:
         if plan.set_aside:
             self.root.delete([record_key(self.label)])
         done = [receipt for receipt in receipts if receipt is not None]
-        return summary_of(plan, done, self._drop_versions(plan))
+        return summary_of(plan, done, self.finished, self._drop_versions(plan))
 
     def _drop_versions(self, plan: RemovePlan) -> list[str]:
         """Delete what a bucket keeps of the objects that were overwritten or deleted; return what remains."""
@@ -298,15 +303,19 @@ class _Removal:
         if plan.set_aside:
             remains += drop_deleted(self.root.within(QUARANTINE))
         remains += drop_deleted(self.root.within(CATALOGUE)) if plan.lines else []
-        for one in plan.stores:
-            storage = self.stores[one.store]
-            snapshot = None if one.erases.leaves_no_store else read_snapshot(storage)
-            remains += drop_old(storage, one.erases, snapshot.documents if snapshot else {})
+        for storage, erases in self._erased(plan):
+            snapshot = None if erases.leaves_no_store else read_snapshot(storage)
+            remains += drop_old(storage, erases, snapshot.documents if snapshot else {})
             remains += _told_elsewhere(storage, snapshot, self.label, self.dim) if snapshot else []
             remains += drop_told(self._place(storage))
             if self.purge:
                 remains += drop_deleted(backups_beside(storage))
         return remains
+
+    def _erased(self, plan: RemovePlan) -> Iterator[tuple[Storage, Erasure]]:
+        """Yield each store with what was wiped out there: now, or by whom this run has finished."""
+        yield from ((one.storage, one.erases) for one in self.finished)
+        yield from ((self.stores[one.store], one.erases) for one in plan.stores)
 
     def _place(self, storage: Storage) -> Place:
         return Place(self.root, storage.url.removeprefix(f"{self.root.url}/"))
@@ -348,7 +357,9 @@ def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
 
 
 def _details(found: StoreRemoval) -> dict[str, Any]:
-    return {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
+    changed = [masked(name, found.erases.label) for name in found.attributes]
+    told = {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
+    return told | ({"attributes": changed} if changed else {})
 
 
 def _wipe_unshown(storage: Storage, place: Place, found: StoreRemoval) -> Receipt:

@@ -83,6 +83,9 @@ def _options(credentials: str | None) -> dict[str, Any] | None:
 def _told(receipt: Receipt) -> str:
     """Say what was done, what can't be restored any more or remains, and how to undo it."""
     lines = [str(receipt)]
+    if receipt.details.get("completed"):
+        lines.append("completed what an earlier run had begun")
+    lines += [f"taken out of {name}" for name in receipt.details.get("attributes", [])]
     if purged := receipt.details.get("purged"):
         lines.append(f"emptied these backups, which can't be restored any more: {', '.join(purged)}")
     lines += receipt.details.get("remains", [])

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from make_commits import add_rows, open_world_store, values_of
 from memory_storage import DiesAt, Killed, MemoryStorage, Numbered
 
 from aggrade.commit import find_layer, find_receipt, read_snapshot
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.erasing import (
-    attributes_without,
     erase,
     held_objects,
     may_hold,
-    names,
     same_values,
-    without_label,
 )
 from aggrade.commit.layers import layer_key, removed
 from aggrade.commit.plan import Erasure, Target
@@ -151,41 +146,6 @@ def test_a_taken_intent_ends_it(storage):
     assert {key: data for key, (data, _) in storage.world.objects.items()} == before
 
 
-class TestText:
-    """Taking a label out of what was written down."""
-
-    def test_keys_items_and_sentences(self):
-        """A label goes as a key, as an item and as a word; as a part of another word it stays."""
-        told = {
-            "layers": {"s1": 0, "s10": 1},
-            "list": ["s1", "s12", ["s1"]],
-            "said": "epoch s1: 3 rows; s1-b and xs1 stay",
-            "number": 1,
-        }
-        assert without_label(told, "s1") == {
-            "layers": {"s10": 1},
-            "list": ["s12", []],
-            "said": "epoch : 3 rows; -b and xs1 stay",
-            "number": 1,
-        }
-
-    @settings(deadline=None)
-    @given(
-        st.recursive(
-            st.text(max_size=3) | st.integers(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
-        )
-    )
-    def test_nothing_names_it_afterwards(self, value):
-        """Whatever is cleaned names the label no more."""
-        assert not names(without_label(value, "ab"), "ab") or "ab" in str(value)
-        assert without_label(without_label(value, "zz"), "zz") == without_label(value, "zz")
-
-    def test_an_empty_label(self):
-        """It is no word of any sentence."""
-        assert without_label({"said": "a b"}, "") == {"said": "a b"}
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -200,9 +160,3 @@ class TestText:
 def test_same_values(one, other, same):
     """Numbers are the same bit by bit, text letter by letter."""
     assert same_values(one, other) is same
-
-
-@pytest.mark.parametrize("name", ["units", "calendar", "_Unsigned", "_FillValue", "coordinates"])
-def test_what_says_how_to_read_values_stays(name):
-    """A session may be labelled as such an attribute reads: the values of others would be read as other ones."""
-    assert attributes_without({name: "true", "told": "true"}, "true") == {name: "true"}

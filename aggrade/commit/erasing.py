@@ -20,6 +20,7 @@ from aggrade.commit.chunks import Chunks
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
 from aggrade.commit.layers import RECEIPTS, layer_key, removed
+from aggrade.commit.naming import names, receipt_without
 from aggrade.commit.plan import Erasure
 from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
@@ -40,21 +41,14 @@ __all__ = [
     "held_objects",
     "may_hold",
     "memory_to_erase",
-    "names",
     "same_values",
     "trim",
-    "without_label",
 ]
 
 _log = logging.getLogger(__name__)
 _CHUNK = re.compile(r"c([/.]\d+)*|\d+([/.]\d+)*")
 _LEDGER = ".aggrade/ledger/"
 _COPIES, _COPIES_OF_VALUES = 3, 5
-_HOW_TO_READ = {
-    *("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"),
-    *("_Unsigned", "coordinates", "_ARRAY_DIMENSIONS"),
-}
-_PLACES = {"store", "write_id", "backup", "undo"}
 
 
 class Held(NamedTuple):
@@ -338,7 +332,7 @@ def _clean_texts(storage: Storage, label: str, confirm: Callable[[], None]) -> N
 
     def clean(data: bytes) -> bytes:
         text = json.loads(data)
-        cleaned = {key: text[key] if key in _PLACES else without_label(text[key], label) for key in text}
+        cleaned = receipt_without(text, label)
         return data if cleaned == text else json.dumps(cleaned, indent=1).encode()
 
     receipts = [info.key for info in storage.list(RECEIPTS)]
@@ -349,38 +343,3 @@ def _clean_texts(storage: Storage, label: str, confirm: Callable[[], None]) -> N
     if named:
         confirm()
         storage.delete(named)
-
-
-def names(value: Any, label: str) -> bool:
-    """Tell whether a JSON value names a label anywhere."""
-    return bool(without_label(value, label) != value)
-
-
-def without_label(value: Any, label: str) -> Any:
-    """Return a JSON value without a label: keys and items that are it are left out, sentences lose it."""
-    if isinstance(value, dict):
-        return {key: without_label(item, label) for key, item in value.items() if key != label}
-    if isinstance(value, list):
-        return [without_label(item, label) for item in value if item != label]
-    if isinstance(value, str):
-        return re.sub(rf"(?<!\w){re.escape(label)}(?!\w)", "", value) if label else value
-    return value
-
-
-def attributes_without(attributes: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """Return attributes of a group or an array without a label: those that are it are left out, texts lose it.
-
-    Attributes that say how values are read are left as they are.
-
-    Parameters
-    ----------
-    attributes
-        As JSON holds them.
-    label
-        The layer's.
-    """
-    return {
-        name: value if name in _HOW_TO_READ else without_label(value, label)
-        for name, value in attributes.items()
-        if name in _HOW_TO_READ or value != label
-    }

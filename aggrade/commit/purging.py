@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from aggrade.commit.backup import MANIFEST, Manifest, backups_beside, manifests, unfinished_backups
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import in_grid, index_of, same_keys, shape_of, unit_of
-from aggrade.commit.erasing import names, same_values
-from aggrade.commit.layers import LayerRecord, entries_of, layer_key
+from aggrade.commit.erasing import same_values
+from aggrade.commit.layers import RECEIPTS, LayerRecord, entries_of, layer_key
+from aggrade.commit.naming import changed_attributes, names, receipt_without
 from aggrade.commit.snapshot import ROOT
 from aggrade.commit.states import KeptState
 from aggrade.commit.unpublished import drop_unpublished
@@ -95,7 +96,11 @@ def _is_free(state: KeptState | None, manifest: Manifest, erasure: Erasure) -> b
 def _is_free_object(state: KeptState, manifest: Manifest, key: str, erasure: Erasure) -> bool:
     if key.endswith(ROOT) or key.startswith("."):
         told = json.loads(state.kept(manifest, key))
-        return not names(told.get("attributes", {}) if key.endswith(ROOT) else told, erasure.label)
+        if key.endswith(ROOT):
+            return not changed_attributes(told.get("attributes", {}), erasure.label)
+        if key.startswith(RECEIPTS):
+            return bool(receipt_without(told, erasure.label) == told)
+        return not names(told, erasure.label)
     name = key.partition("/")[0]
     document = state.shown.documents.get(name)
     index = None if document is None else index_of(name, document, key)

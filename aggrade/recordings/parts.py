@@ -52,14 +52,13 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one file holds: its clock, the first and the last stamp of its streams, s, and what these are."""
+    """What one file holds: its clock, and the first and the last stamp of its streams, s."""
 
     origin: Origin
     source: str
     first: float
     last: float
     period: float
-    modalities: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +206,7 @@ def _parts(streams: list[Stream]) -> Iterator[_Part]:
         origin = min((stream.origin for stream in own), key=lambda item: item.zero)
         first = min(float(stream.t[0]) for stream in own)
         latest = max(own, key=lambda stream: float(stream.t[-1]))
-        modalities = tuple(dict.fromkeys(stream.header.modality for stream in own))
-        yield _Part(origin, _said(own[0]), first, float(latest.t[-1]), _period(latest), modalities)
+        yield _Part(origin, _said(own[0]), first, float(latest.t[-1]), _period(latest))
 
 
 def _said(stream: Stream) -> str:
@@ -268,6 +266,5 @@ def _joint(before: _Part, part: _Part, gap: float, known: float) -> str:
 
 def _overlap(before: _Part, part: _Part, gap: float, where: str) -> Problem:
     found = f"{part.source} beginning {-gap:.3f} s before the end of {before.source}, with the same channels"
-    chosen = dict.fromkeys(part.modalities, "file:stream")
-    fix = f"give them as sessions of their own, or choose one: streams = {chosen}"
+    fix = "give them as sessions of their own, or choose one: streams = {'eeg': 'file:stream'}"
     return Problem(where, found, "parts of one recording that follow one another", fix, "parts-overlap")

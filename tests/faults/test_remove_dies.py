@@ -86,22 +86,30 @@ def worlds(open_world, case, step, *, content_etags=False):
         yield place, start.copy()
 
 
+def naming(world, case):
+    """Return the keys of all objects that name it, of backups only where they are emptied."""
+    label = label_of(GONE)
+    return [
+        key
+        for key, (data, _) in world.objects.items()
+        if (label.encode() in data or label in key) and (case == "purged" or ".backups/" not in key)
+    ]
+
+
 def finish(open_world, world, case):
-    """Remove it as whoever comes next would; that there is nothing left to remove is fine."""
+    """Remove it as whoever comes next would: there is nothing left to remove only where the first run was through."""
     failures: list[AggradeError] = []
-    disturbed(open_world(world), case, failures)
-    assert {error.code for error in failures} <= {"no-such-layer"}
+    expected = set() if naming(world, case) else {"no-such-layer"}
+    receipt = disturbed(open_world(world), case, failures)
+    assert {error.code for error in failures} == expected
+    assert expected or receipt.details["stores"] == 1
+    return receipt
 
 
 def assert_gone(open_world, world, case, place):
     """Assert that the others are there, whole, that nothing names the one, and that the stores take more."""
     assert shows(world, STAY), f"request {place}"
-    named = [
-        key
-        for key, (data, _) in world.objects.items()
-        if (label_of(GONE).encode() in data or label_of(GONE) in key)
-        and (case == "purged" or ".backups/" not in key)
-    ]
+    named = naming(world, case)
     assert not named, f"request {place}: {named}"
     grow(open_world(world), case, LATER)
     assert shows(world, [*STAY, LATER]), f"request {place}"
@@ -109,6 +117,18 @@ def assert_gone(open_world, world, case, place):
     assert report.ok, f"request {place}: {report}"
     intent = read_intent(MemoryStorage(world, f"data/{store_of(case, LATER)}"))
     assert intent[0].state == "free"
+
+
+def assert_told(receipt, world, case, place, *, gone):
+    """Assert that the receipt of a run after one that died says whether that one's work was completed, and how."""
+    assert shows(world, STAY), f"request {place}"
+    if receipt is None:
+        return
+    assert ("completed" in receipt.details) == gone, f"request {place}"
+    assert label_of(GONE) not in receipt.model_dump_json(), f"request {place}"
+    assert receipt.details["rows"] == 1, f"request {place}"
+    assert bool(receipt.undo) is (case == "common"), f"request {place}"
+    assert bool(receipt.details["purged"]) is (case == "purged"), f"request {place}"
 
 
 @each_step
@@ -123,10 +143,13 @@ def test_killed_at_every_request(open_world, case, step, after_it, content_etags
             remove(open_world(world, DiesAt(world, place, after=after_it)), case)
         gone = shows(world, STAY)
         assert gone or shows(world, SESSIONS), f"request {place}"
+        again = world.copy()
         aggrade.recover(ROOT, storage_options=open_world(world))
         assert shows(world, STAY if gone else SESSIONS), f"request {place}"
         finish(open_world, world, case)
         assert_gone(open_world, world, case, place)
+        receipt = finish(open_world, again, case)
+        assert_told(receipt, again, case, place, gone=gone)
 
 
 @each_step
@@ -198,6 +221,7 @@ def test_sleeper_wakes_after_take_over(open_world, case, step):
 def disturbed(options, case, failures):
     """Remove in a process that is in for something, and keep the error it ends with."""
     try:
-        remove(options, case)
+        return remove(options, case)
     except AggradeError as error:
         failures.append(error)
+        return None
