@@ -54,7 +54,7 @@ _WHOSE = {
     *("source", "file", "filename", "filepath", "path", "url"),
 }
 _BESIDE = {"id", "identifier", "name", "code", "key", "number", "original", "raw"}
-_LEAST = 4
+_LEAST = 3
 _QUANTITY = re.compile(r"\d+([.,]\d+)?\s*[^\W\d]+")
 _LABELLED = ("layers", "digests")
 _LABELS_OF = ("epochs", "replaced")
@@ -62,7 +62,7 @@ _FILES = {"refused": "source"}
 
 
 def is_distinctive(label: str) -> bool:
-    """Tell whether a label can't be an ordinary word: four characters or more, letters and digits, no quantity.
+    """Tell whether a label can't be an ordinary word: three characters or more, letters and digits, no quantity.
 
     >>> [is_distinctive(one) for one in ("sub-03", "P077", "rest", "1", "2026-10-05", "V1", "100Hz")]
     [True, True, False, False, False, False, False]
