@@ -16,7 +16,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCode
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from aggrade.commit.sharding import shard_form
+from aggrade.commit.sharding import LARGE, shard_form
 from aggrade.commit.writer import Writer
 
 DTYPES = ["f4", "f8", "f2", "i2", "u1", "?", "c8", "i8"]
@@ -75,6 +75,16 @@ def test_the_bytes_are_those_of_zarr(case, seed, blank):
     assert form is not None
     values = np.full(shape, form.fill, dtype) if blank else random_values(shape, dtype, seed)
     assert by_writer(document, box, values) == by_zarr(document, box, values)
+
+
+def test_a_large_shard_too():
+    """Several threads compress it; one is whole, the other ends within the array."""
+    document = make_document((70, 64, 300), (1, 64, 300), (64, 64, 300))
+    values = random_values((70, 64, 300), "f4")
+    assert values[:64].nbytes > LARGE > values[64:].nbytes
+    assert by_writer(document, ((0, 70), (0, 64), (0, 300)), values) == by_zarr(
+        document, ((0, 70), (0, 64), (0, 300)), values
+    )
 
 
 @pytest.mark.parametrize("order", ["F", "strided", "swapped"])

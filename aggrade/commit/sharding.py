@@ -7,6 +7,8 @@ them an index with its checksum (Zarr v3, "Sharding codec" version 1.0). Everyth
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,14 @@ from aggrade.commit.documents import Document, unit_of
 if TYPE_CHECKING:
     from aggrade.commit.documents import Bounds
 
-__all__ = ["ShardForm", "shard_form"]
+__all__ = ["LARGE", "ShardForm", "shard_form"]
 
 _PLAIN = {"name": "bytes", "configuration": {"endian": "little"}}
 _INDEX_CODECS = [_PLAIN, {"name": "crc32c"}]
 _ABSENT = 2**64 - 1
 _KINDS = "biufc"
+LARGE = 4 << 20
+"""Bytes of a shard from which threads cost less than they save."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,28 @@ class ShardForm:
         values
             In the array's dtype.
         """
-        codec = Zstd(level=self.level, checksum=self.checksum)
         shard = values[_within(index, self.unit, box)]
         count, step = self.unit[self.axis] // self.inner[self.axis], self.inner[self.axis]
-        ahead = (slice(None),) * self.axis
-        parts, entries, offset = [], np.full((count, 2), _ABSENT, "<u8"), 0
-        for place in range(-(-shard.shape[self.axis] // step)):
-            chunk = self._whole(shard[(*ahead, slice(place * step, (place + 1) * step))])
-            parts.append(codec.encode(chunk))
-            entries[place] = offset, len(parts[-1])
-            offset += len(parts[-1])
+        parts = self._compressed(shard, -(-shard.shape[self.axis] // step))
+        entries = np.full((count, 2), _ABSENT, "<u8")
+        sizes = np.array([len(part) for part in parts], np.uint64)
+        entries[: len(parts)] = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
         coded = entries.tobytes()
         return b"".join([*parts, coded, google_crc32c.value(coded).to_bytes(4, "little")])
+
+    def _compressed(self, shard: np.ndarray[Any, Any], count: int) -> list[bytes]:
+        """Return the inner chunks of a shard, those of a large one by several threads."""
+        codec, step = Zstd(level=self.level, checksum=self.checksum), self.inner[self.axis]
+        ahead = (slice(None),) * self.axis
+
+        def compress(place: int) -> bytes:
+            chunk = self._whole(shard[(*ahead, slice(place * step, (place + 1) * step))])
+            return bytes(codec.encode(chunk))
+
+        if shard.nbytes < LARGE:
+            return [compress(place) for place in range(count)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(compress, range(count)))
 
     def _whole(self, part: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a whole inner chunk, little-endian and in C order."""
