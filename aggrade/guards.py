@@ -23,6 +23,7 @@ from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, 
 from aggrade.encoding import calendar_problem, changed_values
 from aggrade.errors import Problem
 from aggrade.exactness import differing
+from aggrade.meaning_guards import codes_match, rules_match, scales_match
 from aggrade.name_guards import keys_fit, names_can_be_stored
 from aggrade.plain_attributes import fault_of
 
@@ -334,6 +335,9 @@ GUARDS: tuple[Guard, ...] = (
     growing_values_match,
     units_match,
     rates_match,
+    codes_match,
+    rules_match,
+    scales_match,
     values_come_back,
     codecs_are_exact,
     chunks_match,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aggrade.errors import BadInput, Problem
+from aggrade.packets import come_late, without_false_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ __all__ = ["Timing", "check_stamps", "timing_of"]
 ROUNDS = 3
 EXACT = 1e-6
 SMOOTHED = 64
+SMOOTHED_S = 8.0
 CATCH_UP_S = 0.25
 CATCH_UP_SAMPLES = 16
 LARGEST_STEP_BACK_S = 1.0
@@ -112,15 +114,25 @@ def timing_of(t: NDArray[np.float64]) -> Timing:
     period = _first_period(t)
     lost = _lost(t, period)
     for _ in range(ROUNDS):
-        steps = np.diff(t)[lost[1:] == 0]
-        period = float(steps.sum()) / len(steps) if len(steps) else period
+        period = _mean_step(t, lost, period)
         lost = _lost(t, period)
+    half = SMOOTHED
+    if come_late(t, lost, period):
+        lost, period = without_false_loss(t, lost, period)
+        half = max(SMOOTHED, round(SMOOTHED_S / period))
     number = np.arange(len(t)) + np.cumsum(lost)
-    regular = _regular(t, number, period, lost)
+    regular = _regular(t, number, period, lost, half)
     jitter = float(np.sqrt(np.mean((t - regular) ** 2)))
     if np.abs(t - regular).max() < EXACT * period:
         jitter, regular = 0.0, np.array(t)
     return Timing(1.0 / period, jitter, lost, number, regular)
+
+
+def _mean_step(t: NDArray[np.float64], lost: NDArray[np.int64], otherwise: float) -> float:
+    """Return the mean time between samples, gaps left out."""
+    steps = np.diff(t)[lost[1:] == 0]
+    total = float(steps.sum())
+    return total / len(steps) if total > 0 else otherwise
 
 
 def _first_period(t: NDArray[np.float64]) -> float:
@@ -143,16 +155,22 @@ def _lost(t: NDArray[np.float64], period: float) -> NDArray[np.int64]:
 
 
 def _regular(
-    t: NDArray[np.float64], number: NDArray[np.int64], period: float, lost: NDArray[np.int64]
+    t: NDArray[np.float64], number: NDArray[np.int64], period: float, lost: NDArray[np.int64], most: int
 ) -> NDArray[np.float64]:
-    """Replace each sample's lag by the mean over its neighbours, as many on either side, none beyond a gap."""
+    """Replace each sample's lag by the mean over its neighbours, none beyond a gap.
+
+    There are as many on either side, but where more of them are asked for than of single samples that jitter: near a gap
+    a few packets say little.
+    """
     grid = number * period
     lag = t - grid
     index = np.arange(len(t))
     bounds = np.append(np.flatnonzero(np.append(True, lost[1:] > 0)), len(t))
     length = np.diff(bounds)
-    inside = np.minimum(index - np.repeat(bounds[:-1], length), np.repeat(bounds[1:], length) - 1 - index)
-    half = np.minimum(inside, SMOOTHED)
+    before, after = index - np.repeat(bounds[:-1], length), np.repeat(bounds[1:], length) - 1 - index
+    if most == SMOOTHED:
+        before = after = np.minimum(before, after)
+    low, high = index - np.minimum(before, most), index + np.minimum(after, most) + 1
     total = np.concatenate([[0.0], np.cumsum(lag - lag[0])])
-    smooth = lag[0] + (total[index + half + 1] - total[index - half]) / (2 * half + 1)
+    smooth = lag[0] + (total[high] - total[low]) / (high - low)
     return np.maximum.accumulate(grid + smooth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -226,10 +227,11 @@ class WindowReader:
         Raises
         ------
         BadInput
-            If there is no such window.
+            If there is no such window, or `index` is no whole number.
         Refused
             If the session has been removed since the reader was opened.
         """
+        index = _whole_number(index, session)
         at = self._session_at.get(session)
         count = 0 if at is None else int(self._loader.windows.sessions.windows[at])
         if at is None or not 0 <= index < count:
@@ -321,6 +323,15 @@ class WindowReader:
 def _none_chosen(store: str, where: Mapping[str, Any] | None) -> Problem:
     found = f"no window that fulfils {dict(where)}" if where else "sessions without windows"
     return Problem(store, found, "at least one window", "relax the conditions", "no-window-chosen")
+
+
+def _whole_number(index: Any, session: str) -> int:
+    try:
+        return operator.index(index)
+    except TypeError as error:
+        where, fix = f"session {session!r}", "name one that is there"
+        problem = Problem(where, f"window {index!r}", "a whole number from 0", fix, "no-such-window")
+        raise BadInput(problem) from error
 
 
 def _no_such_window(session: str, index: int, count: int | None) -> Problem:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from make_recordings import eeg_stream, marker_stream, write_xdf
 from make_runs import WINDOWS, hold_intent, record, run, snapshot
 
 import aggrade
@@ -220,3 +221,19 @@ def test_a_source_that_is_not_there_is_bad_input(store, tmp_path):
 def test_a_zarr_store_is_no_dataset_root(recordings, store):
     """A dataset root is asked for, and a Zarr store refused."""
     assert isinstance(ingest(recordings, store / "windows.zarr").result, BadInput)
+
+
+@pytest.mark.long
+def test_other_labels_than_the_stores(tmp_path, store):
+    """A session whose labels have other codes than the store's is refused, dry as well; what is there stays there."""
+    t, markers = 100 + np.arange(128) / 32, marker_stream(100.5 + np.arange(4), ["rest", "left"] * 2)
+    for session in ("sub-0", "sub-1"):
+        (tmp_path / f"of-{session}" / session).mkdir(parents=True)
+        write_xdf(tmp_path / f"of-{session}" / session / "r.xdf", [eeg_stream(t, rate=32.0), markers])
+    mapped = {"store": str(store), "windows": {**WINDOWS, "mapping": {"rest": 0, "left": 1}}}
+    run(ingest_sessions, source=str(tmp_path / "of-sub-0"), **mapped)
+    mapped["windows"] = {**WINDOWS, "mapping": {"left": 0, "rest": 1}}
+    for dry in (True, False):
+        done = run(ingest_sessions, source=str(tmp_path / "of-sub-1"), dry_run=dry, **mapped)
+        assert "cut it again with the store's mapping" in str(done.state.message)
+    assert list(open_windows(str(store))["session"].values) == ["sub-0"]

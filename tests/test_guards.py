@@ -16,14 +16,14 @@ from make_stores import write_zarr
 from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
-from aggrade import append_labels, attribute_guards, codec_guards, guards, name_guards
+from aggrade import append_labels, attribute_guards, codec_guards, guards, meaning_guards, name_guards
 from aggrade.errors import BadInput, Refused
 from aggrade.storage.zarr_store import ReadStore
 
 __all__ = ["open_world"]
 
 STORE = "world://data/windows.zarr"
-_HOMES = (guards, append_labels, attribute_guards, codec_guards, name_guards)
+_HOMES = (guards, append_labels, attribute_guards, codec_guards, meaning_guards, name_guards)
 
 
 @pytest.fixture

@@ -149,6 +149,21 @@ def test_events_count_from_the_first_sample(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("rows", [[], [("n/a", 0, "right")]])
+def test_a_table_without_an_onset_says_that_there_are_no_events(tmp_path, rows):
+    """The file's own markers don't come back because the table has none; what it marks as bad stays."""
+    root = _dataset(tmp_path)
+    stimuli = {"left": [[5.0, 1.0, 1.0]], "BAD_motion": [[8.0, 2.0, 1.0]]}
+    _snirf(root, "sub-01_task-x", stimuli=stimuli)
+    url = root / "sub-01" / "sub-01_task-x"
+    assert cut_windows(url, SPEC)["label"].values[0].max() == 0
+    table = root / "sub-01" / "nirs" / "sub-01_task-x_events.tsv"
+    _table(table, ("onset", "duration", "trial_type"), *rows)
+    windows = cut_windows(url, SPEC)
+    assert windows["label"].values[0].tolist() == [-1] * 10
+    assert np.flatnonzero(windows["bad_fraction"].values[0]).tolist() == [4]
+
+
 def test_events_of_both_modalities_are_chosen_by_one_name(tmp_path):
     """Where the EEG and the fNIRS have each a table of events, the choice is the same for every session."""
     root = _dataset(tmp_path)

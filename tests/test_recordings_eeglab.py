@@ -183,6 +183,14 @@ def test_numeric_events_are_called_alike(tmp_path):
     assert {str(_mne(path).annotations.description[0]) for path in paths} == {"7", "7.0"}
 
 
+@pytest.mark.parametrize("row", [("go", 51.0, np.inf), ("go", np.inf, 0.0), ("boundary", 51.5, np.inf)])
+def test_events_that_never_end_are_refused(tmp_path, row):
+    """An infinite duration would label every window to the end, and none of them says a time."""
+    error = _refused(write_set(tmp_path / "a.set", events=events_of(row, ("go", 20.0, 0.0))))
+    assert error.code == "value"
+    assert "1 events of infinite latency or duration" in str(error)
+
+
 @both
 def test_events_without_a_latency_are_left_out_and_counted(tmp_path, write):
     """An event that is nowhere is no marker, and the user is told."""

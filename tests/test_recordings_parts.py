@@ -81,6 +81,16 @@ def test_parts_that_overlap_are_refused(tmp_path):
     assert _session(tmp_path, {"eeg": "b.edf:eeg"})[0].sources == ("b.edf",)
 
 
+def test_what_is_refused_says_which_modality_to_choose(tmp_path):
+    """Two fNIRS files that overlap are told apart by naming one of the fNIRS, not of an EEG that there isn't."""
+    for name in ("a", "b"):
+        write_snirf(tmp_path / f"{name}.snirf", np.arange(90) / 10, counted(90, 2))
+    with pytest.raises(BadInput, match=r"streams = \{'fnirs': 'file:stream'\}") as caught:
+        _session(tmp_path)
+    assert caught.value.code == "parts-overlap"
+    assert _session(tmp_path, {"fnirs": "b.snirf:nirs/data1"})[0].sources == ("b.snirf",)
+
+
 def test_parts_without_a_start_are_refused(tmp_path):
     """SNIRF runs of which one has no date can't be put one after the other."""
     write_snirf(tmp_path / "a.snirf", np.arange(90) / 10, counted(90, 2))

@@ -168,6 +168,49 @@ def test_stimuli_of_one_row_and_of_none(tmp_path):
     assert list(zip(markers.t, markers.text, strict=True)) == [(3.0, "two"), (7.0, "one"), (9.0, "two")]
 
 
+def test_a_duration_that_is_not_known_is_an_instant(tmp_path):
+    """NaN, as exporters write it where nobody stated a duration, is 0, and so is one below 0."""
+    stimuli = {"go": [[5.0, np.nan, 1.0], [7.0, -3.0, 1.0], [8.0, 0.5, 1.0]]}
+    path = write_snirf(tmp_path / "a.snirf", np.arange(9), counted(9, 1), stimuli=stimuli)
+    [markers] = _load(path)[3]
+    assert (list(markers.t), list(markers.duration)) == ([5.0, 7.0, 8.0], [0.0, 0.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "said"),
+    [
+        ([[np.nan, 0, 1], [5, 0, 1]], "value", "stim1/data, onset: found 1 of 2 that are no numbers"),
+        ([[np.inf, np.nan, 1]], "value", "stim1/data, onset: found 1 of 1 that are no numbers"),
+        ([[5, np.inf, 1]], "value", "stim1/data, duration: found 1 of 1 that are no numbers"),
+        ([[1.0], [4.0]], "shape", "found 1 column, expected a column each for onset, duration and amplitude"),
+        ([[[1.0, 2.0]]], "shape", r"found a shape of \(1, 1, 2\)"),
+    ],
+)
+def test_stimuli_that_say_no_time_are_refused(tmp_path, rows, code, said):
+    """An onset that is no number, a duration without end and a table without durations are named."""
+    path = write_snirf(tmp_path / "a.snirf", np.arange(9), counted(9, 1), stimuli={"go": rows})
+    with pytest.raises(BadInput, match=said) as caught:
+        _load(path)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["data1/dataTimeSeries", "data1/time", "stim1/data"])
+@pytest.mark.parametrize(("kind", "said"), [("c16", "complex numbers"), ("S4", "texts"), ("O", "texts")])
+def test_what_is_no_real_number_is_refused(tmp_path, name, kind, said):
+    """Of complex numbers a part would be lost, and texts may be anything."""
+    path = write_snirf(
+        tmp_path / "a.snirf", np.arange(9), counted(9, 1), stimuli={"go": [[1.0, 0.0, 1.0]] * 9}
+    )
+    with h5py.File(path, "a") as file:
+        values = file[f"nirs/{name}"][()]
+        del file[f"nirs/{name}"]
+        stored = values.astype("S4" if kind == "O" else kind)
+        file.create_dataset(f"nirs/{name}", data=stored, dtype=h5py.string_dtype() if kind == "O" else None)
+    with pytest.raises(BadInput, match=f"{name}: found {said}, expected floats or integers") as caught:
+        _load(path)
+    assert caught.value.code == "kind"
+
+
 def test_a_thousand_channels_are_described_and_one_is_read(tmp_path):
     """Of 1,080 channels, the chosen ones are those of their names."""
     path = write_snirf(tmp_path / "a.snirf", np.arange(20), counted(20, 1080))

@@ -190,6 +190,9 @@ def test_one_window_is_read_by_its_session(root):
         reader.window("c", 10)
     with pytest.raises(BadInput, match="no such session"):
         reader.window("x", 0)
+    with pytest.raises(BadInput, match=r"session 'c': found window 1\.5, expected a whole number"):
+        reader.window("c", 1.5)
+    assert reader.window("ü/1", np.int64(0))["window"] == 0
 
 
 def test_a_pickled_reader_goes_on_where_it_was(root):

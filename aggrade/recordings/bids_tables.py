@@ -152,8 +152,9 @@ class _Described:
     def markers(self) -> tuple[Markers, ...]:
         """Return the events of the table and what the file marks as bad; without a table, the file's own."""
         own = tuple(replace(item, origin=self._known(item.origin)) for item in self._recording.markers())
-        if self._sidecars.events is None or not (events := self._events(self._sidecars.events)):
+        if self._sidecars.events is None:
             return own
+        events = self._events(self._sidecars.events)
         return (*events, *(kept for item in own if (kept := _only_bad(item)) is not None))
 
     def _known(self, origin: Origin) -> Origin:

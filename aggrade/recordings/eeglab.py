@@ -208,6 +208,9 @@ def _contradictions(
         found, expected = f"{len(places)} channels", f"{size.channels}, as nbchan says"
         yield Problem(f"{name}, EEG.chanlocs", found, expected, fix, "shape")
     events = _Events.of(_rows(fields["event"]))
+    if endless := np.count_nonzero(np.isinf(events.latency) | np.isinf(events.duration)):
+        found, expected = f"{endless} events of infinite latency or duration", "numbers of samples"
+        yield Problem(f"{name}, EEG.event", found, expected, fix, "value")
     unknown = events.inside(size.samples) & ~(events.duration > 0)
     if unknown.any():
         first = (events.latency[unknown].min() - 1) / size.rate

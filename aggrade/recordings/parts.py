@@ -52,13 +52,14 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one file holds: its clock, and the first and the last stamp of its streams, s."""
+    """What one file holds: its clock, the first and the last stamp of its streams, s, and what these are."""
 
     origin: Origin
     source: str
     first: float
     last: float
     period: float
+    modalities: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +207,8 @@ def _parts(streams: list[Stream]) -> Iterator[_Part]:
         origin = min((stream.origin for stream in own), key=lambda item: item.zero)
         first = min(float(stream.t[0]) for stream in own)
         latest = max(own, key=lambda stream: float(stream.t[-1]))
-        yield _Part(origin, _said(own[0]), first, float(latest.t[-1]), _period(latest))
+        modalities = tuple(dict.fromkeys(stream.header.modality for stream in own))
+        yield _Part(origin, _said(own[0]), first, float(latest.t[-1]), _period(latest), modalities)
 
 
 def _said(stream: Stream) -> str:
@@ -266,5 +268,6 @@ def _joint(before: _Part, part: _Part, gap: float, known: float) -> str:
 
 def _overlap(before: _Part, part: _Part, gap: float, where: str) -> Problem:
     found = f"{part.source} beginning {-gap:.3f} s before the end of {before.source}, with the same channels"
-    fix = "give them as sessions of their own, or choose one: streams = {'eeg': 'file:stream'}"
+    chosen = dict.fromkeys(part.modalities, "file:stream")
+    fix = f"give them as sessions of their own, or choose one: streams = {chosen}"
     return Problem(where, found, "parts of one recording that follow one another", fix, "parts-overlap")

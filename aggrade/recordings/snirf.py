@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.recordings import (
     FNIRS,
     Format,
@@ -100,13 +100,26 @@ def _wall_clock(tags: Any) -> tuple[datetime | None, float]:
 
 def _stamps(node: Any, count: int, scale: float, where: str) -> NDArray[np.float64]:
     """Return one stamp per sample in s; a vector of two is onset and period."""
-    time = np.asarray(node["time"][()], np.float64).ravel() * scale
+    time = _numbers(node["time"], f"{where}/time").ravel() * scale
     if len(time) == count:
         return time
     if len(time) == 2:
         return np.asarray(time[0] + np.arange(count) * time[1])
     found, fix = f"{len(time)} times for {count} samples", "export the recording anew"
     raise BadInput(Problem(where, found, "one time per sample, or onset and period", fix, "stamps"))
+
+
+def _numbers(item: Any, where: str) -> NDArray[np.float64]:
+    _check_real(item, where)
+    return np.asarray(item[()], np.float64)
+
+
+def _check_real(item: Any, where: str) -> None:
+    """Refuse texts, which NumPy would read as numbers, and complex numbers, of which it would drop a part."""
+    if item.dtype.kind not in "iuf":
+        found = {"c": "complex numbers", "O": "texts", "S": "texts"}.get(item.dtype.kind, f"{item.dtype}")
+        fix = "export the recording anew, as real numbers"
+        raise BadInput(Problem(where, found, "floats or integers", fix, "kind"))
 
 
 def _labels(probe: Any, name: str) -> list[str]:
@@ -250,6 +263,7 @@ class SnirfRecording:
         if flaw := made_up(values):
             where, fix = f"{self._name}, /{path}", "copy the file again, or export the recording anew"
             raise BadInput(Problem(where, flaw, "samples that were written", fix, "unwritten"))
+        _check_real(values, f"{self._name}, /{path}/dataTimeSeries")
         shape = (values.shape[0], 1 if values.ndim == 1 else values.shape[1])
         scale = group.scale
         t = _stamps(node, shape[0], scale, f"{self._name}, /{path}")
@@ -280,14 +294,33 @@ class SnirfRecording:
         for name in _numbered(group.node, "stim"):
             node = group.node[name]
             text = str(_scalar(node, "name", name))
-            data = np.asarray(node["data"][()], np.float64) if "data" in node else np.empty(0)
-            if data.size:
-                onsets = np.atleast_2d(data)[:, :2] * group.scale
-                rows += [(float(onset), float(length), text) for onset, length in onsets]
+            if "data" in node and node["data"].size:
+                onsets, lengths = _occurrences(node["data"], f"{self._name}, /{group.path}/{name}")
+                scaled = zip(onsets * group.scale, lengths * group.scale, strict=True)
+                rows += [(float(onset), float(length), text) for onset, length in scaled]
         rows.sort(key=lambda row: row[0])
         t, duration = (np.array([row[index] for row in rows], np.float64) for index in (0, 1))
         texts = tuple(row[2] for row in rows)
         return Markers(f"{group.path}/stim", t, texts, duration, group.origin, self._name)
+
+
+def _occurrences(item: Any, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return onsets and durations of a stimulus; a duration that is not known, or below 0, is an instant."""
+    rows = np.atleast_2d(_numbers(item, f"{where}/data"))
+    if rows.ndim != 2 or rows.shape[1] < 2:
+        found = f"a shape of {rows.shape}" if rows.ndim != 2 else "1 column"
+        expected, fix = "a column each for onset, duration and amplitude", "export the recording anew"
+        raise BadInput(Problem(f"{where}/data", found, expected, fix, "shape"))
+    onsets, lengths = rows[:, 0], np.maximum(np.where(np.isnan(rows[:, 1]), 0.0, rows[:, 1]), 0.0)
+    problems = [*_not_finite("onset", onsets, where), *_not_finite("duration", lengths, where)]
+    raise_all(problems, BadInput)
+    return onsets, lengths
+
+
+def _not_finite(what: str, values: NDArray[np.float64], where: str) -> Iterator[Problem]:
+    if odd := np.count_nonzero(~np.isfinite(values)):
+        found, fix = f"{odd} of {len(values)} that are no numbers", "correct it, or export the recording anew"
+        yield Problem(f"{where}/data, {what}", found, "seconds", fix, "value")
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import warnings
+from contextlib import suppress
 
 import h5py
 import mne
@@ -18,6 +20,7 @@ import pyxdf
 
 from aggrade.errors import BadInput
 from aggrade.recordings.discover import sessions_in
+from aggrade.recordings.vision_header import check_vision
 from aggrade.windowing import cut_windows
 
 pytestmark = pytest.mark.real
@@ -268,6 +271,32 @@ def test_brainvision_windows_equal_the_numbers_in_the_file(recordings):
     for index, name in enumerate(windows["eeg_channel"].values):
         expected = numbers[:, names.index(name)] * scale[name]
         assert np.allclose(_line(windows, "eeg")[index], expected[:6000], rtol=1e-6)
+
+
+def test_brainvision_markers_are_refused_wherever_they_were_cut(recordings, tmp_path):
+    """But behind a whole entry, where a list of fewer markers is left."""
+    for path in (recordings / "brainvision").iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
+    whole = (tmp_path / "test.vmrk").read_bytes()
+    accepted = []
+    for stop in range(len(whole) + 1):
+        (tmp_path / "test.vmrk").write_bytes(whole[:stop])
+        with suppress(BadInput):
+            check_vision(tmp_path / "test.vhdr", "test.vhdr")
+            accepted.append(whole[:stop])
+    assert len(accepted) == 14
+    assert all(re.search(rb"\nMk\d+=[^\n]+\n$", kept) for kept in accepted)
+
+
+def test_brainvision_samples_that_end_before_a_marker_are_refused(recordings, tmp_path):
+    """Half of the samples, cut on the border of one, don't reach the last marker."""
+    for path in (recordings / "brainvision").iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
+    content = (tmp_path / "test.eeg").read_bytes()
+    (tmp_path / "test.eeg").write_bytes(content[: len(content) // 128 * 64])
+    with pytest.raises(BadInput, match=r"test\.vmrk: found Mk\d+ at sample \d+") as caught:
+        cut_windows(tmp_path, {"window_size_s": 2.0})
+    assert caught.value.code == "truncated"
 
 
 def test_clock_resets_keep_both_segments(recordings):
