@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from aggrade.commit.catalogue import NewLines
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
-    from aggrade.splicing import StagedForm
+    from aggrade.staged_forms import StagedForms
     from aggrade.storage.adopting import Adopting
     from aggrade.storage.probe import Probe
 
@@ -80,7 +80,7 @@ class Attempt:
         depth: int,
         counts: Counter[str],
         *,
-        staged: StagedForm | None = None,
+        staged: StagedForms | None = None,
         lists: bool = False,
     ) -> None:
         self.storage = storage.on(Counted(storage.inner, counts))
@@ -161,6 +161,7 @@ class Attempt:
             union=union,
             absent=self.absent,
             left_out=tuple(left_out(asked)),
+            lengths=self.staged.lengths(self.grow) if self.staged else {},
         )
         return self._spliced(plan)
 
@@ -182,12 +183,23 @@ class Attempt:
         own = {
             str(name) for name, v in given.variables.items() if self.dim in v.dims and name not in self.absent
         }
-        staged = self.staged
-        if staged is not None and len(self.labels) == 1 and staged.is_digested(own, self.encodings, self.dim):
-            return {self.labels[0]: staged.digest}
+        known = {
+            label: form.digest
+            for label, form in (self.staged or {}).items()
+            if form.is_digested(own, self.encodings, self.dim)
+        }
         variables = self._encoded(given) if union.runs else self.variables
         content = {name: variable for name, variable in variables.items() if name not in STAMPS}
-        return {label: layer_digest(content, self.dim, i) for i, label in enumerate(self.labels)}
+        return {
+            label: known.get(label) or layer_digest(self._cut(content, label), self.dim, i)
+            for i, label in enumerate(self.labels)
+        }
+
+    def _cut(self, content: Mapping[str, xr.Variable], label: str) -> Mapping[str, xr.Variable]:
+        """Return variables as long as a session is that is brought together with longer ones."""
+        lengths = self.staged.lengths(self.grow).get(label, {}) if self.staged else {}
+        own = {dim: slice(0, length) for dim, length in lengths.items()}
+        return {name: v.isel(own, missing_dims="ignore") for name, v in content.items()}
 
     def _spliced(self, plan: AppendPlan) -> AppendPlan:
         """Return the same plan with what is copied from staging, at its price."""
@@ -265,7 +277,7 @@ class Attempt:
         """Return what lies in staging as it is to lie here."""
         if self.staged is None or not plan.copied:
             return None
-        return Splice(self.staged.folder, self.depth, self.staged.objects(commit, plan.copied))
+        return Splice(self.depth, self.staged.objects(commit, plan.copied))
 
     def _bring_ahead(self, splice: Splice, plan: AppendPlan, commit: CommitPlan) -> list[WrittenObject]:
         """Bring what lies in staging before the lease is taken, if that is worth it: its regions are on record then."""

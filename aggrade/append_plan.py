@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +16,7 @@ from aggrade.errors import Problem, Refused
 from aggrade.price import Price
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     import xarray as xr
@@ -145,6 +146,7 @@ def plan_append(
     union: Union | None = None,
     absent: AbstractSet[str] = frozenset(),
     left_out: Sequence[str] = (),
+    lengths: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> AppendPlan:
     """Make the plan. Pure: it opens nothing.
 
@@ -174,6 +176,8 @@ def plan_append(
         Variables that only fill the place of what was not handed over: objects that hold nothing else are not written.
     left_out
         Attributes that the store won't keep, as sentences name them.
+    lengths
+        Label → dimension → how long that layer is, where it may be shorter than `variables` are.
 
     Raises
     ------
@@ -196,14 +200,14 @@ def plan_append(
     first = snapshot.length(dim) if snapshot else 0
     growing = {*grow, *runs}
     own = {str(d): v.sizes[d] for v in variables.values() for d in v.dims if d in growing}
-    lengths = {str(d): v.sizes[d] for v in variables.values() if dim in v.dims for d in v.dims if d != dim}
+    sizes = {str(d): v.sizes[d] for v in variables.values() if dim in v.dims for d in v.dims if d != dim}
     wanted = [label for label in digests if label not in same]
     new = tuple(
         Layer(
             label=label,
             index=first + i,
             digest=digests[label],
-            sizes=lengths,
+            sizes=sizes | {d: size for d, size in lengths.get(label, {}).items() if d in sizes},
             runs=runs,
             supersedes=differing[label].index if label in differing else None,
         )
@@ -264,8 +268,9 @@ def _commit(
             document, documents[name] if snapshot and snapshot.documents else None, dim, (first, last), own
         )
         if bounds is not None and not (name in absent and _is_alone(document, dim)):
-            own_parts = occupied(document, bounds, new[0].runs) if dim in dims_of(document) else [bounds]
-            regions += [Region(variable=name, bounds=part) for part in own_parts]
+            regions += [
+                Region(variable=name, bounds=part) for part in _parts(document, bounds, dim, grow, new)
+            ]
     superseded = [layer.supersedes for layer in new if layer.supersedes is not None]
     mark: dict[str, Any] = {"dim": dim, "grow": list(grow)}
     if snapshot and "dim" not in snapshot.mark and snapshot.length(dim):
@@ -290,6 +295,28 @@ def _is_alone(document: Document, dim: str) -> bool:
     """Tell whether each object of an array belongs to one layer."""
     dims = dims_of(document)
     return dim in dims and unit_of(document)[dims.index(dim)] == 1
+
+
+def _parts(
+    document: Document, bounds: Bounds, dim: str, grow: Sequence[str], new: Sequence[Layer]
+) -> Iterator[Bounds]:
+    """Yield the parts of a region that hold something of new layers; where each has objects of its own, no padding."""
+    dims = dims_of(document)
+    if dim not in dims:
+        yield bounds
+    elif not _is_alone(document, dim):
+        yield from occupied(document, bounds, new[0].runs)
+    else:
+        for length, same in itertools.groupby(
+            new, lambda layer: {d: layer.sizes[d] for d in dims if d in grow and d in layer.sizes}
+        ):
+            layers = list(same)
+            rows = layers[0].index, layers[-1].index + 1
+            own = tuple(
+                rows if d == dim else (start, min(stop, length.get(d, stop)))
+                for d, (start, stop) in zip(dims, bounds, strict=True)
+            )
+            yield from occupied(document, own, new[0].runs)
 
 
 def occupied(document: Document, bounds: Bounds, runs: Mapping[str, Runs]) -> list[Bounds]:

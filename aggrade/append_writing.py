@@ -87,14 +87,12 @@ def blocks_in(
     without
         Variables that are left out.
     """
+    first = _first_row(commit)
     for region in commit.regions:
         if region.variable in without:
             continue
         document, variable = commit.documents[region.variable], variables[region.variable]
-        origins = [
-            start if dim == commit.dim else 0
-            for dim, (start, _) in zip(dims_of(document), region.bounds, strict=True)
-        ]
+        origins = [first if dim == commit.dim else 0 for dim in dims_of(document)]
         if not region.bounds:
             yield Block(region.variable, (), variable)
             continue
@@ -104,6 +102,17 @@ def blocks_in(
                 for part, origin in zip(block, origins, strict=True)
             )
             yield Block(region.variable, block, variable[inner])
+
+
+def _first_row(commit: CommitPlan) -> int:
+    """Return the row that the first new one becomes."""
+    starts = (
+        start
+        for region in commit.regions
+        for dim, (start, _) in zip(dims_of(commit.documents[region.variable]), region.bounds, strict=True)
+        if dim == commit.dim
+    )
+    return min(starts, default=0)
 
 
 def write_blocks(writer: Writer, blocks: Iterator[Block]) -> list[WrittenObject]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aggrade.commit import CommitPlan, Look
     from aggrade.commit.plan import BackupKind
     from aggrade.receipt import Receipt
-    from aggrade.splicing import StagedForm
+    from aggrade.staged_forms import StagedForms
     from aggrade.storage import Storage
     from aggrade.storage.adopting import Adopting
 
@@ -175,7 +175,7 @@ def append_to(
     on_conflict: OnConflict = "refuse",
     backup: BackupKind = "touched",
     dry_run: bool = False,
-    staged: StagedForm | None = None,
+    staged: StagedForms | None = None,
     lists: bool = False,
 ) -> Receipt | AppendPlan:
     """Do what `append` does, with one Zarr store of a dataset.
@@ -190,7 +190,8 @@ def append_to(
         How many folders below its dataset root the store lies, whose catalogue is to tell of it; 0 for none. A store
         of which a catalogue tells remembers it.
     staged
-        In which form the one layer of `dataset` lies staged below that root: what fits is copied.
+        In which form each layer of `dataset` lies staged below that root: what fits is copied, and what one is shorter
+        than another is not written.
     lists
         Whether the store keeps a list of what is written, for whoever copies it.
     """

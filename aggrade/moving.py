@@ -18,12 +18,13 @@ from aggrade.commit.cataloguing import MOVED
 from aggrade.commit.documents import labels_of
 from aggrade.encoding import layer_digest
 from aggrade.errors import Conflict, Damaged, Problem, Refused
+from aggrade.landing import check_landing, land
 from aggrade.layout import PARTITIONS, SESSIONS, STORE_SUFFIX, stores_in, window_stores_in
 from aggrade.leaving import LEAVING, LEFT
 from aggrade.placing import kinds_of
 from aggrade.session_catalogue import dataset_root, told_rows
 from aggrade.settings import settings
-from aggrade.staging import check_landing, land, staging_of
+from aggrade.staging import staging_of
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.together import together

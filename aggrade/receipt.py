@@ -40,6 +40,19 @@ class Receipt(BaseModel):
         default_factory=dict, description="Counts that belong to this kind of commit."
     )
 
+    def of(self, label: str) -> Receipt:
+        """Return the same receipt for one of its layers; counts stay those of the commit, ``details["together"]`` layers.
+
+        Parameters
+        ----------
+        label
+            Of one of `layers`.
+        """
+        if len(self.layers) == 1:
+            return self
+        own = {"layers": {label: self.layers[label]}, "digests": {label: self.digests[label]}}
+        return self.model_copy(update={**own, "details": {**self.details, "together": len(self.layers)}})
+
     def __str__(self) -> str:
         if "rolled" in self.details:
             what, way = self.details.get("what", "a write"), self.details["rolled"]

@@ -1,4 +1,4 @@
-"""Objects of a staged session that lie there in the form in which an append would write them: it copies them.
+"""Objects of staged sessions that lie there in the form in which an append would write them: it copies them.
 
 A copy is made only where nothing lies, as a chunk is created by PUT with ``If-None-Match: *``: the server judges that
 when it makes the copy, so one that comes late, of a writer that slept through its lease, meets its successor's object
@@ -14,43 +14,28 @@ other is read back.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from aggrade.append_rows import STAMPS
 from aggrade.append_writing import IN_HAND, Budget
-from aggrade.commit.documents import dims_of, key_of, shape_of, unit_of, units_in
 from aggrade.commit.writer import Writer, WrittenObject
-from aggrade.encoding import encodings
 from aggrade.errors import Damaged, Problem
 from aggrade.settings import settings
+from aggrade.staged_forms import WrittenList
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from aggrade.commit import CommitPlan
-    from aggrade.commit.documents import Bounds, Document
+    from aggrade.staged_forms import StagedObject
     from aggrade.storage import Storage
 
-__all__ = ["Splice", "StagedForm", "WrittenList", "foretold", "form_of", "keep_list", "list_key", "list_of"]
+__all__ = ["Splice", "keep_list", "list_key", "list_of"]
 
 _WRITTEN = ".aggrade/written/"
-_APART = {"shape", "attributes", "chunk_key_encoding"}
-"""Of two documents, what the bytes of an object don't depend on."""
-
-
-class WrittenList(BaseModel):
-    """What one commit wrote, for whoever copies it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    digests: dict[str, str] = Field(description="Label → digest of each layer's content.")
-    objects: tuple[WrittenObject, ...] = Field(description="Objects, without those that replaced others.")
 
 
 def list_key(write_id: str) -> str:
@@ -74,156 +59,24 @@ def list_of(data: bytes | None) -> WrittenList:
         return WrittenList(digests={}, objects=())
 
 
-@dataclass(frozen=True)
-class StagedForm:
-    """In which form a session lies in its staging store.
-
-    Parameters
-    ----------
-    folder
-        Path of the staging store below the dataset root.
-    documents
-        Its array documents.
-    written
-        Its objects by key, as the store confirmed them; those that replaced others are left out.
-    digest
-        Of the session's content, by the encodings of the staging store; empty if it isn't known.
-    """
-
-    folder: str
-    documents: Mapping[str, Document]
-    written: Mapping[str, WrittenObject]
-    digest: str = ""
-
-    def alike(self, known: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        """Return the variables that another store encodes in the same way, by its `encodings`."""
-        own = encodings(self.documents)
-        return {name for name in own if _spelled(own[name]) == _spelled(known.get(name, {}))}
-
-    def is_digested(self, names: Iterable[str], known: Mapping[str, Mapping[str, Any]], dim: str) -> bool:
-        """Tell whether the digest is also that of these variables, as another store encodes them.
-
-        Parameters
-        ----------
-        names
-            The session's variables.
-        known
-            The other store's `encodings`.
-        dim
-            The dimension along which sessions lie.
-        """
-        staged = {name for name, document in self.documents.items() if dim in dims_of(document)} - {*STAMPS}
-        return bool(self.digest) and staged == set(names) - {*STAMPS} and staged <= self.alike(known)
-
-    def fitting(self, commit: CommitPlan, known: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-        """Return the variables whose objects are, byte for byte, what a commit would write. Pure.
-
-        Parameters
-        ----------
-        commit
-            What will be written.
-        known
-            The store's `encodings`.
-        """
-        if len(commit.layers) != 1 or commit.layers[0].runs:
-            return ()
-        alike, regions = self.alike(known), defaultdict[str, list["Bounds"]](list)
-        for region in commit.regions:
-            regions[region.variable].append(region.bounds)
-        return tuple(
-            name
-            for name, parts in regions.items()
-            if name in alike and len(parts) == 1 and self._fits(name, commit, parts[0])
-        )
-
-    def _fits(self, name: str, commit: CommitPlan, bounds: Bounds) -> bool:
-        here, there = self.documents[name], commit.documents[name]
-        if _form(here) != _form(there) or commit.dim not in dims_of(here):
-            return False
-        axis = dims_of(here).index(commit.dim)
-        own = tuple(
-            pair if at != axis else (pair[0] - bounds[axis][0], pair[1] - bounds[axis][0])
-            for at, pair in enumerate(bounds)
-        )
-        whole = tuple((0, size) for size in shape_of(here))
-        keys = (key_of(name, here, index) for index in units_in(here, whole))
-        return unit_of(here)[axis] == 1 and own == whole and all(key in self.written for key in keys)
-
-    def objects(self, commit: CommitPlan, names: Iterable[str]) -> dict[str, WrittenObject]:
-        """Return key → object in staging of everything that a commit takes over of some variables."""
-        wanted = set(names)
-        return {
-            key: self.written[self._own_key(name, index, commit)]
-            for name, key, index in commit.objects()
-            if name in wanted
-        }
-
-    def _own_key(self, name: str, index: tuple[int, ...], commit: CommitPlan) -> str:
-        dims = dims_of(self.documents[name])
-        own = tuple(0 if dim == commit.dim else i for dim, i in zip(dims, index, strict=True))
-        return key_of(name, self.documents[name], own)
-
-
-def _spelled(encoding: Mapping[str, Any]) -> dict[str, str]:
-    """Return an encoding so that a fill of NaN is equal to itself."""
-    return {key: repr(value) for key, value in encoding.items()}
-
-
-def _form(document: Document) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key not in _APART}
-
-
-def form_of(folder: str, documents: Mapping[str, Document], written: WrittenList) -> StagedForm:
-    """Return the form in which a session lies in a staging store.
-
-    Parameters
-    ----------
-    folder
-        Path of the staging store below the dataset root.
-    documents
-        Its array documents.
-    written
-        What the commit wrote that made them.
-    """
-    digest = next(iter(written.digests.values())) if len(written.digests) == 1 else ""
-    return StagedForm(folder, documents, {item.key: item for item in written.objects}, digest)
-
-
-def foretold(folder: str, commit: CommitPlan) -> StagedForm:
-    """Return the form in which a session will lie in a staging store that a commit is to make.
-
-    Parameters
-    ----------
-    folder
-        Path of the staging store below the dataset root.
-    commit
-        Its plan.
-    """
-    written = {key: WrittenObject(key, 0, "", "") for _, key, _ in commit.objects()}
-    return StagedForm(folder, commit.documents, written)
-
-
 def _at_once() -> None:
     """Go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Objects of another store that a commit takes over as they lie there.
+    """Objects of staging stores that a commit takes over as they lie there.
 
     Parameters
     ----------
-    folder
-        Path of the other store below the dataset root.
     depth
         How many folders below the dataset root the commit's store lies.
     objects
-        Key in the commit's store → what lies in the other one.
+        Key in the commit's store → what lies staged.
     """
 
-    folder: str
     depth: int
-    objects: Mapping[str, WrittenObject]
+    objects: Mapping[str, StagedObject]
 
     def carry_out(
         self, writer: Writer, *, by_copy: bool, proceed: Callable[[], None] = _at_once
@@ -250,8 +103,7 @@ class Splice:
         budget = Budget(IN_HAND)
 
         def bring(key: str) -> WrittenObject:
-            source = self.objects[key]
-            place = f"{self.folder}/{source.key}"
+            source, place = self.objects[key].written, self.objects[key].place
             if by_copy and key not in writer.etags:
                 wanted = replace(source, key=key)
                 copy = _copied(root, place, f"{path}{key}", wanted, budget)

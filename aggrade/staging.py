@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.append_plan import AppendPlan, is_superseded
-from aggrade.appending import append, append_to
-from aggrade.commit import find_layer, find_receipt, read_intent, read_snapshot
+from aggrade.appending import append_to
+from aggrade.commit import read_intent, read_snapshot
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
 from aggrade.montages import montage_of
 from aggrade.placing import COMMON, Layout, Partition, windows_store
 from aggrade.receipt import Receipt
-from aggrade.splicing import foretold, form_of, list_key, list_of
-from aggrade.staging_price import is_small, price_of_passing
+from aggrade.splicing import list_key, list_of
+from aggrade.staged_forms import form_of
+from aggrade.staging_price import is_small
 from aggrade.storage import open_storage
 from aggrade.storage.together import read_together
 from aggrade.storage.zarr_store import ReadStore, span_of
@@ -34,25 +34,22 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-    from aggrade.append_plan import OnConflict
-    from aggrade.channels import Channels
     from aggrade.commit.documents import Document
-    from aggrade.commit.plan import BackupKind
-    from aggrade.splicing import StagedForm
+    from aggrade.staged_forms import StagedForm
     from aggrade.storage import Storage
 
 __all__ = [
     "STAGING",
     "Staged",
-    "check_landing",
     "drop_staged",
-    "find_landed",
+    "folder_of",
     "is_staged",
-    "land",
+    "open_form",
     "open_staged",
-    "plan_landing",
+    "said_of",
     "stage",
     "staging_of",
+    "url_of_staging",
 ]
 
 STAGING = f"{BOOKKEEPING}/staging"
@@ -106,7 +103,7 @@ def stage(
     AggradeError
         As `aggrade.append`.
     """
-    storage = store_for(_url(root, name), "session", storage_options)
+    storage = store_for(url_of_staging(root, name), "session", storage_options)
     how: dict[str, Any] = {"depth": 0, "grow": ("window",), "backup": "none", "lists": True}
     try:
         receipt = append_to(storage, dataset, **how)
@@ -123,164 +120,30 @@ def stage(
         name=name,
         digest=receipt.digests[session],
         windows=dataset.sizes["window"],
-        start=_said(dataset, "session_start"),
+        start=said_of(dataset, "session_start"),
         montage=montage_of(dataset),
-        source=_said(dataset, "source"),
+        source=said_of(dataset, "source"),
         bytes=dataset.nbytes,
     )
 
 
-def plan_landing(
-    dataset: xr.Dataset,
-    root: str,
-    name: str,
-    *,
-    layout: Layout = "common",
-    partition: Partition = "none",
-    store_name: str = COMMON,
-    channels: Channels = "refuse",
-    on_conflict: OnConflict = "refuse",
-    backup: BackupKind = "touched",
-    storage_options: Mapping[str, Any] | None = None,
-) -> AppendPlan:
-    """Return what appending one session to the store it belongs in would do. Writes nothing.
-
-    The price is that of the way through staging: its store is written, read and removed. How often large arrays
-    are read is estimated. The windows that are cut are in memory until they are staged.
-
-    Parameters
-    ----------
-    dataset, root, name
-        As for `stage`.
-    layout, partition, store_name
-        As for `aggrade.placing.windows_store`, whose `name` is `store_name`.
-    channels, on_conflict, backup, storage_options
-        As for `aggrade.append`.
-
-    Raises
-    ------
-    AggradeError
-        As `aggrade.append`.
-    """
-    session = str(dataset["session"].values[0])
-    where = (root, session, _said(dataset, "session_start"), layout, partition)
-    store = windows_store(*where, name=store_name, montage=montage_of(dataset))
-    how: dict[str, Any] = {
-        "channels": channels,
-        "on_conflict": on_conflict,
-        "backup": backup,
-        "dry_run": True,
-    }
-    staging = append(
-        dataset,
-        _url(root, name),
-        grow=("window",),
-        backup="none",
-        dry_run=True,
-        storage_options=storage_options,
-    )
-    assert isinstance(staging, AppendPlan)
-    how["staged"] = foretold(_folder(name), staging.commit) if staging.commit else None
-    plan = _append_below(root, store, dataset, storage_options, how)
-    assert isinstance(plan, AppendPlan)
-    if plan.commit is None:
-        return plan
-    price = plan.price + staging.price + price_of_passing(staging, plan)
-    memory = price.peak_memory + dataset.nbytes
-    return plan.model_copy(update={"price": price.model_copy(update={"peak_memory": memory})})
-
-
-def land(
-    staged: Staged,
-    store: str,
-    *,
-    channels: Channels = "refuse",
-    on_conflict: OnConflict = "refuse",
-    backup: BackupKind = "touched",
-    storage_options: Mapping[str, Any] | None = None,
-) -> Receipt:
-    """Append a staged session to a store, of which the catalogue is to tell if it lies below the dataset root.
-
-    Parameters
-    ----------
-    staged
-        The session.
-    store
-        URL of the Zarr store.
-    channels, on_conflict, backup, storage_options
-        As for `aggrade.append`.
-
-    Raises
-    ------
-    AggradeError
-        As `aggrade.append`.
-    """
-    dataset, form = _open(staged, storage_options)
-    how: dict[str, Any] = {
-        "channels": channels,
-        "on_conflict": on_conflict,
-        "backup": backup,
-        "staged": form,
-    }
-    receipt = _append_below(staged.root, store, dataset, storage_options, how)
-    assert isinstance(receipt, Receipt)
-    return receipt
-
-
-def check_landing(
-    staged: Staged,
-    store: str,
-    *,
-    channels: Channels = "refuse",
-    on_conflict: OnConflict = "refuse",
-    backup: BackupKind = "touched",
-    storage_options: Mapping[str, Any] | None = None,
-) -> None:
-    """Raise what `land` would raise before it writes anything. Parameters as for `land`.
-
-    Raises
-    ------
-    AggradeError
-        As `aggrade.append`.
-    """
-    dataset, form = _open(staged, storage_options)
-    how: dict[str, Any] = {
-        "channels": channels,
-        "on_conflict": on_conflict,
-        "backup": backup,
-        "dry_run": True,
-        "staged": form,
-    }
-    _append_below(staged.root, store, dataset, storage_options, how)
-
-
 def staging_of(staged: Staged, storage_options: Mapping[str, Any] | None = None) -> Storage:
     """Return where a staged session lies."""
-    return open_storage(_url(staged.root, staged.name), storage_options)
+    return open_storage(url_of_staging(staged.root, staged.name), storage_options)
 
 
-def _append_below(
-    root: str,
-    store: str,
-    dataset: xr.Dataset,
-    storage_options: Mapping[str, Any] | None,
-    how: Mapping[str, Any],
-) -> Receipt | AppendPlan:
-    top, storage = open_storage(root, storage_options).url, store_for(store, "session", storage_options)
-    below = storage.url.removeprefix(f"{top}/") if storage.url.startswith(f"{top}/") else ""
-    depth = len(below.split("/")) if below else 0
-    return append_to(storage, dataset, depth=depth, grow=("window",), **how)
-
-
-def _said(dataset: xr.Dataset, name: str) -> str:
+def said_of(dataset: xr.Dataset, name: str) -> str:
+    """Return what a dataset of one session says in a variable, as text; empty if it has none."""
     return str(dataset[name].values[0]) if name in dataset else ""
 
 
-def _url(root: str, name: str) -> str:
-    return f"{root.rstrip('/')}/{_folder(name)}"
+def url_of_staging(root: str, name: str) -> str:
+    """Return the URL of the staging store of that name."""
+    return f"{root.rstrip('/')}/{folder_of(name)}"
 
 
-def _folder(name: str) -> str:
+def folder_of(name: str) -> str:
+    """Return the path of the staging store of that name, below the dataset root."""
     return f"{STAGING}/{name}{STORE_SUFFIX}"
 
 
@@ -299,10 +162,10 @@ def open_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = N
     Damaged
         Here or when values are read, if the staging store has been removed meanwhile.
     """
-    return _open(staged, storage_options)[0]
+    return open_form(staged, storage_options)[0]
 
 
-def _open(staged: Staged, storage_options: Mapping[str, Any] | None) -> tuple[xr.Dataset, StagedForm]:
+def open_form(staged: Staged, storage_options: Mapping[str, Any] | None) -> tuple[xr.Dataset, StagedForm]:
     """Open a staged session, and tell in which form it lies there."""
     storage = staging_of(staged, storage_options)
     snapshot = read_snapshot(storage)
@@ -311,7 +174,7 @@ def _open(staged: Staged, storage_options: Mapping[str, Any] | None) -> tuple[xr
     listed = list_key(snapshot.write_id)
     found = read_together(storage, [listed, *_small_objects(snapshot.documents)])
     written = found.pop(listed)
-    form = form_of(_folder(staged.name), snapshot.documents, list_of(written.data if written else None))
+    form = form_of(folder_of(staged.name), snapshot.documents, list_of(written.data if written else None))
     held = {key: stored.data for key, stored in found.items() if stored is not None}
     store = _WholeStore(storage, {_ROOT: snapshot.data, **held})
     opened: xr.Dataset = xr.open_zarr(store, consolidated=True, zarr_format=3, chunks=None)
@@ -364,35 +227,8 @@ def _is_half_gone(storage: Storage) -> bool:
 
 
 def _drop(root: Storage, name: str) -> int:
-    folder = _folder(name)
+    folder = folder_of(name)
     root.delete([f"{folder}/{_ROOT}"])
     keys = [info.key for info in root.list(f"{folder}/")]
     root.delete(keys)
     return len(keys) + 1
-
-
-def find_landed(
-    store: str, session: str, digest: str, *, storage_options: Mapping[str, Any] | None = None
-) -> Receipt | None:
-    """Return the receipt of a session that lies in a store with just this content, reading no data.
-
-    Parameters
-    ----------
-    store
-        The Zarr store, or a dataset root, whose ``windows.zarr`` is meant.
-    session, digest
-        The session's id and the digest of its content.
-    storage_options
-        As `s3fs.S3FileSystem` takes them.
-
-    Returns
-    -------
-    Receipt or None
-        None if the session isn't there, or with other content.
-    """
-    storage = store_for(store, "session", storage_options)
-    shown = read_snapshot(storage)
-    record = find_layer(storage, session, shown)
-    if record is None or record.digest != digest or is_superseded(shown, record.index):
-        return None
-    return find_receipt(storage, record.write_id)

@@ -40,7 +40,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from aggrade.append_layout import default_layout  # noqa: E402
-from aggrade.staging import drop_staged, land, stage  # noqa: E402
+from aggrade.landing import land  # noqa: E402
+from aggrade.staging import drop_staged, stage  # noqa: E402
 from aggrade.storage import OPENERS, open_storage  # noqa: E402
 from aggrade.storage.counting import Counted  # noqa: E402
 from aggrade.windowing import cut_windows  # noqa: E402

@@ -1,4 +1,4 @@
-"""Recordings → windows → layers of a dataset: one session is one task that cuts and one that appends.
+"""Recordings → windows → layers of a dataset: one task cuts a session, one appends it, or several that wait together.
 
 Reads the recordings below `source`; writes the stores of windows below `store`. A session that was cut is
 `Cached`, one that was appended is a no-op, and a bad one stops no other.
@@ -21,7 +21,7 @@ from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.reporting import begin, raise_failures
-from tasks.appending import append_session, find_homes
+from tasks.appending import append_session, append_together, find_homes
 from tasks.artifacts import show_left, show_plans, show_receipts
 from tasks.assets import show_assets
 from tasks.choosing import choose
@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     from aggrade.recordings.discover import SessionSource
     from aggrade.staging import Staged
 
+    Begun = tuple[SessionSource, Callable[[], PrefectFuture[Any]]]
+
 __all__ = ["each_of", "ingest_sessions"]
 
 Result = TypeVar("Result")
+_FEWEST = 2
 
 
 @declare("ingest-sessions", run_name="ingest {source} → {store}")
@@ -127,7 +130,9 @@ def ingest_sessions(
         show_plans(plans)
         raise_failures(failures, len(sessions), "sessions")
         return plans
-    receipts, failures = each_of(choice.taken, ingest.cut, ingest.land, "ingest")
+    receipts, failures = each_of(
+        choice.taken, ingest.cut, ingest.land, "ingest", together=ingest.land_together
+    )
     if quarantine:
         landed = [label for receipt in receipts for label in receipt.layers]
         choice.keep(store, windows, ingest.unreadable, landed, credentials)
@@ -151,6 +156,7 @@ class _Ingest:
     lying: Mapping[str, str]
     credentials: str | None
     unreadable: dict[str, BadInput] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
 
     def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
         """Begin to work out what would be done."""
@@ -193,12 +199,40 @@ class _Ingest:
             self.unreadable[session.id] = error
             raise
 
+    def land_together(self, begun: Sequence[Begun]) -> dict[str, Receipt]:
+        """Append the first of some sessions in one commit with those behind it that are cut by now, if there are any."""
+        store, waiting = self._waiting(begun)
+        if len(waiting) < _FEWEST or waiting[0].session in self.alone or self.rules["channels"] == "union":
+            return {}
+        names = ", ".join(one.session for one in waiting)
+        task = append_together.with_options(task_run_name=f"append {names} → {store}")
+        receipts = task(waiting, store, credentials=self.credentials, **self.rules)
+        if receipts is None:
+            self.alone.update(one.session for one in waiting)
+            return {}
+        return {one.session: receipt for one, receipt in zip(waiting, receipts, strict=True)}
+
+    def _waiting(self, begun: Sequence[Begun]) -> tuple[str, list[Staged]]:
+        """Return the first of some sessions, and those behind it that are cut by now and belong in its store, too."""
+        store = ""
+        waiting: list[Staged] = []
+        for _, future in begun:
+            cut = _cut_by_now(future, wait=not waiting)
+            where, elsewhere = self._place(cut) if cut else ("", "")
+            if cut is None or elsewhere or where != (store or where):
+                break
+            store = where
+            waiting.append(cut)
+        return store, waiting
+
+    def _place(self, staged: Staged) -> tuple[str, str]:
+        """Return the store that a session belongs in, and where it lies, if that is another one."""
+        store = staged.store(self.layout, self.partition, name=self.store_name)
+        home = self.lying.get(staged.session)
+        return store, home if home and store != f"{self.store.rstrip('/')}/{home}" else ""
+
     def _append(self, staged: Staged) -> Receipt | None:
-        store, home = (
-            staged.store(self.layout, self.partition, name=self.store_name),
-            self.lying.get(staged.session),
-        )
-        elsewhere = home if home and store != f"{self.store.rstrip('/')}/{home}" else ""
+        store, elsewhere = self._place(staged)
         receipt: Receipt | None = append_session(
             staged, store, home=elsewhere, credentials=self.credentials, **self.rules
         )
@@ -210,6 +244,7 @@ def each_of(
     submit: Callable[[SessionSource], PrefectFuture[Any]],
     finish: Callable[[SessionSource, PrefectFuture[Any]], Result],
     verb: str,
+    together: Callable[[Sequence[Begun]], dict[str, Result]] = lambda _: {},
 ) -> tuple[list[Result], dict[str, Exception]]:
     """Do something with every session: a few are begun ahead, and they are finished in order.
 
@@ -221,6 +256,8 @@ def each_of(
         Begin a session's work in the background; wait for it and do the rest.
     verb
         What is done, for the progress.
+    together
+        Finishes the first of those begun and some that follow it, if it can; returns session id → result.
 
     Returns
     -------
@@ -232,9 +269,12 @@ def each_of(
     results: list[Result] = []
     failures: dict[str, Exception] = {}
     with progress(verb, total=len(sessions), unit="sessions") as advance:
-        for session, future in _ahead(sessions, submit):
+        done: dict[str, Result] = {}
+        for begun in _ahead(sessions, submit):
+            session, future = begun[0]
             try:
-                results.append(finish(session, future()))
+                done = done if session.id in done else together(begun)
+                results.append(done[session.id] if session.id in done else finish(session, future()))
                 advance(session.id)
             except Exception as error:  # noqa: BLE001 - every failure is raised once all sessions were tried
                 failures[session.id] = error
@@ -250,14 +290,27 @@ def _reason(error: Exception) -> str:
 
 def _ahead(
     sessions: Iterable[SessionSource], submit: Callable[[SessionSource], PrefectFuture[Any]]
-) -> Iterator[tuple[SessionSource, Callable[[], PrefectFuture[Any]]]]:
-    """Yield sessions with their begun work, while the next ones are begun; a failed beginning raises when called."""
-    begun: deque[tuple[SessionSource, Callable[[], PrefectFuture[Any]]]] = deque()
+) -> Iterator[list[Begun]]:
+    """Yield each session with its begun work, and behind it those begun ahead; a failed beginning raises when called."""
+    begun: deque[Begun] = deque()
     for session in sessions:
         begun.append((session, _begun(session, submit)))
         if len(begun) > 2 * cores():
-            yield begun.popleft()
-    yield from begun
+            yield list(begun)
+            begun.popleft()
+    while begun:
+        yield list(begun)
+        begun.popleft()
+
+
+def _cut_by_now(begun: Callable[[], PrefectFuture[Staged]], *, wait: bool) -> Staged | None:
+    """Return what was cut, waiting for it if told to; None if it isn't yet, or could not be."""
+    try:
+        future = begun()
+        future.wait(timeout=None if wait else 0)
+        return future.result() if future.state.is_completed() else None
+    except AggradeError:
+        return None
 
 
 def _begun(

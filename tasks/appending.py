@@ -1,4 +1,4 @@
-"""Task: append a staged session to the store of the dataset that it belongs in."""
+"""Tasks: append staged sessions to the store of the dataset that they belong in, one alone or several in one commit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from aggrade.errors import BadInput, Damaged, Refused
+from aggrade.landing import find_landed, land, land_together
 from aggrade.moving import homes, move_session
-from aggrade.staging import drop_staged, find_landed, is_staged, land
+from aggrade.staging import drop_staged, is_staged
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.retrying import RETRYING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aggrade import Receipt
     from aggrade.append_plan import OnConflict
     from aggrade.channels import Channels
     from aggrade.commit.plan import BackupKind
     from aggrade.staging import Staged
 
-__all__ = ["append_session", "find_homes"]
+__all__ = ["append_session", "append_together", "find_homes"]
 
 logger = logging.getLogger("aggrade.tasks")
 
@@ -91,3 +95,51 @@ def append_session(
         receipt = land(staged, store, storage_options=options, **how)
     drop_staged(staged, storage_options=options)
     return receipt
+
+
+@task(name="append-together", cache_policy=NO_CACHE, persist_result=False, **RETRYING)
+def append_together(
+    staged: Sequence[Staged],
+    store: str,
+    *,
+    channels: Channels = "refuse",
+    on_conflict: OnConflict = "refuse",
+    backup: BackupKind = "touched",
+    credentials: str | None = None,
+) -> list[Receipt] | None:
+    """Append several staged sessions to one store, in one commit where they are alike; then remove their staging stores.
+
+    Parameters
+    ----------
+    staged
+        Sessions below one dataset root.
+    store
+        URL of the Zarr store.
+    channels, on_conflict, backup
+        As `aggrade.append` takes them.
+    credentials
+        Name of a block, or None.
+
+    Returns
+    -------
+    list of Receipt or None
+        One for each; None if one of them has to be looked at alone: it is staged no more, or is refused.
+
+    Raises
+    ------
+    AggradeError
+        As `aggrade.append`, if others are in the way or the store does not answer.
+    """
+    send_core_logs()
+    options = storage_options(credentials)
+    if not all(is_staged(one, storage_options=options) for one in staged):
+        return None
+    how: dict[str, Any] = {"channels": channels, "on_conflict": on_conflict, "backup": backup}
+    try:
+        receipts = land_together(staged, store, storage_options=options, **how)
+    except (BadInput, Damaged, Refused) as error:
+        logger.info("%d sessions are appended one by one: %s", len(staged), error)
+        return None
+    for one in staged:
+        drop_staged(one, storage_options=options)
+    return receipts

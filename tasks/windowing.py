@@ -8,10 +8,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade.errors import Conflict, Problem
+from aggrade.landing import plan_landing
 from aggrade.placing import COMMON
 from aggrade.recordings.discover import SessionSource, sessions_in
 from aggrade.recordings.fingerprint import source_fingerprint
-from aggrade.staging import Staged, plan_landing, stage
+from aggrade.staging import Staged, stage
 from aggrade.windowing import cut_windows
 from tasks.caching import ReceiptKey, digest_of, readable
 from tasks.credentials import storage_options

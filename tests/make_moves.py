@@ -8,8 +8,9 @@ import numpy as np
 from make_datasets import make_session
 
 import aggrade
+from aggrade.landing import land
 from aggrade.moving import homes, move_session
-from aggrade.staging import drop_staged, land, stage
+from aggrade.staging import drop_staged, stage
 
 ROOT = "world://data"
 ODD = "Sub 01/ä b#?%"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aggrade.staging import land, plan_landing, stage
+from aggrade.landing import land, plan_landing
+from aggrade.staging import stage
 from aggrade.windowing import cut_windows
 from flows.recording_writers import write_edf
 

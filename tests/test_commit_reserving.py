@@ -13,7 +13,8 @@ from aggrade.commit.looking import look
 from aggrade.commit.plan import CommitPlan, Region, Target
 from aggrade.commit.reserving import demand_reserved, mark_left, regions_ahead, reserve
 from aggrade.errors import Conflict
-from aggrade.staging import land, stage
+from aggrade.landing import land
+from aggrade.staging import stage
 
 __all__ = ["open_world"]
 

@@ -58,12 +58,17 @@ def test_each_session_is_a_layer(recordings, store):
 
 
 def test_each_step_has_a_run_with_a_name(recordings, store):
-    """The task runs say what they do, and to what."""
+    """The task runs say what they do, and to what; a session is appended by one, alone or with others that wait."""
     done = ingest(recordings, store)
-    for number in range(3):
-        assert done.task(f"window sub-{number}") == "Completed"
-        assert done.task(f"append sub-{number} → {store}/windows.zarr") == "Completed"
     assert done.task(f"recover {store}") == "Completed"
+    names = [f"sub-{number}" for number in range(3)]
+    assert {done.task(f"window {name}") for name in names} == {"Completed"}
+    commits = {receipt.write_id: [] for receipt in done.result}
+    for receipt in done.result:
+        commits[receipt.write_id] += receipt.layers
+    for together in commits.values():
+        assert done.task(f"append {', '.join(together)} → {store}/windows.zarr") == "Completed"
+    assert [name for together in commits.values() for name in together] == names
 
 
 def test_receipts_and_progress_are_artifacts(recordings, store):

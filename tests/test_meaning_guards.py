@@ -17,7 +17,8 @@ from memory_storage import World, open_world
 import aggrade
 from aggrade.commit import find_layer
 from aggrade.errors import Refused
-from aggrade.staging import land, plan_landing, stage
+from aggrade.landing import land, plan_landing
+from aggrade.staging import stage
 from aggrade.storage import open_storage
 
 __all__ = ["open_world"]

@@ -16,10 +16,10 @@ from memory_storage import Numbered, World, open_world
 import aggrade
 from aggrade.commit.catalogue import FILE_ROWS, Place, encoded
 from aggrade.errors import BadInput, Damaged, Refused
+from aggrade.landing import land as land_there
 from aggrade.moving import homes
 from aggrade.session_rows import empty_table
 from aggrade.staging import drop_staged
-from aggrade.staging import land as land_there
 
 __all__ = ["open_world"]
 

@@ -21,9 +21,10 @@ import aggrade
 from aggrade import BadInput, Damaged
 from aggrade.commit import read_snapshot
 from aggrade.commit.catalogue import FILE_ROWS, Place
+from aggrade.landing import land
 from aggrade.layout import partition_store, session_store
 from aggrade.repairing import repair
-from aggrade.staging import land, stage
+from aggrade.staging import stage
 
 __all__ = ["open_world"]
 

@@ -11,7 +11,8 @@ from memory_storage import Alone, MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.errors import Conflict, Damaged
-from aggrade.staging import STAGING, land, stage
+from aggrade.landing import land
+from aggrade.staging import STAGING, stage
 from aggrade.storage import OPENERS
 from aggrade.storage.probe import Probe, keeps_copies
 

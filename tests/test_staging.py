@@ -15,18 +15,9 @@ from memory_storage import MemoryStorage, Numbered, World, open_world
 from aggrade import Receipt, append
 from aggrade.append_plan import AppendPlan
 from aggrade.errors import BadInput, Damaged
+from aggrade.landing import find_landed, land, plan_landing
 from aggrade.opening import open_windows
-from aggrade.staging import (
-    STAGING,
-    Staged,
-    drop_staged,
-    find_landed,
-    is_staged,
-    land,
-    open_staged,
-    plan_landing,
-    stage,
-)
+from aggrade.staging import STAGING, Staged, drop_staged, is_staged, open_staged, stage
 
 __all__ = ["open_world"]
 

@@ -9,7 +9,7 @@ from aggrade import append
 from aggrade.errors import Refused
 from aggrade.opening import open_windows
 from aggrade.staging import drop_staged, is_staged, stage
-from tasks.appending import append_session
+from tasks.appending import append_session, append_together
 
 
 @pytest.fixture
@@ -66,3 +66,42 @@ def test_what_is_asked_is_handed_on(session, staged):
     receipt = append_session.fn(staged, staged.store(), on_conflict="replace", backup="none")
     assert receipt.backup is None
     assert_holds(open_windows(staged.root), [session])
+
+
+@pytest.fixture
+def waiting(session, staged):
+    """Stage two more sessions, of other lengths."""
+    more = [make_session(f"sub-{number}", windows=number + 3, seed=number + 1) for number in (1, 2)]
+    stagings = [stage(one, staged.root, f"sub-{number}-abc") for number, one in enumerate(more, 1)]
+    return [session, *more], [staged, *stagings]
+
+
+def test_several_land_in_one_commit_and_are_unstaged(waiting):
+    """Each has its own receipt of the same commit, and none is staged any more."""
+    sessions, stagings = waiting
+    receipts = append_together.fn(stagings, stagings[0].store())
+    assert [list(receipt.layers) for receipt in receipts] == [["sub-0"], ["sub-1"], ["sub-2"]]
+    assert {receipt.generation for receipt in receipts} == {1}
+    assert_holds(open_windows(stagings[0].root), sessions)
+    assert not any(is_staged(one) for one in stagings)
+
+
+def test_several_of_which_one_is_refused(waiting):
+    """None of them is appended, all stay staged, and whoever asked is told to look at each."""
+    sessions, stagings = waiting
+    there = make_session("sub-1", windows=2, seed=9)
+    append(there, stagings[0].store(), grow=("window",))
+    assert append_together.fn(stagings, stagings[0].store()) is None
+    assert_holds(open_windows(stagings[0].root), [there])
+    assert all(is_staged(one) for one in stagings)
+    receipts = append_together.fn(stagings, stagings[0].store(), on_conflict="replace")
+    assert [list(receipt.layers) for receipt in receipts] == [["sub-0"], ["sub-1"], ["sub-2"]]
+    assert_holds(open_windows(stagings[0].root), sessions)
+
+
+def test_several_of_which_one_is_staged_no_more(waiting):
+    """Whoever asked is told to look at each: it may have landed, or must be cut again."""
+    _, stagings = waiting
+    drop_staged(stagings[2])
+    assert append_together.fn(stagings, stagings[0].store()) is None
+    assert all(is_staged(one) for one in stagings[:2])

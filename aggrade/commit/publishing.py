@@ -142,7 +142,8 @@ def own_targets(
     own = []
     for target in targets:
         dims = dims_of(documents[target.variable])
-        if dim in dims and target.unit[dims.index(dim)] == 1:
+        axis = dims.index(dim) if dim in dims else None
+        if axis is not None and target.unit[axis] == 1 and layer.index in range(*target.bounds[axis]):
             own.append(target.model_copy(update={"bounds": _narrowed(target.bounds, dims, dim, layer)}))
     return tuple(own)
 

@@ -6,7 +6,8 @@ import pytest
 from make_datasets import assert_holds, make_session
 
 import aggrade
-from aggrade.staging import land, plan_landing, stage
+from aggrade.landing import land, plan_landing
+from aggrade.staging import stage
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,8 @@ from memory_storage import DiesAt, Killed, LosesReply, Numbered, SleepsAt, World
 
 import aggrade
 from aggrade.errors import AggradeError, Conflict
-from aggrade.staging import land, stage
+from aggrade.landing import land
+from aggrade.staging import stage
 
 __all__ = ["open_world"]
 

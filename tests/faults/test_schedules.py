@@ -17,7 +17,8 @@ from schedules import LEASE_SECONDS, TIME, AtRandom, Schedule, Turns, one_reques
 
 import aggrade
 from aggrade.commit import read_intent
-from aggrade.staging import Staged, land, stage
+from aggrade.landing import land
+from aggrade.staging import Staged, stage
 from aggrade.storage import ConditionFailed
 from aggrade.storage.zarr_store import ReadStore
 
