@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Filled", "fill_windows"]
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 4 << 20
+"""Bytes of samples, in double precision, that are in hand at once: what the caches of a processor hold is faster."""
 _WINDOW = ("session", "window")
 
 
@@ -99,7 +100,7 @@ class _Filling:
         self._stream, self._track, self._starts = stream, track, starts
         self._line = LINE_HZ if line_hz is None else (line_hz,)
         count, channels = len(starts), len(stream.header.channels)
-        self.values = np.full((count, channels, track.samples), np.nan, np.float32)
+        self.values = np.empty((count, channels, track.samples), np.float32)
         self.coverage, self.gaps = (np.empty(count, np.float32) for _ in range(2))
         self.high, self.low = (np.empty((count, channels), np.float32) for _ in range(2))
         self.nan_count = np.empty((count, channels), np.int32)
@@ -117,8 +118,7 @@ class _Filling:
         wide = self._wide[0].place(self._wide[1][part]) if self._wide else placed
         rows, first = _read(self._stream, placed, wide)
         values = self.values[part]
-        if len(placed.row):
-            self._put(values, placed, self._single(rows), first)
+        self._put(values, placed, self._single(rows), first)
         missing = np.isnan(values)
         empty = missing.all(axis=1)
         self.coverage[part] = 1 - empty.mean(axis=1)
@@ -133,18 +133,19 @@ class _Filling:
 
     @staticmethod
     def _put(values: NDArray[np.float32], placed: Placed, rows: NDArray[np.float32], first: int) -> None:
-        """Put samples where they belong; where each slot of each window has the next one, all at once."""
+        """Put samples where they belong, NaN elsewhere; where each slot of each window has the next one, all at once."""
         count, samples = len(values), values.shape[2]
-        begin = int(placed.row[0]) - first
         natural = np.arange(count * samples)
         if (
             len(placed.row) == len(natural)
             and np.array_equal(placed.row - placed.row[0], natural)
             and np.array_equal(placed.window * samples + placed.slot, natural)
         ):
+            begin = int(placed.row[0]) - first
             whole = rows[begin : begin + len(natural)].reshape(count, samples, -1)
             values[...] = whole.transpose(0, 2, 1)
             return
+        values[...] = np.nan
         values[placed.window, :, placed.slot] = rows[placed.row - first]
 
     def _single(self, rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -8,10 +8,12 @@ are, round by round in turn:
 
 - **floor**: each file read once, its samples reshaped into windows, each window compressed and each byte written once
   and synced, with the same codec and shards, on as many cores; nothing is placed by its time, looked at or verified;
-- **ours**: `cut_windows`, then the session staged, landed in its store under guard, and its staging store removed.
+- **ours**: `cut_windows`, then the session staged, landed in its store under guard, and its staging store removed; as
+  many sessions at once as there are cores, and those that wait together land together, as in the ingest flow.
 
-Printed are seconds of time and of processor time, which other programs on the machine disturb less, for each step, and
-the floor over ours: 1 is as fast as the floor. With ``--lease`` the time between taking and freeing the intent is
+Printed are seconds of time and of processor time, which other programs on the machine disturb less, of all sessions, and
+the floor over ours: 1 is as fast as the floor. Then the same for each step of one session after another; `read` is MNE's
+reading of the EEG alone, which is part of `cut` and not of the floor. With ``--lease`` the time between taking and freeing the intent is
 measured, and nothing else, for sessions of so many minutes, on a disk or an S3 server; the sessions are one minute again
 and again. With ``--flow`` the ingest flow is timed beside the same calls without Prefect.
 """
@@ -21,11 +23,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -33,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import mne.io
 import numpy as np
 from numcodecs.zstd import Zstd
 
@@ -40,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from aggrade.append_layout import default_layout  # noqa: E402
-from aggrade.landing import land  # noqa: E402
+from aggrade.landing import land, land_together  # noqa: E402
 from aggrade.staging import drop_staged, stage  # noqa: E402
 from aggrade.storage import OPENERS, open_storage  # noqa: E402
 from aggrade.storage.counting import Counted  # noqa: E402
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from aggrade.staging import Staged
     from aggrade.storage import ObjectInfo
 
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -141,30 +146,57 @@ class Steps:
         self.timed("drop", lambda: drop_staged(staged))
 
 
+def ingest_all(sessions: list[Path], root: str, threads: int) -> None:
+    """Take sessions from their files into their store, several at once; those that wait together land together."""
+    with ThreadPoolExecutor(threads) as pool:
+        begun = deque(pool.submit(_staged, session, root) for session in sessions)
+        while begun:
+            waiting = [begun.popleft().result()]
+            while begun and begun[0].done():
+                waiting.append(begun.popleft().result())
+            land_together(waiting, waiting[0].store())
+            for one in waiting:
+                drop_staged(one)
+
+
+def _staged(session: Path, root: str) -> Staged:
+    return stage(cut_windows(session, SPEC), root, session.name)
+
+
+def floor_of_all(sessions: list[Path], folder: Path, threads: int) -> None:
+    """Reach the floor for one session after the other, each on all cores."""
+    for session in sessions:
+        target = folder / session.name
+        target.mkdir(parents=True)
+        reach_floor(session, target, threads)
+
+
+def _read(session: Path) -> None:
+    raw = mne.io.read_raw_edf(session / "eeg.edf", preload=False, verbose="error")
+    for start in range(0, raw.n_times, EEG_RATE * 10):
+        raw.get_data(start=start, stop=min(start + EEG_RATE * 10, raw.n_times))
+
+
 def throughput(folder: Path, sessions: list[Path], rounds: int, threads: int) -> Iterator[str]:
-    """Yield a line per step, and the ratios."""
+    """Yield the ratio for all sessions, then a line per step."""
     kept: dict[str, list[list[float]]] = defaultdict(list)
     Steps().ingest(write_session(folder / "warm", 99, 0.2), str(folder / "warmed"))
     for number in range(rounds):
-        steps = Steps()
-        for session in sessions:
-            target = folder / f"floor-{number}-{session.name}"
-            target.mkdir()
-            steps.timed("floor", lambda one=session, to=target: reach_floor(one, to, threads))
-            steps.ingest(session, str(folder / f"store-{number}"))
+        steps, there = Steps(), folder / f"round-{number}"
+        steps.timed("floor", lambda to=there: floor_of_all(sessions, to / "floor", threads))
+        steps.timed("ours", lambda to=there: ingest_all(sessions, str(to / "ours"), threads))
+        steps.timed("read", lambda: _read(sessions[0]))
+        steps.ingest(sessions[0], str(there / "alone"))
         for name, values in steps.found.items():
             kept[name].append(values)
+        shutil.rmtree(there)
+    ratios = [
+        statistics.median(kept["floor"][n][i] / kept["ours"][n][i] for n in range(rounds)) for i in (0, 1)
+    ]
+    yield f"floor / ours: {ratios[0]:.2f} of time, {ratios[1]:.2f} of processor time"
     yield f"{'':<8}{'seconds':>10}{'CPU s':>10}"
     for name, found in kept.items():
         yield f"{name:<8}" + "".join(f"{statistics.median(one[i] for one in found):>10.2f}" for i in (0, 1))
-    ratios = [
-        statistics.median(
-            kept["floor"][n][i] / sum(kept[name][n][i] for name in kept if name != "floor")
-            for n in range(rounds)
-        )
-        for i in (0, 1)
-    ]
-    yield f"floor / ours: {ratios[0]:.2f} of time, {ratios[1]:.2f} of processor time"
 
 
 class Watched(Counted):

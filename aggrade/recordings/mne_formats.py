@@ -88,7 +88,7 @@ class _Rows:
             return np.empty((0, len(self.picks)))
         with reader_errors(self.name, "recording"), warnings.catch_warnings(action="ignore"):
             data = self.group.raw.get_data(list(self.picks), int(index[0]), int(index[-1]) + 1, verbose=False)
-        data = data / np.array([self.group.factors[pick] for pick in self.picks])[:, None]
+        data /= np.array([self.group.factors[pick] for pick in self.picks])[:, None]
         consecutive = len(index) == data.shape[1]
         return np.asarray(data.T if consecutive else data.T[index - index[0]])
 
