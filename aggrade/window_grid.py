@@ -134,7 +134,8 @@ class Track:
         number = self.timing.number
         slot = self._missing(starts, begin, stop)[window] + number[row] - number[begin[window]]
         room = self.samples - count[window] + rank
-        slot = np.maximum(np.minimum(slot, room), rank)
+        least = np.maximum(np.minimum(slot, self._periods(row, starts[window])), rank)
+        slot = np.maximum(np.minimum(slot, room), least)
         kept = slot < self.samples
         return Placed(window[kept], slot[kept], row[kept])
 
@@ -144,8 +145,13 @@ class Track:
         """Count the samples lost between the start of each span and its first sample."""
         first = np.minimum(begin, len(self.times) - 1)
         lost = np.where(first > 0, self.timing.lost[first], np.iinfo(np.int64).max)
-        since = np.floor((self.times[first] - starts - self.offset) / self.timing.period)
-        return np.where(stop > begin, np.minimum(np.maximum(since, 0).astype(np.int64), lost), 0)
+        since = np.maximum(self._periods(first, starts), 0)
+        return np.where(stop > begin, np.minimum(since, lost), 0)
+
+    def _periods(self, rows: NDArray[np.int64], starts: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return how many whole periods after the start of a span each sample was taken."""
+        since = (self.times[rows] - starts - self.offset) / self.timing.period
+        return np.asarray(np.floor(since).astype(np.int64))
 
 
 def bounds(tracks: Sequence[Track], spec: WindowSpec, where: str) -> tuple[float, float]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "find_sessions", "fingerprint_of", "plan_session", "staging_name", "window_session"]
 
-VERSION = "v5"
+VERSION = "v6"
 """Raised when the same recording and specification give other windows than before."""
 
 

@@ -96,7 +96,9 @@ def cut(track: Track, start: float) -> dict[str, Any]:
         a = inside[0]
         before = max(0, math.floor((track.r[a] + tau - begin) / track.period))
         slot = (before if a == 0 else min(track.lost[a], before)) + track.k[i] - track.k[a]
-        slot = max(min(slot, track.slots - len(inside) + rank), rank)
+        in_time = math.floor((track.r[i] + tau - begin) / track.period)
+        while slot > max(rank, in_time) and slot + len(inside) - rank > track.slots:
+            slot -= 1
         if slot < track.slots:
             for channel, number in enumerate(track.x[i]):
                 values[channel][slot] = None if math.isnan(number) else number

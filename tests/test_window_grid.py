@@ -108,6 +108,19 @@ def test_late_slots_make_room_for_the_last_sample():
     assert len(_placed(track, [0.0])[0]) == stop[0] - begin[0]
 
 
+@pytest.mark.parametrize("lost", [1, 4, 17])
+def test_a_loss_moves_no_later_sample_where_the_span_is_no_whole_number_of_periods(lost):
+    """2 s at 9.13 Hz have 18 slots and now and then 19 samples: behind a loss each keeps the slot of its time."""
+    t = np.arange(400) / 9.13
+    rows = np.delete(np.arange(400), np.arange(200, 200 + lost))
+    starts = np.arange(20) * 2.0
+    whole, found = _placed(_track(t, 2.0, 18), starts), _placed(_track(t[rows], 2.0, 18), starts)
+    assert found == {
+        window: {slot: int(np.searchsorted(rows, row)) for slot, row in slots.items() if row in rows}
+        for window, slots in whole.items()
+    }
+
+
 def test_before_the_first_sample_slots_are_empty():
     """A stream that begins 0.28 s late leaves 17 slots of 1/64 s empty in a window that begins without it."""
     found = _placed(_track(0.28 + np.arange(300) / 64, 2.0, 128), [0.0])
