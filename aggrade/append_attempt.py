@@ -28,7 +28,7 @@ from aggrade.encoding import encode, encodings, is_exact, layer_digest
 from aggrade.errors import BadInput, Conflict, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, problems_of
 from aggrade.later_variables import without_later_variables
-from aggrade.modalities import with_absent_modalities
+from aggrade.modalities import absent_variables, with_absent_modalities
 from aggrade.price import Price
 from aggrade.session_rows import load
 from aggrade.splicing import Splice, keep_list
@@ -190,6 +190,8 @@ class Attempt:
         }
         variables = self._encoded(given) if union.runs else self.variables
         content = {name: variable for name, variable in variables.items() if name not in STAMPS}
+        if not all(self.absent <= absent_variables(content, self.dim, i) for i in range(len(self.labels))):
+            known = {}  # the store has nothing by which to tell what is absent: that counts as content
         return {
             label: known.get(label) or layer_digest(self._cut(content, label), self.dim, i)
             for i, label in enumerate(self.labels)

@@ -60,7 +60,8 @@ class AppendPlan(BaseModel):
     def details(self) -> dict[str, Any]:
         """What the receipt says beside what was written."""
         runs = {"channels": self.new[0].runs} if self.new and self.new[0].runs else {}
-        return runs | ({"left_out": list(self.left_out)} if self.left_out else {})
+        several = {"together": len(self.new)} if len(self.new) > 1 else {}
+        return runs | several | ({"left_out": list(self.left_out)} if self.left_out else {})
 
     def costing_more(self, price: Price) -> AppendPlan:
         """Return the same plan at a higher price."""

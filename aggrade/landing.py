@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from aggrade.append_plan import OnConflict
     from aggrade.channels import Channels
+    from aggrade.commit.layers import LayerRecord
     from aggrade.commit.plan import BackupKind
     from aggrade.staged_forms import StagedForm
     from aggrade.staging import Staged
+    from aggrade.storage import Storage
 
 __all__ = ["check_landing", "find_landed", "land", "land_together", "plan_landing"]
 
@@ -184,8 +186,9 @@ def _own(receipt: Receipt, staged: Staged, store: str, storage_options: Mapping[
     """Return a session's own receipt: another one if it was there before those that it came with."""
     if staged.session in receipt.layers:
         return receipt.of(staged.session)
-    earlier = find_landed(store, staged.session, staged.digest, storage_options=storage_options)
-    return earlier or receipt
+    storage = store_for(store, _SESSION, storage_options)
+    record = find_layer(storage, staged.session, read_snapshot(storage))
+    return (_receipt_of(storage, record) if record else None) or receipt
 
 
 def _kind(dataset: xr.Dataset) -> str:
@@ -254,8 +257,12 @@ def find_landed(
     record = find_layer(storage, session, shown)
     if record is None or record.digest != digest or is_superseded(shown, record.index):
         return None
+    return _receipt_of(storage, record)
+
+
+def _receipt_of(storage: Storage, record: LayerRecord) -> Receipt | None:
     receipt = find_receipt(storage, record.write_id)
-    return receipt.of(session) if receipt and session in receipt.layers else receipt
+    return receipt.of(record.label) if receipt and record.label in receipt.layers else receipt
 
 
 def _append_below(

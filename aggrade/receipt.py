@@ -41,23 +41,23 @@ class Receipt(BaseModel):
     )
 
     def of(self, label: str) -> Receipt:
-        """Return the same receipt for one of its layers; counts stay those of the commit, ``details["together"]`` layers.
+        """Return the same receipt for one of its layers; counts stay those of the commit, of ``details["together"]`` layers.
 
         Parameters
         ----------
         label
             Of one of `layers`.
         """
-        if len(self.layers) == 1:
-            return self
         own = {"layers": {label: self.layers[label]}, "digests": {label: self.digests[label]}}
-        return self.model_copy(update={**own, "details": {**self.details, "together": len(self.layers)}})
+        return self.model_copy(update=own)
 
     def __str__(self) -> str:
         if "rolled" in self.details:
             what, way = self.details.get("what", "a write"), self.details["rolled"]
             return f"{self.kind}: rolled {what} (write {self.write_id}) {way} in {self.store} (generation {self.generation})"
         layers = ", ".join(sorted(self.layers)[:3]) + (" …" if len(self.layers) > 3 else "")
+        others = self.details.get("together", 0) - len(self.layers)
+        layers += f" and {others} more in the same commit" if layers and others > 0 else ""
         return (
             f"{self.kind} {f'{layers} ' if layers else ''}→ {self.store} (generation {self.generation}, "
             f"{self.objects} objects, {self.bytes_written:,} bytes, {self.seconds:.1f} s)"

@@ -26,10 +26,8 @@ from aggrade.commit.plan import new_write_id
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.snapshot import moved_on
 from aggrade.commit.unpublished import unpublished
-from aggrade.commit.wiping import delete_all
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem
 from aggrade.layout import (
-    BOOKKEEPING,
     CATALOGUE,
     PARTITIONS,
     SESSIONS,
@@ -45,6 +43,7 @@ from aggrade.remove_plan import RemovePlan, look_into, removal_commit
 from aggrade.remove_summary import summary_of
 from aggrade.session_catalogue import lost_lines
 from aggrade.settings import settings
+from aggrade.staged_sessions import STAGING, clear_staging, drop_store
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.rehearsing import Rehearsal
@@ -62,7 +61,6 @@ __all__ = ["remove"]
 
 _log = logging.getLogger(__name__)
 _NOTHING = Base(etag="", generation=0)
-_STAGING = f"{BOOKKEEPING}/staging"
 
 
 @overload
@@ -213,6 +211,7 @@ class _Removal:
 
     def recover(self) -> None:
         """Finish what dead writers left, so that it is known where something of the layer may lie."""
+        clear_staging(self.root)
         for storage in (*self._chosen(), *self._staging()):
             recovered = recover_for(storage, self.label, self.dim)
             self.left |= {storage.url} if recovered.brought else set()
@@ -237,9 +236,9 @@ class _Removal:
         return above.within(told.removeprefix("../")).url if told.startswith("../") else told
 
     def _staging(self) -> Iterator[Storage]:
-        for name in self.root.folders(_STAGING):
+        for name in self.root.folders(STAGING):
             if name.endswith(STORE_SUFFIX):
-                yield self.root.within(f"{_STAGING}/{name}")
+                yield self.root.within(f"{STAGING}/{name}")
 
     def plan(self) -> RemovePlan:
         """Look everywhere."""
@@ -289,7 +288,8 @@ class _Removal:
         """Remove it everywhere, store by store."""
         receipts = [self._from_store(self.stores[one.store]) for one in plan.stores]
         for url in plan.staging:
-            _drop(next(storage for storage in self._staging() if storage.url == url))
+            drop_store(self.root, url.removeprefix(f"{self.root.url}/"))
+        clear_staging(self.root)
         for info in self._lost_lines():
             self.root.discard(info.key, info.etag)
         if plan.set_aside:
@@ -299,7 +299,7 @@ class _Removal:
 
     def _drop_versions(self, plan: RemovePlan) -> list[str]:
         """Delete what a bucket keeps of the objects that were overwritten or deleted; return what remains."""
-        remains = drop_deleted(self.root.within(_STAGING))
+        remains = drop_deleted(self.root.within(STAGING))
         if plan.set_aside:
             remains += drop_deleted(self.root.within(QUARANTINE))
         remains += drop_deleted(self.root.within(CATALOGUE)) if plan.lines else []
@@ -392,9 +392,3 @@ def _root_of(named: Storage, store: str) -> Storage:
     if above.url.rpartition("/")[2] in {PARTITIONS, SESSIONS}:
         return above.above()[0]
     return above
-
-
-def _drop(storage: Storage) -> None:
-    """Delete a store that no reader of the dataset looks at, its root first."""
-    storage.delete(["zarr.json"])
-    delete_all(storage)

@@ -150,5 +150,6 @@ def _read(root: Storage, key: str, wanted: WrittenObject) -> bytes:
     if stored is None or hashlib.sha256(stored.data).hexdigest() != wanted.sha256:
         found = "no object" if stored is None else "other bytes than were written"
         fix = "run it again: the session is cut anew"
-        raise Damaged(Problem(f"{root.url}/{key}", found, "a staged object", fix, "staging-torn"))
+        code = "staging-gone" if stored is None else "staging-torn"
+        raise Damaged(Problem(f"{root.url}/{key}", found, "a staged object", fix, code))
     return stored.data

@@ -1,33 +1,56 @@
-"""Sessions that lie staged below a dataset root: which of them have landed, and which wait for their run."""
+"""Sessions that lie staged below a dataset root: which have landed, which wait for their run, what the dead have left."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aggrade.commit import find_layer, layers_of, read_snapshot
+from aggrade.commit import find_layer, layers_of, read_intent, read_snapshot
+from aggrade.commit.unpublished import drop_unpublished, unpublished
 from aggrade.errors import Damaged, Refused
 from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, window_stores_in
-from aggrade.storage import open_storage
+from aggrade.settings import settings
+from aggrade.storage import bare, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggrade.storage import Storage
 
-__all__ = ["StagedStore", "drop_landed", "find_staged"]
+__all__ = [
+    "STAGING",
+    "StagedStore",
+    "clear_staging",
+    "drop_landed",
+    "drop_store",
+    "find_staged",
+    "is_abandoned",
+]
 
-_FOLDER = f"{BOOKKEEPING}/staging"
+STAGING = f"{BOOKKEEPING}/staging"
 _log = logging.getLogger(__name__)
 
 
 class StagedStore(NamedTuple):
-    """A staging store; `landed` is where its session lies with the same content, empty if nowhere."""
+    """A staging store.
+
+    Parameters
+    ----------
+    root, path
+        The dataset root, and where it lies below that.
+    session
+        Its session's id; empty if that can't be told.
+    landed
+        The store in which that session lies with the same content, empty if in none.
+    abandoned
+        Whether it is what a killed writer left, of which no run can make use.
+    """
 
     root: Storage
     path: str
     session: str
     landed: str
+    abandoned: bool = False
 
     @property
     def sentence(self) -> str:
@@ -35,6 +58,8 @@ class StagedStore(NamedTuple):
         where = f"{self.root.url}/{self.path}"
         if self.landed:
             return f"{where}: session {self.session!r} is staged still, and lies in {self.landed}; run verify --repair."
+        if self.abandoned:
+            return f"{where}: what a killed run left of a staged session; run verify --repair."
         name = f"session {self.session!r}" if self.session else "what"
         return f"{where}: {name} is staged and in no store; run the ingest again, or delete it."
 
@@ -52,14 +77,21 @@ def find_staged(store: str, storage_options: Mapping[str, Any] | None = None) ->
     if store.rstrip("/").endswith(STORE_SUFFIX):
         return
     root = open_storage(store.rstrip("/"), storage_options)
-    names = root.folders(_FOLDER)
+    names = root.folders(STAGING)
     stores = [root.within(path) for path in window_stores_in(root) if path] if names else []
     for name in names:
-        path = f"{_FOLDER}/{name}"
+        path = f"{STAGING}/{name}"
         session, digest = _content(root.within(path))
         if not session and next(iter(root.list(f"{path}/")), None) is None:
             continue  # some servers list a folder some time after its last object
-        yield StagedStore(root, path, session, _landed(stores, session, digest) if session else "")
+        landed = _landed(stores, session, digest) if session else ""
+        yield StagedStore(root, path, session, landed, is_abandoned(root.within(path)))
+
+
+def is_abandoned(staging: Storage) -> bool:
+    """Tell whether a staging store has no root, and nobody is about to give it one."""
+    intent = read_intent(staging)
+    return read_snapshot(staging) is None and (intent is None or intent[0].state == "free")
 
 
 def _content(staging: Storage) -> tuple[str, str]:
@@ -87,13 +119,53 @@ def _landed(stores: list[Storage], session: str, digest: str) -> str:
 
 
 def drop_landed(store: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Delete the staging stores whose sessions have landed; yield a sentence for each. Parameters as before.
+    """Delete the staging stores whose sessions have landed, and what killed writers left; yield a sentence for each.
 
-    Nobody needs them: whoever staged them finds the session in its store.
+    Nobody needs them: whoever staged them finds the session in its store, or cuts it anew. Parameters as before.
     """
     for staged in list(find_staged(store, storage_options)):
-        if staged.landed:
-            root_document = f"{staged.path}/zarr.json"
-            staged.root.delete([root_document])
-            staged.root.delete([info.key for info in staged.root.list(f"{staged.path}/")])
-            yield f"{staged.root.url}/{staged.path}: deleted; its session lies in {staged.landed}"
+        if staged.landed or staged.abandoned:
+            drop_store(staged.root, staged.path)
+            why = f"its session lies in {staged.landed}" if staged.landed else "a killed run had left it"
+            yield f"{staged.root.url}/{staged.path}: deleted; {why}"
+    if not store.rstrip("/").endswith(STORE_SUFFIX):
+        clear_staging(open_storage(store.rstrip("/"), storage_options), age=2 * settings().request_seconds)
+
+
+def drop_store(root: Storage, path: str) -> int:
+    """Delete a staging store: its root first, then all else, files without a name and folders; return how many objects.
+
+    Parameters
+    ----------
+    root, path
+        The dataset root, and where the store lies below that.
+    """
+    root.delete([f"{path}/zarr.json"])
+    keys = [info.key for info in root.list(f"{path}/")]
+    root.delete(keys)
+    drop_unpublished(root.within(path))
+    _drop_empty(root, path)
+    return len(keys) + 1
+
+
+def clear_staging(root: Storage, *, age: float = 0) -> None:
+    """Delete files that killed writers left in staging without a name, and folders that hold nothing, on a disk.
+
+    Whoever is alive and about to give such a file its name writes it again.
+
+    Parameters
+    ----------
+    root
+        The dataset root.
+    age
+        Seconds since such a file was last written to, at least.
+    """
+    staging = root.within(STAGING)
+    drop_unpublished(staging, unpublished(staging, age))
+    _drop_empty(root, STAGING)
+
+
+def _drop_empty(root: Storage, path: str) -> None:
+    drop = getattr(bare(root), "drop_empty", None)
+    if drop is not None:
+        drop(path)

@@ -14,22 +14,23 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.appending import append_to
-from aggrade.commit import read_intent, read_snapshot
+from aggrade.commit import read_snapshot
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.errors import Conflict, Damaged, Problem
-from aggrade.layout import BOOKKEEPING, STORE_SUFFIX, is_zarr, store_for
+from aggrade.layout import STORE_SUFFIX, is_zarr, store_for
 from aggrade.montages import montage_of
 from aggrade.placing import COMMON, Layout, Partition, windows_store
 from aggrade.receipt import Receipt
 from aggrade.splicing import list_key, list_of
 from aggrade.staged_forms import form_of
+from aggrade.staged_sessions import STAGING, drop_store, is_abandoned
 from aggrade.staging_price import is_small
 from aggrade.storage import open_storage
 from aggrade.storage.together import read_together
 from aggrade.storage.zarr_store import ReadStore, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STAGING",
     "Staged",
+    "drop_left",
     "drop_staged",
     "folder_of",
     "is_staged",
@@ -52,7 +54,6 @@ __all__ = [
     "url_of_staging",
 ]
 
-STAGING = f"{BOOKKEEPING}/staging"
 _ROOT = "zarr.json"
 _logger = logging.getLogger(__name__)
 
@@ -108,9 +109,9 @@ def stage(
     try:
         receipt = append_to(storage, dataset, **how)
     except (Conflict, Damaged) as error:
-        if error.code not in {"root-lost", "key-taken"} or not _is_half_gone(storage):
+        if error.code not in {"root-lost", "key-taken"} or not is_abandoned(storage):
             raise
-        _drop(open_storage(root, storage_options), name)
+        drop_store(open_storage(root, storage_options), folder_of(name))
         receipt = append_to(storage, dataset, **how)
     assert isinstance(receipt, Receipt)
     session = str(dataset["session"].values[0])
@@ -216,19 +217,27 @@ def _gone(store: ReadStore | str, key: str) -> Problem:
 
 def drop_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = None) -> None:
     """Remove a session's staging store, its root first: the next `stage` clears away what who dies amid it leaves."""
-    count = _drop(open_storage(staged.root, storage_options), staged.name)
+    count = drop_store(open_storage(staged.root, storage_options), folder_of(staged.name))
     _logger.info("removed the staging store of session %s: %d objects", staged.session, count)
 
 
-def _is_half_gone(storage: Storage) -> bool:
-    """Tell whether a store has no root, and nobody is about to give it one."""
-    intent = read_intent(storage)
-    return read_snapshot(storage) is None and (intent is None or intent[0].state == "free")
+def drop_left(
+    staged: Iterable[Staged], root: str, *, storage_options: Mapping[str, Any] | None = None
+) -> None:
+    """Remove what killed runs left of the staging stores of sessions that have landed. One listing if there is nothing.
 
-
-def _drop(root: Storage, name: str) -> int:
-    folder = folder_of(name)
-    root.delete([f"{folder}/{_ROOT}"])
-    keys = [info.key for info in root.list(f"{folder}/")]
-    root.delete(keys)
-    return len(keys) + 1
+    Parameters
+    ----------
+    staged
+        Sessions that have landed.
+    root
+        The dataset root.
+    storage_options
+        As `s3fs.S3FileSystem` takes them.
+    """
+    storage = open_storage(root, storage_options)
+    there = set(storage.folders(STAGING))
+    for one in staged:
+        path = folder_of(one.name)
+        if f"{one.name}{STORE_SUFFIX}" in there and is_abandoned(storage.within(path)):
+            drop_store(storage, path)

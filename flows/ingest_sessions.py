@@ -21,7 +21,7 @@ from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.reporting import begin, raise_failures
-from tasks.appending import append_session, append_together, find_homes
+from tasks.appending import append_session, append_together, clear_staged, find_homes
 from tasks.artifacts import show_left, show_plans, show_receipts
 from tasks.assets import show_assets
 from tasks.choosing import choose
@@ -133,6 +133,7 @@ def ingest_sessions(
     receipts, failures = each_of(
         choice.taken, ingest.cut, ingest.land, "ingest", together=ingest.land_together
     )
+    clear_staged(ingest.landed, store, credentials)
     if quarantine:
         landed = [label for receipt in receipts for label in receipt.layers]
         choice.keep(store, windows, ingest.unreadable, landed, credentials)
@@ -157,6 +158,7 @@ class _Ingest:
     credentials: str | None
     unreadable: dict[str, BadInput] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
+    landed: list[Staged] = field(default_factory=list)
 
     def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
         """Begin to work out what would be done."""
@@ -204,12 +206,13 @@ class _Ingest:
         store, waiting = self._waiting(begun)
         if len(waiting) < _FEWEST or waiting[0].session in self.alone or self.rules["channels"] == "union":
             return {}
-        names = ", ".join(one.session for one in waiting)
-        task = append_together.with_options(task_run_name=f"append {names} → {store}")
+        name = f"append {', '.join(one.session for one in waiting)} → {store}"
+        task = append_together.with_options(task_run_name=lambda: name)
         receipts = task(waiting, store, credentials=self.credentials, **self.rules)
         if receipts is None:
             self.alone.update(one.session for one in waiting)
             return {}
+        self.landed.extend(waiting)
         return {one.session: receipt for one, receipt in zip(waiting, receipts, strict=True)}
 
     def _waiting(self, begun: Sequence[Begun]) -> tuple[str, list[Staged]]:
@@ -236,6 +239,7 @@ class _Ingest:
         receipt: Receipt | None = append_session(
             staged, store, home=elsewhere, credentials=self.credentials, **self.rules
         )
+        self.landed.extend([staged] if receipt else [])
         return receipt
 
 

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.landing import find_landed, land, land_together
 from aggrade.moving import homes, move_session
-from aggrade.staging import drop_staged, is_staged
+from aggrade.staging import drop_left, drop_staged, is_staged
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.retrying import RETRYING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import BackupKind
     from aggrade.staging import Staged
 
-__all__ = ["append_session", "append_together", "find_homes"]
+__all__ = ["append_session", "append_together", "clear_staged", "find_homes"]
 
 logger = logging.getLogger("aggrade.tasks")
 
@@ -33,6 +33,11 @@ logger = logging.getLogger("aggrade.tasks")
 def find_homes(store: str, credentials: str | None) -> dict[str, str]:
     """Return where each session of a dataset lies. As `aggrade.moving.homes`."""
     return homes(store, storage_options=storage_options(credentials))
+
+
+def clear_staged(staged: Sequence[Staged], store: str, credentials: str | None) -> None:
+    """Remove what killed runs left of the staging stores of sessions that have landed. As `aggrade.staging.drop_left`."""
+    drop_left(staged, store, storage_options=storage_options(credentials))
 
 
 @task(

@@ -66,10 +66,20 @@ def show_receipts(receipts: Sequence[Receipt]) -> None:
     """Show what a run has done, a row per commit, with the command that undoes it; below, where the stores lie."""
     if in_a_run() and receipts:
         with _reporting("the receipts"):
-            rows = [_row(receipt) for receipt in receipts]
+            rows = [_row(receipt) for receipt in _commits(receipts)]
             create_table_artifact(
                 rows, key="receipts", description=f"What this run has done{_places(receipts)}"
             )
+
+
+def _commits(receipts: Sequence[Receipt]) -> list[Receipt]:
+    """Return one receipt for each commit, with all its layers among those that are given."""
+    commits: dict[tuple[str, str], Receipt] = {}
+    for receipt in receipts:
+        same = commits.setdefault((receipt.store, receipt.write_id), receipt)
+        layers = {**same.layers, **receipt.layers}
+        commits[receipt.store, receipt.write_id] = same.model_copy(update={"layers": layers})
+    return list(commits.values())
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

@@ -71,6 +71,17 @@ def test_each_step_has_a_run_with_a_name(recordings, store):
     assert [name for together in commits.values() for name in together] == names
 
 
+def test_names_with_braces_are_names(tmp_path):
+    """They mean nothing to whoever names the runs, and neither do those of the store's path; again is a no-op."""
+    names = ["a{0}", "b}", "c{x}", "{d"]
+    for number, name in enumerate(names):
+        record(tmp_path / "recordings", name, first=100 * number)
+    store = tmp_path / "data{1}"
+    first = ingest(tmp_path / "recordings", store)
+    assert sorted(label for receipt in first.result for label in receipt.layers) == sorted(names)
+    assert ingest(tmp_path / "recordings", store).result == first.result
+
+
 def test_receipts_and_progress_are_artifacts(recordings, store):
     """A person finds the receipts and how far it is in the UI."""
     artifacts = ingest(recordings, store).artifacts

@@ -124,6 +124,34 @@ def test_one_that_is_there_comes_with_others(open_world):
     assert_holds(shown(open_world, world), [OLD, SESSIONS["Sub 02/ä"], SESSIONS["one"], SESSIONS["three"]])
 
 
+def test_one_that_is_there_in_another_encoding_has_its_own_receipt(open_world):
+    """Its digest in the store is not that of staging: the receipt is its own still."""
+    world = World()
+    old = OLD.assign(when=("session", np.array(["2026-03-01"], "M8[ns]")))
+    old["when"].encoding = {"units": "seconds since 2026-01-01", "dtype": "int64"}
+    aggrade.append(old, ROOT, grow=("window",), storage_options=open_world(world))
+    staged = []
+    for number, session in enumerate(SESSIONS.values()):
+        dated = session.assign(when=("session", np.array(["2026-03-02"], "M8[ns]")))
+        staged.append(stage(dated, ROOT, f"n{number}", storage_options=open_world(world)))
+    first = land(staged[1], STORE, storage_options=open_world(world))
+    assert first.digests[staged[1].session] != staged[1].digest
+    for _ in range(2):
+        receipts = land_together(staged, STORE, storage_options=open_world(world))
+        assert receipts[1] == first
+        assert [list(receipt.layers) for receipt in receipts] == [[one.session] for one in staged]
+
+
+def test_a_receipt_stays_what_it_was_when_another_one_is_removed(open_world):
+    """Same again, same receipt, but for the session that is gone."""
+    world, staged = begin(open_world)
+    options = open_world(world)
+    receipts = land_together(staged, STORE, storage_options=options)
+    aggrade.remove(STORE, "one", storage_options=options)
+    assert land(staged[2], STORE, storage_options=options) == receipts[2]
+    assert "and 2 more in the same commit" in str(receipts[2])
+
+
 def test_one_that_is_refused_keeps_out_those_it_came_with(open_world):
     """A session that lies there with other content: nothing of the group is shown, and the others land alone."""
     world, staged = begin(open_world)

@@ -21,8 +21,9 @@ import aggrade
 from aggrade.commit import find_layer, manifests, read_intent, read_snapshot
 from aggrade.commit.backup import unfinished_backups
 from aggrade.errors import BadInput, Damaged, Refused
+from aggrade.landing import land
 from aggrade.layout import session_store
-from aggrade.staging import stage
+from aggrade.staging import drop_staged, stage
 from aggrade.storage.zarr_store import ReadStore
 
 __all__ = ["open_world"]
@@ -761,3 +762,48 @@ def test_any_order_of_events(open_world, seed):
     for backup, state in list(kept.items())[-10:]:
         aggrade.restore(STORE, backup, storage_options=data.options)
         assert_holds(data.seen().sortby("session"), [state[name] for name in sorted(state)])
+
+
+class TestFilesWithoutAName:
+    """What writers that were killed while they staged left on a disk."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        """Give a dataset in which a session has landed, whose staging store a dead writer left something in."""
+        aggrade.append(make_session("other", 2, 1), str(tmp_path), grow=("window",))
+        staged = stage(make_session(GONE, 3, 2), str(tmp_path), "gone-abc")
+        store = tmp_path / ".aggrade" / "staging" / "gone-abc.zarr"
+        chunk = next(path for path in (store / "eeg" / "c").rglob("*") if path.is_file())
+        samples = chunk.read_bytes()
+        (chunk.parent / ".aggrade-tmp-0123456789abcdef").write_bytes(samples)
+        return tmp_path, staged, store, samples
+
+    def test_dropping_what_was_staged_drops_them(self, root):
+        """Neither they nor their folders outlive the landing."""
+        _, staged, store, _ = root
+        land(staged, staged.store())
+        drop_staged(staged)
+        assert not store.exists()
+
+    def test_a_removal_drops_them(self, root):
+        """However they came to stay: no file holds the samples, and no folder bears the name."""
+        top, staged, store, samples = root
+        land(staged, staged.store())
+        drop_staged(staged)
+        (store / "eeg" / "c" / "0").mkdir(parents=True)
+        (store / "eeg" / "c" / "0" / ".aggrade-tmp-0123456789abcdef").write_bytes(samples)
+        (store / "label").mkdir()
+        (store / "label" / ".aggrade-lock").touch()
+        assert [path for path in store.rglob("*") if path.is_file() and path.read_bytes() == samples]
+        aggrade.remove(str(top), GONE, purge_backups=True)
+        assert not [path for path in top.rglob("*") if path.is_file() and samples in path.read_bytes()]
+        assert not [path for path in top.rglob("*") if "gone-abc" in path.name]
+        assert aggrade.verify(str(top)).ok
+
+    def test_a_rehearsal_leaves_them(self, root):
+        """A dry run deletes nothing."""
+        top, staged, *_ = root
+        land(staged, staged.store())
+        before = sorted(top.rglob("*"))
+        aggrade.remove(str(top), GONE, dry_run=True)
+        assert sorted(top.rglob("*")) == before

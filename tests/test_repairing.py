@@ -333,15 +333,30 @@ class TestStaged:
         assert "'a' is staged and in no store; run the ingest again" in repairs.report.notes[0]
         assert is_staged(staged)
 
-    def test_one_that_cannot_be_read_is_left_and_named(self, tmp_path):
-        """Half a staging store is named; nothing of it is deleted."""
+    def test_what_a_killed_run_left_is_dropped(self, tmp_path):
+        """A staging store without root and without a writer is of use to nobody: named, then deleted, its folders too."""
         aggrade.append(make_session("b", 2, 3), str(tmp_path), grow=("window",))
         half = tmp_path / ".aggrade" / "staging" / "half.zarr" / "eeg"
         half.mkdir(parents=True)
         (half / "zarr.json").write_bytes(b"{}")
+        (note,) = aggrade.verify(str(tmp_path)).notes
+        assert "what a killed run left of a staged session; run verify --repair" in note
         repairs = repair(str(tmp_path))
-        assert "what is staged and in no store" in repairs.report.notes[0]
-        assert (half / "zarr.json").exists()
+        assert "a killed run had left it" in repairs.done[0]
+        assert repairs.report.notes == ()
+        assert not half.parent.exists()
+
+    def test_one_that_somebody_stages_is_left(self, tmp_path):
+        """While its intent is held, somebody is at work."""
+        aggrade.append(make_session("b", 2, 3), str(tmp_path), grow=("window",))
+        staged: Staged = stage(make_session("a", 2, 1), str(tmp_path), "one")
+        store = tmp_path / ".aggrade" / "staging" / "one.zarr"
+        intent = json.loads((store / ".aggrade" / "intent.json").read_text())
+        (store / ".aggrade" / "intent.json").write_text(json.dumps(intent | {"state": "held"}))
+        (store / "zarr.json").unlink()
+        assert repair(str(tmp_path)).done == ()
+        assert (store / ".aggrade" / "intent.json").exists()
+        assert not is_staged(staged)
 
     def test_an_empty_folder_is_nothing(self, tmp_path):
         """Some servers list a folder some time after its last object."""

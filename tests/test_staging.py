@@ -17,7 +17,7 @@ from aggrade.append_plan import AppendPlan
 from aggrade.errors import BadInput, Damaged
 from aggrade.landing import find_landed, land, plan_landing
 from aggrade.opening import open_windows
-from aggrade.staging import STAGING, Staged, drop_staged, is_staged, open_staged, stage
+from aggrade.staging import STAGING, Staged, drop_left, drop_staged, is_staged, open_staged, stage
 
 __all__ = ["open_world"]
 
@@ -208,3 +208,16 @@ def test_small_arrays_are_read_when_it_is_opened(open_world):
     opened.load()
     assert hooks.count == before
     assert max(Counter(hooks.kinds).values()) == 1
+
+
+def test_what_a_killed_run_left_of_one_that_landed(staged, tmp_path):
+    """Half a staging store without a root goes; one that is whole, or that somebody else stages, stays."""
+    land(staged, staged.store())
+    folder = tmp_path / ".aggrade" / "staging"
+    drop_left([staged], str(tmp_path))
+    assert is_staged(staged)
+    (folder / "s01-abc.zarr" / "zarr.json").unlink()
+    other = stage(make_session("s02", windows=2, seed=5), str(tmp_path), "s02-abc")
+    drop_left([staged], str(tmp_path))
+    assert not (folder / "s01-abc.zarr").exists()
+    assert is_staged(other)

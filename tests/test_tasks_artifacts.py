@@ -97,9 +97,24 @@ def test_nothing_to_do_is_said():
 
 
 @pytest.mark.usefixtures("prefect_backend")
+def test_layers_of_one_commit_are_one_row():
+    """What came together has its objects, its bytes and its undoing once."""
+    own = [RECEIPT.model_copy(update={"layers": {name: row}}) for row, name in enumerate(["a", "b"])]
+
+    @flow(persist_result=False)
+    def work():
+        show_receipts(own)
+
+    (row,) = json.loads(run(work).artifacts["receipts"])
+    assert row["layers"] == "a, b"
+    assert row["objects"] == RECEIPT.objects
+
+
+@pytest.mark.usefixtures("prefect_backend")
 def test_receipts_are_a_table_that_can_be_read():
     """Of a store the table has the name and the text its URL, once; of many layers it names three, and counts the rest."""
     epochs = RECEIPT.model_copy(update={"layers": {f"night-{n}": n for n in range(160)}, "undo": None})
+    epochs = epochs.model_copy(update={"write_id": "another"})
     others = [RECEIPT.model_copy(update={"store": f"s3://lab/sessions/{n}_windowed.zarr"}) for n in range(12)]
 
     @flow(persist_result=False)

@@ -156,6 +156,14 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
                 self._prune(path.parent)
 
+    def drop_empty(self, prefix: str) -> None:
+        """Delete the folders below `prefix`, and that one, as far as they hold nothing but their locks."""
+        top = Path(self.url, check_prefix(prefix.strip("/")))
+        with files.translated(top):
+            for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+                _remove_empty(folder)
+            self._prune(top)
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
         top = Path(self.url, check_prefix(prefix.strip("/")))

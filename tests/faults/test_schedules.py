@@ -81,6 +81,7 @@ def landing(name: str) -> Operation:
         appending(name),
         name=f"land {name}",
         run=lambda options, _: land(staged, STORE, storage_options=options),
+        refusals=frozenset({"layer-differs", "staging-gone"}),
     )
 
 
