@@ -89,9 +89,13 @@ def find_staged(store: str, storage_options: Mapping[str, Any] | None = None) ->
 
 
 def is_abandoned(staging: Storage) -> bool:
-    """Tell whether a staging store has no root, and nobody is about to give it one."""
-    intent = read_intent(staging)
-    return read_snapshot(staging) is None and (intent is None or intent[0].state == "free")
+    """Tell whether a staging store has no root, and nobody is about to give it one; not if that can't be read."""
+    try:
+        intent, shown = read_intent(staging), read_snapshot(staging)
+    except (Damaged, Refused) as error:
+        _log.warning("what is staged can't be read: %s", error)
+        return False
+    return shown is None and (intent is None or intent[0].state == "free")
 
 
 def _content(staging: Storage) -> tuple[str, str]:

@@ -346,6 +346,18 @@ class TestStaged:
         assert repairs.report.notes == ()
         assert not half.parent.exists()
 
+    @pytest.mark.parametrize("torn", ["zarr.json", ".aggrade/intent.json"])
+    def test_one_that_is_torn_is_left_and_named(self, tmp_path, torn):
+        """What can't be read is not taken for what nobody needs."""
+        aggrade.append(make_session("b", 2, 3), str(tmp_path), grow=("window",))
+        stage(make_session("a", 2, 1), str(tmp_path), "one")
+        store = tmp_path / ".aggrade" / "staging" / "one.zarr"
+        (store / torn).write_bytes(b"{")
+        assert "is staged and in no store" in aggrade.verify(str(tmp_path)).notes[0]
+        repairs = repair(str(tmp_path))
+        assert repairs.report.ok
+        assert (store / "eeg" / "zarr.json").exists()
+
     def test_one_that_somebody_stages_is_left(self, tmp_path):
         """While its intent is held, somebody is at work."""
         aggrade.append(make_session("b", 2, 3), str(tmp_path), grow=("window",))
