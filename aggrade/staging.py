@@ -239,5 +239,7 @@ def drop_left(
     there = set(storage.folders(STAGING))
     for one in staged:
         path = folder_of(one.name)
-        if f"{one.name}{STORE_SUFFIX}" in there and is_abandoned(storage.within(path)):
+        if f"{one.name}{STORE_SUFFIX}" not in there or next(iter(storage.list(f"{path}/")), None) is None:
+            continue  # some servers list a folder some time after its last object
+        if is_abandoned(storage.within(path)):
             drop_store(storage, path)

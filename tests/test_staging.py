@@ -18,6 +18,7 @@ from aggrade.errors import BadInput, Damaged
 from aggrade.landing import find_landed, land, plan_landing
 from aggrade.opening import open_windows
 from aggrade.staging import STAGING, Staged, drop_left, drop_staged, is_staged, open_staged, stage
+from aggrade.storage import OPENERS
 
 __all__ = ["open_world"]
 
@@ -221,3 +222,22 @@ def test_what_a_killed_run_left_of_one_that_landed(staged, tmp_path):
     drop_left([staged], str(tmp_path))
     assert not (folder / "s01-abc.zarr").exists()
     assert is_staged(other)
+
+
+class Lagging(MemoryStorage):
+    """A server that lists folders some time after their last object."""
+
+    def folders(self, prefix=""):
+        """See `Storage.folders`."""
+        return sorted({*super().folders(prefix), "s01-abc.zarr"})
+
+
+def test_a_folder_that_is_listed_still_is_nothing(open_world, monkeypatch, session):
+    """Where nothing lies any more, nothing is deleted: a run that has nothing to do sends nothing that writes."""
+    world, hooks = World(), Numbered()
+    staged = stage(session, "world://data", "s01-abc", storage_options=open_world(world))
+    land(staged, staged.store(), storage_options=open_world(world))
+    drop_staged(staged, storage_options=open_world(world))
+    monkeypatch.setitem(OPENERS, "world", lambda *_: Lagging(world, "data", hooks))
+    drop_left([staged], "world://data")
+    assert {kind.split()[0] for kind in hooks.kinds} == {"LIST"}
