@@ -100,14 +100,14 @@ def price_of(
             "HEAD": more + (kept == "full"),
             "PUT": 4 + _written(commit, published) - copies + len(commit.layers) + _KEPT[kept] + more,
             "COPY": copies + (_in_full(published, there) if kept == "full" else 0),
-            "LIST": int(kept == "full"),
+            "LIST": 2 * (kept == "full"),
         }
     )
     requests.update({"GET": len(shown), "PUT": len(rebuilt)})
     requests.update(_under_the_intent(commit, seen, len(shared)) if again else {})
     telling = _telling(commit, seen, place)
     requests.update(telling)
-    more_trips = 2 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"]
+    more_trips = 3 * (kept == "full") + _KEPT[kept] + 2 * telling["HEAD"]
     sent = [region for region in commit.regions if not (by_copy and region.variable in taken_over)]
     sizes = _sizes(commit, sent, rebuilt, variables)
     values = sum((encoded or {}).get(name, size) for name, size in sizes.items())

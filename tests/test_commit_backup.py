@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections import Counter
 
 import pytest
-from memory_storage import DiesAt, Killed, MemoryStorage, Numbered, World
+from memory_storage import Alone, DiesAt, Killed, MemoryStorage, Numbered, World
 
+from aggrade.backup_checks import backup_problems
 from aggrade.commit import backup
-from aggrade.errors import BadInput, Conflict, Problem
+from aggrade.errors import BadInput, Conflict, Problem, Unavailable
 from aggrade.storage import StoredObject
 from aggrade.storage.local import LocalStorage
 
@@ -102,7 +104,57 @@ class TestFull:
         """Nothing passes through this process but the manifest."""
         hooks = Numbered()
         make(MemoryStorage(storage.world, "data/x.zarr", hooks), "full")
-        assert sorted(kind.split()[0] for kind in hooks.kinds) == ["COPY"] * 4 + ["LIST", "PUT"]
+        assert sorted(kind.split()[0] for kind in hooks.kinds) == ["COPY"] * 4 + ["LIST", "LIST", "PUT"]
+
+
+class Meddles(Alone):
+    """Does something once, before or after a request for a key."""
+
+    def __init__(self, request, act, *, after=False):
+        self.request, self.act, self.late = request, act, after
+
+    def before(self, kind, key):
+        """See `Hooks.before`."""
+        self._meddle(kind, key, late=False)
+
+    def after(self, kind, key):
+        """See `Hooks.after`."""
+        self._meddle(kind, key, late=True)
+
+    def _meddle(self, kind, key, *, late):
+        if self.late == late and self.request == f"{kind} {key}":
+            self.request = ""
+            self.act()
+
+
+class TestMeddled:
+    """Somebody writes between the listing, the copying and the manifest."""
+
+    COPIES = f"data/x.zarr.backups/{NAME}/objects"
+
+    def test_the_manifest_tells_the_size_of_what_was_copied(self, storage):
+        """A chunk that was replaced after it was listed is kept as it was when it was copied."""
+
+        def replace():
+            storage.write("eeg/c/1/0", b"longer than it was", replacing=storage.stat("eeg/c/1/0").etag)
+
+        hooks = Meddles(f"COPY {self.COPIES}/eeg/c/1/0", replace)
+        manifest = make(MemoryStorage(storage.world, "data/x.zarr", hooks), "full")
+        beside = backup.backups_beside(storage)
+        assert beside.read(f"{NAME}/objects/eeg/c/1/0").data == b"longer than it was"
+        assert manifest.size == sum(info.size for info in beside.list(f"{NAME}/objects/"))
+        assert list(backup_problems(storage, Counter())) == []
+
+    def test_a_copy_that_vanished_makes_no_backup(self, storage):
+        """The store was not touched: the commit is refused, and says which object."""
+        beside = backup.backups_beside(storage)
+        hooks = Meddles(
+            f"COPY {self.COPIES}/a b/ä", lambda: beside.delete([f"{NAME}/objects/a b/ä"]), after=True
+        )
+        with pytest.raises(Unavailable, match="a b/ä: found no copy of it") as caught:
+            make(MemoryStorage(storage.world, "data/x.zarr", hooks), "full")
+        assert caught.value.problems[0].code == "backup-incomplete"
+        assert backup.manifests(storage) == []
 
 
 @pytest.mark.parametrize("kind", ["touched", "full"])

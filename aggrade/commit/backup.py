@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.intent import INTENT
 from aggrade.commit.plan import BackupKind, Target
+from aggrade.errors import Problem, Unavailable
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def back_up(
     Raises
     ------
     Unavailable
-        If it can't be written, for instance for lack of space. Nothing of the store was touched.
+        If it can't be written, for instance for lack of space, or if a copy isn't there once it was made. Nothing of
+        the store was touched.
     """
     apart = [info for info in copied if info.key not in touched]
     if kind == "full":
@@ -232,8 +234,26 @@ def _archive(storage: Storage, name: str, touched: Mapping[str, StoredObject]) -
 
 
 def _copy(storage: Storage, name: str, objects: Sequence[ObjectInfo]) -> tuple[dict[str, str], int]:
+    """Copy objects as they lie now; a late writer may have replaced one since it was listed, with other bytes."""
     parent, own = storage.above()
     keys = sorted(info.key for info in objects)
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         list(pool.map(lambda key: parent.copy(f"{own}/{key}", f"{own}.backups/{name}/{COPIES}{key}"), keys))
-    return {info.key: info.etag for info in objects}, sum(info.size for info in objects)
+    sizes = _copied_sizes(backups_beside(storage), f"{name}/{COPIES}") if keys else {}
+    if missing := [key for key in keys if key not in sizes]:
+        raise Unavailable(_uncopied(storage.url, missing))
+    return {info.key: info.etag for info in objects}, sum(sizes[key] for key in keys)
+
+
+def _copied_sizes(beside: Storage, folder: str) -> dict[str, int]:
+    return {info.key.removeprefix(folder): info.size for info in beside.list(folder)}
+
+
+def _uncopied(url: str, missing: Sequence[str]) -> Problem:
+    return Problem(
+        f"{url}/{missing[0]}",
+        f"no copy of it, nor of {len(missing) - 1} others, in the backup that was just made",
+        "a copy of each object, as the server had confirmed; the store was not touched",
+        "see who deletes below the backups, and run it again",
+        "backup-incomplete",
+    )
