@@ -1,4 +1,4 @@
-"""Pictures of what lies in a store: quality, one window, one light curve. PNG, drawn without a display.
+"""Pictures of what lies in a store: quality, one window, one light curve, the sky. PNG, drawn without a display.
 
 Each picture carries a mark of what it shows, so whoever keeps it can tell whether it is still current.
 """
@@ -8,20 +8,23 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from aggrade.figures import draw_lightcurve, draw_session, draw_store, draw_window
+from aggrade.figures import draw_lightcurve, draw_session, draw_sky, draw_store, draw_window
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
 __all__ = [
     "draw_lightcurve",
     "draw_session",
+    "draw_sky",
     "draw_store",
     "draw_window",
     "light_curve_picture",
     "picture_mark",
     "session_picture",
+    "sky_picture",
     "store_picture",
     "window_picture",
 ]
@@ -123,6 +126,29 @@ def session_picture(dataset: xr.Dataset, session: str | int | None = None, *, ma
         If the session is not there, or there is no number to draw.
     """
     return _png(draw_session(dataset, session), mark)
+
+
+def sky_picture(objects: pd.DataFrame, epochs: int, *, mark: str = "") -> bytes:
+    """Draw where objects lie, and in which part of the epochs each was observed.
+
+    Parameters
+    ----------
+    objects, epochs
+        As `draw_sky` takes them.
+    mark
+        What the picture shall say it was drawn from; see `picture_mark`.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    BadInput
+        If there are no objects, no positions or no epochs.
+    """
+    return _png(draw_sky(objects, epochs), mark)
 
 
 def light_curve_picture(curve: xr.Dataset, *, period: float | None = None, mark: str = "") -> bytes:

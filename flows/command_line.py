@@ -42,6 +42,8 @@ DIRECT = {
     "plot": ("flows.inspecting:plot", "Draw the quality of a store or a session, or one window."),
     "inspect": ("flows.drafting:inspect", "Guess the specification of a catalogue from one file."),
     "lightcurve": ("flows.inspecting:lightcurve", "Show the light curve of one object."),
+    "epochs": ("flows.inspecting:epochs", "List the epochs of light curves, and what each holds."),
+    "sky": ("flows.inspecting:sky", "Draw where objects lie, and how often each was observed."),
     "matches": ("flows.inspecting:matches", "List the rows of catalogues that gave no cell, and why."),
     "export": ("flows.exporting:export", "Write light curves as a HATS catalogue that LSDB opens."),
     "demo": ("flows.demo:demo", "Run everything once, on made-up recordings and catalogues."),

@@ -18,10 +18,12 @@ __all__ = [
     "backups",
     "catalogue",
     "drill",
+    "epochs",
     "lightcurve",
     "matches",
     "plot",
     "recover",
+    "sky",
     "status",
     "suggest",
     "verify",
@@ -238,6 +240,50 @@ def lightcurve(
         plot.write_bytes(light_curve_picture(curve, period=period))
     text: str = curve.to_pandas().to_csv(index=False)
     return text.rstrip("\n")
+
+
+def epochs(store: str, *, to: Path | None = None, credentials: str | None = None) -> str:
+    """List the epochs of a store of light curves, by time: how many objects were observed in each, and how.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store of light curves: a folder or s3://bucket/prefix.
+    to
+        CSV file to write the list to. Left out: it is printed.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.lightcurves import LightCurves
+    from aggrade.observations import count_observations
+
+    table = count_observations(LightCurves(store, storage_options=_options(credentials))).epochs
+    if to is None:
+        return str(table.to_string(index=False)) if len(table) else f"no epochs in {store}"
+    table.to_csv(to, index=False)
+    return f"{len(table)} epochs: {to}"
+
+
+def sky(store: str, *, to: Path | None = None, credentials: str | None = None) -> str:
+    """Draw where the objects of a store of light curves lie, and in which part of the epochs each was observed.
+
+    Parameters
+    ----------
+    store
+        Dataset root, or one Zarr store of light curves: a folder or s3://bucket/prefix.
+    to
+        PNG file to draw it to. Left out: sky.png.
+    credentials
+        Name of an aws-credentials block for the bucket. Left out: the environment decides.
+    """
+    from aggrade.lightcurves import LightCurves
+    from aggrade.observations import count_observations
+    from aggrade.pictures import sky_picture
+
+    counts = count_observations(LightCurves(store, storage_options=_options(credentials)))
+    path = to or Path("sky.png")
+    path.write_bytes(sky_picture(counts.objects, len(counts.epochs)))
+    return f"{len(counts.objects)} objects, {len(counts.epochs)} epochs: {path}"
 
 
 def matches(

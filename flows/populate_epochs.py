@@ -18,6 +18,7 @@ from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
 from tasks.assets import show_assets
 from tasks.clusters import Cluster
+from tasks.pictures import show_observations
 from tasks.populating import plan_population, populate_pieces
 
 __all__ = ["populate_epochs"]
@@ -97,6 +98,7 @@ def populate_epochs(
     )
     show_receipts([receipt])
     show_assets([receipt])
+    show_observations(store, receipt, credentials)
     refused: dict[str, str] = receipt.details.get("refused", {})
     raise_all(map(_refusal, refused, refused.values()), BadInput)
     return [receipt]

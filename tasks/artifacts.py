@@ -6,6 +6,7 @@ Outside of a run these do nothing. A report that doesn't get through is logged a
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,17 +20,27 @@ from tasks.logs import in_a_run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
     from pydantic import BaseModel
 
     from aggrade.receipt import Receipt
 
-__all__ = ["show_crashed", "show_failures", "show_left", "show_picture", "show_plans", "show_receipts"]
+__all__ = [
+    "show_crashed",
+    "show_epochs",
+    "show_failures",
+    "show_left",
+    "show_picture",
+    "show_plans",
+    "show_receipts",
+]
 
 logger = logging.getLogger("aggrade.artifacts")
 plan_logger = logging.getLogger("aggrade.plan")
 
 _MOST_NAMES = 3
 _MOST_STORES = 10
+_MOST_ROWS = 1000
 
 
 @contextmanager
@@ -144,6 +155,22 @@ def show_left(left: Mapping[str, str]) -> None:
         with _reporting("what is left alone"):
             rows = [{"what": name, "why": why} for name, why in left.items()]
             create_table_artifact(rows, key="left-alone", description="What this run leaves alone")
+
+
+def show_epochs(epochs: pd.DataFrame) -> None:
+    """Show epochs of light curves, a row each; of more than a thousand the last ones.
+
+    Parameters
+    ----------
+    epochs
+        As `aggrade.observations.count_observations` counts them, by time.
+    """
+    if in_a_run() and len(epochs):
+        with _reporting("the epochs"):
+            left = f"; of {len(epochs)} the last {_MOST_ROWS}" if len(epochs) > _MOST_ROWS else ""
+            rows: list[dict[str, Any]] = json.loads(epochs.tail(_MOST_ROWS).to_json(orient="records"))
+            description = f"The epochs that this run has brought{left}"
+            create_table_artifact(rows, key="epochs", description=description)
 
 
 def show_picture(png: bytes, key: str, description: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from aggrade.figures.sky import is_placed
+from aggrade.lightcurves import LightCurves
+from aggrade.observations import count_observations
 from aggrade.opening import open_windows
-from aggrade.pictures import store_picture
-from tasks.artifacts import show_picture
+from aggrade.pictures import sky_picture, store_picture
+from tasks.artifacts import show_epochs, show_picture
 from tasks.credentials import storage_options
 from tasks.logs import in_a_run
 
@@ -16,9 +19,12 @@ if TYPE_CHECKING:
 
     from aggrade.receipt import Receipt
 
-__all__ = ["quality_picture", "show_quality"]
+__all__ = ["quality_picture", "show_observations", "show_quality"]
 
 logger = logging.getLogger("aggrade.pictures")
+
+_MOST_BYTES = 4 << 30
+"""Of cells by status: more of them take minutes to count; ``aggrade sky`` and ``aggrade epochs`` do it when asked."""
 
 
 def show_quality(store: str, receipts: Sequence[Receipt], credentials: str | None) -> None:
@@ -62,3 +68,32 @@ def quality_picture(store: str, sessions: Collection[str], credentials: str | No
     opened = open_windows(store, storage_options=storage_options(credentials))
     chosen = [row for row, session in enumerate(opened["session"].values) if str(session) in sessions]
     return store_picture(opened.isel(session=chosen))
+
+
+def show_observations(store: str, receipt: Receipt, credentials: str | None) -> None:
+    """Show the epochs that a run has brought, and how often each object was observed by now; outside of a run, nothing.
+
+    Parameters
+    ----------
+    store
+        The dataset root.
+    receipt
+        Of the population.
+    credentials
+        Name of a block, or None.
+    """
+    if not in_a_run() or not receipt.layers:
+        return
+    try:
+        curves = LightCurves(store, storage_options=storage_options(credentials))
+        if curves.dataset["status"].nbytes > _MOST_BYTES:
+            logger.info("the light curves are too many to be counted after each run; aggrade sky draws them")
+            return
+        counts = count_observations(curves)
+        brought = counts.epochs[counts.epochs["epoch"].isin(list(receipt.layers))]
+        show_epochs(brought)
+        if is_placed(counts.objects):
+            png = sky_picture(counts.objects, len(counts.epochs))
+            show_picture(png, "sky", "Where objects lie, and how often each was observed")
+    except Exception:  # the epochs have landed, whatever becomes of their picture
+        logger.warning("the epochs could not be counted and drawn", exc_info=True)

@@ -89,13 +89,13 @@ def record(folder: Path, session: str, *, seconds: int = 4, first: int = 0, rate
     return place
 
 
-def survey(folder: Path, nights: int, *, objects: int = 3) -> dict[str, Any]:
+def survey(folder: Path, nights: int, *, objects: int = 3, placed: bool = False) -> dict[str, Any]:
     """Write one CSV catalogue per night; return the specification. Object i is i mag in night 0, fainter later."""
     folder.mkdir(parents=True, exist_ok=True)
     for night in range(nights):
-        rows = "".join(f"{i},{6000 + night},{i + night / 8},0.125\n" for i in range(objects))
-        (folder / f"night_{night:03}.csv").write_text(f"id,mjd,mag,err\n{rows}")
-    return {
+        rows = "".join(f"{i},{6000 + night},{i + night / 8},0.125,{i},{-i}\n" for i in range(objects))
+        (folder / f"night_{night:03}.csv").write_text(f"id,mjd,mag,err,ra,dec\n{rows}")
+    return ({"ra": "ra", "dec": "dec"} if placed else {}) | {
         "object_id": "id",
         "time": "mjd",
         "time_scale": "utc",

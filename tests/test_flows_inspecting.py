@@ -6,9 +6,11 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 from make_datasets import CHUNKS, make_session
 from make_runs import lose_chunk
+from make_stores import light_curves, write_light_curves
 
 from aggrade import append, list_backups, prune_backups
 from aggrade.errors import BadInput, Damaged
@@ -148,6 +150,36 @@ def test_an_unknown_object_is_an_error(survey):
 
     with pytest.raises(BadInput, match="12"):
         lightcurve(str(survey), "12")
+
+
+def test_epochs_are_listed_by_time(survey, tmp_path):
+    """A line per epoch with what it holds; the same as CSV."""
+    from flows.inspecting import epochs
+
+    said = epochs(str(survey)).splitlines()
+    assert said[0].split() == ["epoch", "epoch_time", "objects", "detections", "limits", "flagged"]
+    assert [line.split()[0] for line in said[1:]] == ["1", "2"]
+    assert epochs(str(survey), to=tmp_path / "epochs.csv") == f"2 epochs: {tmp_path / 'epochs.csv'}"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "epochs.csv").read_text())))
+    assert [row["objects"] for row in rows] == [line.split()[2] for line in said[1:]]
+
+
+def test_a_sky_without_positions_is_an_error(survey, tmp_path):
+    """Catalogues that give no positions leave nothing to draw."""
+    from flows.inspecting import sky
+
+    with pytest.raises(BadInput, match="positions"):
+        sky(str(survey), to=tmp_path / "sky.png")
+
+
+def test_the_sky_is_drawn(tmp_path):
+    """A PNG of all objects, which the line names."""
+    from flows.inspecting import sky
+
+    cube = light_curves([1, 2, 3], np.array([359.0, 0.0, 1.0]), np.zeros(3))
+    write_light_curves(cube, tmp_path, "lightcurves.zarr", objects=3, epochs=1)
+    assert sky(str(tmp_path), to=tmp_path / "sky.png") == f"3 objects, 6 epochs: {tmp_path / 'sky.png'}"
+    assert (tmp_path / "sky.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_window_is_drawn(dataset, capsys):

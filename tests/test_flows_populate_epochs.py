@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from make_runs import hold_intent, run, snapshot, survey
 
@@ -22,9 +24,9 @@ def store(tmp_path):
     return tmp_path / "dataset"
 
 
-def populate(tmp_path, store, nights, *, cluster=HERE, **parameters):
+def populate(tmp_path, store, nights, *, cluster=HERE, placed=False, **parameters):
     """Write catalogues of some nights and run the flow."""
-    spec = survey(tmp_path / "catalogues", nights)
+    spec = survey(tmp_path / "catalogues", nights, placed=placed)
     return run(
         populate_epochs,
         catalogues=f"{tmp_path}/catalogues",
@@ -55,10 +57,29 @@ def test_every_cell_is_the_catalogues(tmp_path, store):
 
 @pytest.mark.usefixtures("prefect_backend")
 def test_the_plan_is_seen_before_the_receipt(tmp_path, store):
-    """Plan, progress and receipts are artifacts of the run."""
+    """Plan, progress, receipts and epochs are artifacts of the run; objects without positions have no sky."""
     artifacts = populate(tmp_path, store, 2).artifacts
-    assert artifacts.keys() == {"plan", "progress", "receipts"}
+    assert artifacts.keys() == {"plan", "progress", "receipts", "epochs"}
     assert "2 new epochs" in artifacts["plan"]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_the_epochs_of_a_run_and_the_sky_are_seen(tmp_path, store):
+    """A row for each epoch that this run has brought, and a picture of where all objects lie."""
+    populate(tmp_path, store, 2, placed=True)
+    artifacts = populate(tmp_path, store, 3, placed=True).artifacts
+    assert artifacts.keys() == {"plan", "progress", "receipts", "epochs", "sky"}
+    (row,) = json.loads(artifacts["epochs"])
+    assert row | {"epoch_time": 0} == {
+        "epoch": "002",
+        "epoch_time": 0,
+        "objects": 3,
+        "detections": 3,
+        "limits": 0,
+        "flagged": 0,
+    }
+    assert row["epoch_time"] == 6002
+    assert artifacts["sky"].startswith("data:image/png;base64,")
 
 
 @pytest.mark.usefixtures("prefect_backend")
