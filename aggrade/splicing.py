@@ -138,6 +138,10 @@ def _copied(
         mark = root.copy(source, target, unchanged=wanted.etag)
     except ConditionFailed:
         return None
+    except Damaged:
+        with budget.taking(wanted.size):
+            _read(root, source, wanted)
+        raise
     if mark != wanted.etag:
         with budget.taking(wanted.size):
             _read(root, target, wanted)

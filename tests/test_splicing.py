@@ -129,13 +129,20 @@ def test_another_object_in_its_place_stays(open_world):
     assert_holds(shown(open_world(world)), [OLD])
 
 
-def test_a_staged_object_that_changed_is_not_landed(open_world):
-    """What bears another mark than it was staged with is damage, and the old state stays."""
+@pytest.mark.parametrize(
+    ("there", "code"), [((b"other bytes", "another mark"), "staging-torn"), (None, "staging-gone")]
+)
+def test_a_staged_object_that_changed_or_went_is_not_landed(open_world, there, code):
+    """What bears another mark than it was staged with is damage that says so, and the old state stays."""
     world = World()
     staged = grown(open_world(world))
-    world.objects[f"{STAGED}/eeg/c/0/1/0/0"] = (b"other bytes", "another mark")
-    with pytest.raises(Damaged):
+    if there is None:
+        del world.objects[f"{STAGED}/eeg/c/0/1/0/0"]
+    else:
+        world.objects[f"{STAGED}/eeg/c/0/1/0/0"] = there
+    with pytest.raises(Damaged, match="the session is cut anew") as caught:
         landed(open_world, world, staged)
+    assert caught.value.code == code
     assert_holds(shown(open_world(world)), [OLD])
 
 
