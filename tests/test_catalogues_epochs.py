@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aggrade.catalogues.epochs import EpochCatalogue, content_digest, merged
+from aggrade.catalogues.epochs import EpochCatalogue, content_digest, ids_digested, merged
 
 NAN = np.nan
 
@@ -109,3 +111,11 @@ def test_the_digest_is_of_the_content():
         part(time=np.array([[60000.5], [60000.6]])),
     ]
     assert len({base, *map(content_digest, others)}) == len(others) + 1
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_ids_are_digested_as_their_digits(ids):
+    """Whole numbers and their text are the same bytes, every digit of them."""
+    plain = "\0".join(map(str, ids)).encode()
+    assert ids_digested(np.array(ids, np.int64)) == plain
+    assert ids_digested(np.array([str(each) for each in ids], np.str_)) == plain

@@ -114,7 +114,9 @@ def test_another_content_than_the_planned_is_a_conflict(opened, world):
     """An epoch whose rows have another digest than was planned is not written."""
     writer, plan, work = opened
     epoch = plan.pieces[0].epochs[0]
-    other = FilledEpoch(index=epoch.index, report=epoch.report.model_copy(update={"digest": "other"}))
+    other = FilledEpoch(
+        index=epoch.index, report=epoch.report.model_copy(update={"digest": "other", "mark": ""})
+    )
     before = set(world.objects)
     with pytest.raises(Conflict, match="other rows than a moment ago"):
         work(writer, plan.pieces[0].model_copy(update={"epochs": (other,)}))

@@ -213,3 +213,17 @@ def test_duplicates_are_told_by_measurement(by_id):
     assert "1 rows" in problems[0].found
     assert "measurement g" in problems[0].found
     assert list(duplicate_problems(rows.taken(np.array([0, 2])), "a.fits")) == []
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 2**32))
+def test_rows_of_their_own_give_the_cells_that_winners_give(ids, seed):
+    """Where no object has two rows, all of them together are the winners of each measurement."""
+    rng = np.random.default_rng(seed)
+    epoch = catalogue(ids=np.array(ids, np.int64), status=rng.integers(0, 4, (len(ids), 2)))
+    matched = match_epoch(epoch, table(np.arange(8.0), np.zeros(8)), FIRST, MatchSpec(), by_id=True)
+    known = [number for number in ids if number < 8]
+    assert (matched.sole is not None) == (len(set(known)) == len(known))
+    if matched.sole is not None:
+        for column in range(2):
+            said = {int(o): int(r) for r, o in zip(*matched.sole, strict=True) if epoch.status[r, column]}
+            assert taken(matched, column) == said

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import compute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +24,13 @@ __all__ = [
     "EpochCatalogue",
     "as_text",
     "content_digest",
+    "ids_digested",
     "merged",
 ]
 
 NOT_OBSERVED, DETECTED, LIMIT, FLAGGED = 0, 1, 2, 3
+_AT_ONCE = 1 << 24
+"""Ids whose text Arrow holds in one array of up to 2 GiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,5 +169,20 @@ def content_digest(part: EpochCatalogue) -> str:
     for values in (part.value, part.error, part.status, part.time, part.ra, part.dec):
         total.update(b"|" if values is None else np.ascontiguousarray(values).tobytes())
     if part.ids is not None:
-        total.update("\0".join(as_text(part.ids).tolist()).encode())
+        total.update(ids_digested(part.ids))
     return total.hexdigest()
+
+
+def ids_digested(ids: NDArray[Any]) -> bytes:
+    """Return ids as text, one behind the other with a zero between: the bytes that digests are made of.
+
+    Arrow writes whole numbers several times faster than NumPy, in the same digits.
+    """
+    if ids.dtype.kind == "U":
+        return "\0".join(ids.tolist()).encode()
+    return b"\0".join(_as_text(ids[low : low + _AT_ONCE]) for low in range(0, len(ids), _AT_ONCE))
+
+
+def _as_text(numbers: NDArray[Any]) -> bytes:
+    whole = pa.ListArray.from_arrays([0, len(numbers)], pa.array(numbers).cast(pa.string()))
+    return bytes(compute.binary_join(whole, "\0")[0].as_buffer())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from aggrade.catalogues.epochs import EpochCatalogue
     from aggrade.catalogues.loading import How
     from aggrade.catalogues.planning import FilledEpoch, FilledPiece
     from aggrade.commit import Document, Writer, WrittenObject
@@ -94,6 +95,26 @@ class _Block:
             if name in documents
         }
 
+    def put(
+        self,
+        place: int,
+        taken: tuple[NDArray[np.int64], NDArray[np.int64]],
+        columns: slice,
+        bands: list[int],
+        catalogue: EpochCatalogue,
+        time: float,
+    ) -> None:
+        """Put the cells of some measurements of some rows at their objects; cells of nothing stay what they are."""
+        rows, found = taken
+        at = (found[:, None], bands) if bands != list(range(len(self.measurements))) else (found,)
+        picked = {
+            name: getattr(catalogue, name)[rows, columns] for name in ("value", "error", "status", "time")
+        }
+        self.arrays["lightcurves"][..., place][at] = np.stack([picked["value"], picked["error"]], axis=2)
+        self.arrays["status"][..., place][at] = picked["status"]
+        if "time_offset" in self.arrays:
+            self.arrays["time_offset"][..., place][at] = (picked["time"] - time) * _SECONDS_PER_DAY
+
     def region(self, name: str, first: int) -> tuple[slice, ...]:
         """Return where the array lies in the store."""
         sizes = shape_of(self.documents[name])[:-1]
@@ -111,20 +132,24 @@ def _fill(
     """Put one epoch's cells into the block; return what became of its rows."""
     report = epoch.report
     loaded = load_epoch(EpochSources(key=report.key, sources=report.sources), how, storage_options)
-    if loaded.digest != report.digest:
+    if not loaded.is_as(report.digest, report.mark):
         where = ", ".join(source.url for source in report.sources)
         fix = "wait until the delivery is complete, then run it again"
         raise Conflict(Problem(where, "other rows than a moment ago", "the same", fix, "catalogue-changed"))
     matched = match_epoch(loaded.catalogue, objects, how.spec, how.match, by_id=how.by_id)
-    catalogue = loaded.catalogue
-    for column, (rows, found) in enumerate(matched.cells):
-        band = block.measurements.index(catalogue.measurements[column])
-        block.arrays["lightcurves"][found, band, 0, place] = catalogue.value[rows, column]
-        block.arrays["lightcurves"][found, band, 1, place] = catalogue.error[rows, column]
-        block.arrays["status"][found, band, place] = catalogue.status[rows, column]
-        if "time_offset" in block.arrays:
-            offset = (catalogue.time[rows, column] - report.time) * _SECONDS_PER_DAY
-            block.arrays["time_offset"][found, band, place] = offset
+    bands = [block.measurements.index(name) for name in loaded.catalogue.measurements]
+    if matched.sole is not None:
+        block.put(place, matched.sole, slice(None), bands, loaded.catalogue, report.time)
+    else:
+        for column, taken in enumerate(matched.cells):
+            block.put(
+                place,
+                taken,
+                slice(column, column + 1),
+                bands[column : column + 1],
+                loaded.catalogue,
+                report.time,
+            )
     return matched.counts
 
 

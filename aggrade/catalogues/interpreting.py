@@ -151,6 +151,10 @@ class _File:
     def epochs(self, keys: tuple[str, ...], rows: NDArray[np.intp]) -> Iterator[EpochCatalogue]:
         """Yield the detections of each epoch."""
         whole, filters = self.catalogue(), self.filters()
+        if len(keys) == 1:
+            name = self.one_filter(filters, np.arange(whole.rows), keys[0])
+            yield replace(whole, key=keys[0], filter=name)
+            return
         order = np.argsort(rows, kind="stable")
         edges = np.searchsorted(rows[order], np.arange(len(keys) + 1))
         for index, key in enumerate(keys):

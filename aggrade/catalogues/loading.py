@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -137,12 +137,33 @@ def _recent(reading: _Reading, least: int) -> Loaded:
     return loaded
 
 
-class Epoch(NamedTuple):
-    """One epoch of all its files, with the digest and the mark of its content."""
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """One epoch of all its files.
+
+    Parameters
+    ----------
+    catalogue
+        Its rows.
+    mark
+        The mark of its files, empty where they hold several epochs.
+    parts, how
+        What each file says of it, and how they are read.
+    """
 
     catalogue: EpochCatalogue
-    digest: str
     mark: str
+    parts: tuple[EpochCatalogue, ...]
+    how: How
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of its content."""
+        return digest_of([content_digest(part) for part in self.parts], self.how)
+
+    def is_as(self, digest: str, mark: str) -> bool:
+        """Tell whether it has the content that it had; the same files need no second look at what they say."""
+        return (bool(mark) and self.mark == mark) or self.digest == digest
 
 
 def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any] | None) -> Epoch:
@@ -162,7 +183,7 @@ def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any]
         raise BadInput(*problems or [_vanished(epoch)])
     catalogue = merged(parts, tuple(how.spec.measurements))
     mark = mark_of([each.mark for each in loaded], how) if how.spec.epoch.filename is not None else ""
-    return Epoch(catalogue, digest_of([content_digest(part) for part in parts], how), mark)
+    return Epoch(catalogue, mark, tuple(parts), how)
 
 
 def _disagreements(epoch: EpochSources, parts: Sequence[EpochCatalogue]) -> Iterator[Problem]:

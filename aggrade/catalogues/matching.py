@@ -7,9 +7,10 @@ the one that `duplicates` says. The others are counted, never lost without a tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from aggrade.catalogues.epochs import DETECTED, FLAGGED, NOT_OBSERVED, EpochCatalogue
 from aggrade.catalogues.positions import chord, separation, unit_vectors
@@ -70,12 +71,15 @@ class Matched(NamedTuple):
         (row,) uint8: which of `FATES` each row has.
     claims
         The object that each row belongs to, and how far it is.
+    sole
+        Where no object has two rows: (row,) int64 rows and (row,) int64 objects, whatever cells they give.
     """
 
     cells: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
     counts: dict[str, int]
     fates: NDArray[np.uint8]
     claims: Claims
+    sole: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
 
 def claims_of(catalogue: EpochCatalogue, objects: ObjectTable, match: MatchSpec, *, by_id: bool) -> Claims:
@@ -151,29 +155,42 @@ def match_epoch(
     """
     claims = claims_of(catalogue, objects, match, by_id=by_id)
     taken, repeated = [], np.zeros(catalogue.rows, bool)
+    order = np.flatnonzero(claims.objects >= 0)
+    is_sole = _are_distinct(claims.objects[order])
+    if not is_sole:
+        order = order[np.lexsort([claims.distance[order], claims.objects[order]])]
     for column in range(len(catalogue.measurements)):
-        rows, doubles = _winners(catalogue, claims, column, best=spec.duplicates == "best")
+        rows = order[catalogue.status[order, column] != NOT_OBSERVED]
+        rows, doubles = _winners(catalogue, claims, column, rows, best=spec.duplicates == "best")
         taken.append((rows, claims.objects[rows]))
         repeated[doubles] = True
     winners = [rows for rows, _ in taken]
     fates = _fates(catalogue, claims, winners, repeated)
-    return Matched(tuple(taken), _counts(catalogue, fates, winners), fates, claims)
+    sole = (order, claims.objects[order]) if is_sole else None
+    return Matched(tuple(taken), _counts(catalogue, fates, winners), fates, claims, sole)
+
+
+def _are_distinct(objects: NDArray[np.int64]) -> bool:
+    return not len(objects) or int(np.bincount(objects).max()) == 1
 
 
 def _winners(
-    catalogue: EpochCatalogue, claims: Claims, column: int, *, best: bool
+    catalogue: EpochCatalogue, claims: Claims, column: int, rows: NDArray[np.int64], *, best: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row that each object's cell takes, and the rows that repeat one of them."""
-    status = catalogue.status[:, column]
-    rows = np.flatnonzero((status != NOT_OBSERVED) & (claims.objects >= 0))
-    keys: list[NDArray[Any]] = [rows]
-    if best:
-        keys += [np.nan_to_num(catalogue.error[rows, column], nan=np.inf), _PRIORITY[status[rows]]]
-    rows = rows[np.lexsort([*keys, claims.distance[rows], claims.objects[rows]])]
+    """Return the row that each object's cell takes, and the rows that repeat one of them.
+
+    `rows` are those that speak of the measurement: by object, the nearest of each first, where an object has several.
+    """
     owner = claims.objects[rows]
     first = np.concatenate([[True], owner[1:] != owner[:-1]]) if len(rows) else np.zeros(0, bool)
+    if first.all():
+        return rows, rows[:0]
+    if best:
+        error = np.nan_to_num(catalogue.error[rows, column], nan=np.inf)
+        priority = _PRIORITY[catalogue.status[rows, column]]
+        rows = rows[np.lexsort([rows, error, priority, claims.distance[rows], owner])]
     winner = rows[first]
-    beaten_by = winner[np.cumsum(first) - 1] if len(rows) else rows
+    beaten_by = winner[np.cumsum(first) - 1]
     same = (
         ~first
         & (claims.distance[rows] == claims.distance[beaten_by])
@@ -217,6 +234,8 @@ def _counts(
 
 def duplicate_problems(catalogue: EpochCatalogue, where: str) -> Iterator[Problem]:
     """Yield a problem for each measurement that several rows of one id, or of one place, speak of."""
+    if _is_each_once(catalogue):
+        return
     for column, name in enumerate(catalogue.measurements):
         rows = np.flatnonzero(catalogue.status[:, column] != NOT_OBSERVED)
         repeated, example = _repeated(catalogue, rows)
@@ -228,6 +247,17 @@ def duplicate_problems(catalogue: EpochCatalogue, where: str) -> Iterator[Proble
                 "deliver the file again, or set 'duplicates' to 'best' or 'first'",
                 "duplicates",
             )
+
+
+def _is_each_once(catalogue: EpochCatalogue) -> bool:
+    """Tell whether no id is there twice, or no place; if one is, the rows may still speak of different measurements."""
+    if catalogue.ids is not None:
+        return bool(pd.Index(catalogue.ids).is_unique)
+    assert catalogue.ra is not None, "rows without ids have positions"
+    assert catalogue.dec is not None, "rows without ids have positions"
+    return bool(pd.Index(catalogue.ra).is_unique) or len(np.unique(catalogue.ra + 1j * catalogue.dec)) == len(
+        catalogue.ra
+    )
 
 
 def _repeated(catalogue: EpochCatalogue, rows: NDArray[np.int64]) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from aggrade.catalogues.epochs import as_text
+from aggrade.catalogues.epochs import as_text, ids_digested
 from aggrade.catalogues.motion import Motion, moved
 from aggrade.catalogues.positions import healpix, unit_vectors, within_turn
 from aggrade.errors import BadInput, Problem, raise_all
@@ -86,7 +86,8 @@ class ObjectTable:
     @cached_property
     def digest(self) -> str:
         """Digest of the whole table."""
-        total = hashlib.sha256("\0".join([self.ids.dtype.kind, *as_text(self.ids).tolist()]).encode())
+        total = hashlib.sha256(self.ids.dtype.kind.encode())
+        total.update(b"\0" * bool(len(self.ids)) + ids_digested(self.ids))
         for values in (self.ra, self.dec, *(self.motion or ())):
             total.update(values.tobytes())
         return total.hexdigest()
