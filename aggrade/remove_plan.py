@@ -27,12 +27,12 @@ from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
 from aggrade.commit.snapshot import demand_root, lost_root
 from aggrade.commit.unpublished import unpublished, unpublished_by_the_dead
-from aggrade.errors import Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aggrade.commit import Document, Snapshot
     from aggrade.commit.catalogue import Place
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import BackupKind, Target
     from aggrade.storage import Storage
 
-__all__ = ["RemovePlan", "StoreRemoval", "look_into", "removal_commit"]
+__all__ = ["RemovePlan", "StoreRemoval", "demand_dimension", "look_into", "removal_commit"]
 
 
 class _Frozen(BaseModel):
@@ -125,6 +125,32 @@ class RemovePlan(_Frozen):
         return "\n".join([*lines, f"  {self.price}"])
 
 
+def demand_dimension(url: str, dim: str, shown: Iterable[Snapshot]) -> None:
+    """Refuse a dimension along which nothing grows in a dataset; copies and stores that do not say count for none.
+
+    Parameters
+    ----------
+    url
+        The dataset root, for people.
+    dim
+        The dimension that was asked for.
+    shown
+        What its stores show.
+
+    Raises
+    ------
+    BadInput
+        Naming the dimensions along which they do.
+    """
+    marks = [snapshot.mark for snapshot in shown if "source" not in snapshot.mark]
+    known = {str(mark.get("dim", dim)) for mark in marks}
+    if known and dim not in known:
+        there = sorted(known)
+        fix = f"pass dim={there[0]!r}, on the command line --dim {there[0]}"
+        expected = f"{' or '.join(there)}, along which it grows"
+        raise BadInput(Problem(url, f"dimension {dim!r}", expected, fix, "dimension"))
+
+
 def look_into(
     storage: Storage, snapshot: Snapshot | None, label: str, dim: str, *, purge: bool, whole: bool
 ) -> StoreRemoval | None:
@@ -160,7 +186,8 @@ def look_into(
         return _own(storage, Erasure(label=label, dim=dim, purge=purge, whole=True))
     if snapshot is None:
         return _gone(storage, label, dim) if purge else None
-    if not has_rows and (snapshot.documents or not snapshot.generation):
+    grows = snapshot.mark.get("dim", dim) == dim
+    if not grows or (not has_rows and (snapshot.documents or not snapshot.generation)):
         return None
     if not whole or not {*_labels(storage, snapshot, dim)} <= {label, ""}:
         return _shared(storage, snapshot, label, dim, purge=purge)

@@ -39,7 +39,7 @@ from aggrade.old_versions import drop_deleted, drop_old, drop_told
 from aggrade.quarantine import QUARANTINE, record_key
 from aggrade.receipt import Receipt
 from aggrade.removals_under_way import Finished, recover_for
-from aggrade.remove_plan import RemovePlan, look_into, removal_commit
+from aggrade.remove_plan import RemovePlan, demand_dimension, look_into, removal_commit
 from aggrade.remove_summary import summary_of
 from aggrade.session_catalogue import lost_lines
 from aggrade.settings import settings
@@ -142,9 +142,9 @@ def remove(
 
 
 def _check_label(label: object) -> None:
-    if not isinstance(label, str) or any("\ud800" <= char <= "\udfff" for char in label):
+    if not isinstance(label, str) or not label or any("\ud800" <= char <= "\udfff" for char in label):
         fix = "give the session's id, or the epoch's key, as text"
-        raise BadInput(Problem("label", repr(label), "text", fix, "label-type"))
+        raise BadInput(Problem("label", repr(label), "text that is not empty", fix, "label-type"))
 
 
 def _rehearsed(
@@ -236,13 +236,15 @@ class _Removal:
         return above.within(told.removeprefix("../")).url if told.startswith("../") else told
 
     def _staging(self) -> Iterator[Storage]:
-        for name in self.root.folders(STAGING):
+        for name in self.root.folders(STAGING) if self.dim == "session" else ():
             if name.endswith(STORE_SUFFIX):
                 yield self.root.within(f"{STAGING}/{name}")
 
     def plan(self) -> RemovePlan:
         """Look everywhere."""
-        looked = (self._look_into(storage, read_snapshot(storage)) for storage in self._chosen())
+        shown = [(storage, read_snapshot(storage)) for storage in self._chosen()]
+        demand_dimension(self.root.url, self.dim, (snapshot for _, snapshot in shown if snapshot))
+        looked = [self._look_into(storage, snapshot) for storage, snapshot in shown]
         found = [
             one.model_copy(update={"found": one.found or one.store in self.left}) for one in looked if one
         ]

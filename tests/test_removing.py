@@ -615,7 +615,7 @@ def test_attributes_of_the_session_that_made_the_store(open_world):
 class TestRefused:
     """Reasons not to."""
 
-    @pytest.mark.parametrize("label", ["nobody", "sub-", "sub-3", ""])
+    @pytest.mark.parametrize("label", ["nobody", "sub-", "sub-3"])
     def test_an_unknown_session(self, data, label):
         """An id that isn't there is bad input, and nothing changes."""
         before = dict(data.world.objects)
@@ -623,10 +623,28 @@ class TestRefused:
             data.remove(label)
         assert data.world.objects == before
 
-    def test_a_label_that_is_no_text(self, data):
-        """Half a surrogate pair can't have been stored."""
+    @pytest.mark.parametrize("label", ["b\ud800", ""])
+    def test_a_label_that_is_no_text(self, data, label):
+        """Half a surrogate pair can't have been stored; an empty label is that of rows that were wiped out before."""
+        data.remove()
+        before = dict(data.world.objects)
         with pytest.raises(BadInput, match="label: found"):
-            data.remove("b\ud800")
+            data.remove(label, purge_backups=True)
+        assert data.world.objects == before
+
+    @pytest.mark.parametrize("copied", [False, True])
+    @pytest.mark.parametrize("dim", ["window", "eeg_channel", "epoch"])
+    def test_another_dimension(self, data, dim, copied):
+        """Sessions lie along `session`: nothing of one that lies there is removed along another dimension."""
+        if copied:
+            aggrade.rechunk(STORE, f"{ROOT}/windows_for_training.zarr", storage_options=data.options)
+        stage(data.sessions[GONE], ROOT, "name", storage_options=data.options)
+        before = dict(data.world.objects)
+        for dry_run in (True, False):
+            with pytest.raises(BadInput, match=f"found dimension '{dim}', expected session") as caught:
+                data.remove(dim=dim, purge_backups=True, dry_run=dry_run)
+            assert caught.value.code == "dimension"
+        assert data.world.objects == before
 
     @pytest.mark.parametrize("torn", [b"{", b"[" * 100_000])
     def test_a_receipt_that_is_torn(self, data, torn):
