@@ -12,9 +12,9 @@ from aggrade.commit.plan import BackupKind
 from aggrade.errors import BadInput, Problem, raise_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_growing"]
 
 _RULES = {"on_conflict": OnConflict, "backup": BackupKind, "channels": Channels}
 
@@ -36,6 +36,25 @@ def check_arguments(dataset: object, **rules: str) -> None:
     """
     problems = [_unknown(name, value) for name, value in rules.items() if value not in get_args(_RULES[name])]
     raise_all([*_shapeless(dataset), *problems], BadInput)
+
+
+def check_growing(dim: str, growing: Sequence[str]) -> None:
+    """Raise if the dimension of the layers is declared as one along which each of them may be longer.
+
+    Parameters
+    ----------
+    dim, growing
+        The dimension along which layers are appended, and those that may grow beside it.
+
+    Raises
+    ------
+    BadInput
+        If it is among them.
+    """
+    if dim in growing:
+        expected = f"dimensions beside {dim!r}, along which layers are appended"
+        fix = f"leave {dim!r} out of it: the store grows along it anyway"
+        raise BadInput(Problem("grow", repr(tuple(growing)), expected, fix, "grow-dimension"))
 
 
 def _unknown(name: str, value: object) -> Problem:

@@ -92,7 +92,7 @@ class Attempt:
         self.filled = snapshot if snapshot is not None and snapshot.documents else None
         self._mark = snapshot.mark if snapshot else {}
         self.place = place_of(self._reading, self._mark, depth) if dim == "session" else None
-        self.grow = tuple(dict.fromkeys([*self._mark.get("grow", []), *grow]))
+        self.grow = tuple(dict.fromkeys(each for each in [*self._mark.get("grow", []), *grow] if each != dim))
         self.dataset, self.channels, self.chunks, self.shards = dataset, channels, chunks, shards
         self.documents = self._documents()
         self.encodings = encodings(self.documents)

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from aggrade.append_arguments import check_arguments
+from aggrade.append_arguments import check_arguments, check_growing
 from aggrade.append_attempt import Attempt
 from aggrade.append_labels import with_dim
 from aggrade.append_layout import checked_sizes
@@ -199,6 +199,7 @@ def append_to(
     layers = plain_dataset(with_dim(dataset, dim))
     sizes = checked_sizes("chunks", chunks, layers), checked_sizes("shards", shards, layers)
     growing = (grow,) if isinstance(grow, str) else tuple(grow)
+    check_growing(dim, growing)
     clock = clock_of(storage)
     deadline = clock.now() + settings().wait_seconds
     counts: Counter[str] = Counter()

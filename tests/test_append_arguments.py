@@ -130,3 +130,13 @@ def test_other_words_for_what_there_is(tmp_path):
         aggrade.restore(tmp_path, 3)
     with pytest.raises(BadInput, match="keep: found 'x'"):
         aggrade.prune_backups(tmp_path, keep="x")
+
+
+@pytest.mark.parametrize("grow", ["session", ("session", "window")])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_grows_beside_the_sessions(tmp_path, grow, dry_run):
+    """The dimension of the sessions is none along which each of them may be longer; nothing is written."""
+    with pytest.raises(BadInput, match=r"grow: found .*'session'.*leave 'session' out") as caught:
+        aggrade.append(make_session("s1", 2, 1), f"{tmp_path}/windows.zarr", grow=grow, dry_run=dry_run)
+    assert caught.value.code == "grow-dimension"
+    assert not list(tmp_path.iterdir())
