@@ -119,6 +119,7 @@ def price_of(
         round_trips=7 + again * (2 + bool(shared)) + len(rebuilt) + len(shown) + more_trips,
         bytes_read=seen.bytes_read
         + sum(former)
+        + (_held_bytes(seen) if place and seen.is_held else 0)
         + sum(_sizes_of(shown, seen).values())
         + again * (_root_bytes(seen) + sum(held.values()) + sum(former) + _grown_bytes(commit, published)),
         bytes_written=values
@@ -186,7 +187,7 @@ def _grown_bytes(commit: CommitPlan, published: Mapping[str, Document]) -> int:
 def _telling(commit: CommitPlan, seen: Look, place: Place | None) -> Counter[str]:
     """Return the requests by which the catalogue follows, by kind."""
     files = files_of(rows_of(commit.layers))
-    return Counter(requests_of(place, files, seen.catalogue) if place else {})
+    return Counter(requests_of(place, files, seen.lines) if place else {})
 
 
 def _held_bytes(seen: Look) -> int:

@@ -17,6 +17,7 @@ from aggrade.storage import ObjectInfo
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    import pyarrow as pa
     import xarray as xr
 
     from aggrade.commit import CommitPlan
@@ -86,11 +87,21 @@ def weigh_lines(place: Place, lines: NewLines, seen: Look) -> int:
     """
     generation = seen.snapshot.generation + 1 if seen.snapshot else 1
     held = {file: seen.catalogue.get(place.key(file)) for file in lines.files()}
-    before = {file: (decoded(stored.data) if stored else None) for file, stored in held.items()}
-    return sum(
-        len(encoded(merged(empty_table() if table is None else table, lines, file), generation))
-        for file, table in before.items()
-    )
+    total = 0
+    for file, stored in held.items():
+        before = decoded(stored.data) if stored else None
+        table = empty_table() if before is None else before
+        size = len(encoded(merged(table, lines, file), generation))
+        own = max(lines.table.num_rows, 1)
+        total += size + (size - len(encoded(table, generation))) * _untold(seen, table) // own
+    return total
+
+
+def _untold(seen: Look, table: pa.Table) -> int:
+    """Return how many lines whoever finishes the commit under way adds before ours are."""
+    journal = seen.intent[0].journal if seen.intent and seen.is_held else None
+    told = set(table.column("index").to_pylist())
+    return sum(layer.index not in told for layer in journal.layers) if journal else 0
 
 
 def _weigh(writer: Writer, blocks: list[Block]) -> int:

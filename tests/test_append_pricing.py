@@ -184,6 +184,32 @@ class TestPrice:
         assert plan.price.bytes_read == pytest.approx(counts["bytes_read"], rel=0.05)
         assert plan.price.bytes_written == pytest.approx(counts["bytes_written"], rel=0.05)
 
+    @pytest.mark.parametrize("at", ["zarr.json", ".aggrade/receipts/", ".aggrade/layers/", "label/zarr.json"])
+    def test_behind_a_dead_writer_of_a_catalogue(self, open_world, open_counted, at):
+        """Whoever finishes a commit tells the catalogue of it first: what was read of that before is read again."""
+        options, counts = open_counted
+        world, how = options["world"], {"grow": ("window",), "chunks": CHUNKS}
+        root, rehearsal = "world://data", Numbered()
+        aggrade.append(dataset_of("a"), root, **how, storage_options=open_world(world))
+        aggrade.append(
+            dataset_of("c", windows=5), root, **how, storage_options=open_world(world.copy(), rehearsal)
+        )
+        start = f"PUT data/windows.zarr/{at}"
+        dying = DiesAt(
+            world, 1 + next(i for i, one in enumerate(rehearsal.kinds) if one.startswith(start)), after=True
+        )
+        with pytest.raises(Killed):
+            aggrade.append(dataset_of("c", windows=5), root, **how, storage_options=open_world(world, dying))
+        how |= {"storage_options": options}
+        plan = aggrade.append(dataset_of("d", windows=4), "counted://data", dry_run=True, **how)
+        counts.clear()
+        receipt = aggrade.append(dataset_of("d", windows=4), "counted://data", **how)
+        sent = {kind: count for kind, count in counts.items() if kind.isupper() and count}
+        assert plan.price.requests == sent == receipt.requests
+        assert plan.price.bytes_read == pytest.approx(counts["bytes_read"], rel=0.05)
+        assert plan.price.bytes_written == pytest.approx(counts["bytes_written"], rel=0.05)
+        assert set(aggrade.read_catalogue("counted://data", storage_options=options)["session"]) == {*"acd"}
+
     @pytest.mark.parametrize("seed", range(3))
     def test_over_what_restores_gave_up(self, open_counted, seed):
         """Chunks that a session covers since a restore gave them up are in the price, in requests and bytes."""

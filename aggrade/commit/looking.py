@@ -81,6 +81,11 @@ class Look:
         """Whether somebody held the intent, dead or alive."""
         return self.intent is not None and self.intent[0].state == "held"
 
+    @property
+    def lines(self) -> Mapping[str, StoredObject | None]:
+        """Files of the catalogue as they still are; none where whoever holds the intent, or finishes it, changes them."""
+        return {} if self.is_held else self.catalogue
+
     def again(
         self,
         storage: Storage,

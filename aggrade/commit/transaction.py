@@ -342,7 +342,7 @@ class Transaction:
                 add_lines(self.storage, self.lease, shown, lines, self._told())
 
     def _told(self) -> Mapping[str, StoredObject | None]:
-        return self._seen.catalogue if self._seen else {}
+        return self._seen.lines if self._seen else {}
 
     def _receipt(
         self, done: list[WrittenObject], details: Mapping[str, Any], lines: NewLines | None

@@ -227,7 +227,7 @@ class Rehearsed:
             if mark == replacing:
                 self._keep(key, entry, old=int(there is not None))
         if mark != replacing:
-            self._rehearsal.count(key, PUT=1, HEAD=int(bool(self._at_once)))
+            self._rehearsal.count(key, PUT=1, HEAD=int(bool(self._at_once)), bytes_written=entry.size)
             raise condition_failed(self._at(key), mark, replacing)
         self._rehearsal.count(key, PUT=1, bytes_written=entry.size)
         return ObjectInfo(key, entry.size, entry.etag)
