@@ -64,7 +64,7 @@ BOOKKEEPING = ".aggrade"
 
 _ROOT_KEYS = ("zarr.json", ".zmetadata", ".zgroup")
 _KNOWN = {"", WINDOWS, WINDOWS_FOR_TRAINING, LIGHTCURVES, LIGHTCURVES_BY_OBJECT}
-_LEGAL = " !#$&'()+,;=@[]{}"
+_LEGAL = " !$&'()+,;=@[]{}"
 _LONGEST_NAME = 200
 
 

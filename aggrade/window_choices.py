@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aggrade.errors import BadInput, Problem, raise_all
-from aggrade.modalities import MODALITIES
+from aggrade.modalities import MODALITIES, fill_of
 from aggrade.window_loading import Samples
 
 if TYPE_CHECKING:
@@ -178,5 +178,4 @@ def choose_columns(
 
 
 def _absent(name: str, variable: xr.Variable) -> Any:
-    fill = np.nan if variable.dtype.kind == "f" else _NO_LABEL if name == "label" else 0
-    return np.array(fill, variable.dtype)[()]
+    return np.array(_NO_LABEL if name == "label" else fill_of(variable), variable.dtype)[()]

@@ -13,6 +13,7 @@ import numpy as np
 
 from aggrade.errors import BadInput
 from aggrade.recordings import EEG, too_large
+from aggrade.window_labels import NOT_COUNTED
 from aggrade.window_quality import (
     COUPLING_S,
     LINE_HZ,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from aggrade.recordings import Stream
     from aggrade.window_grid import Placed, Track
 
-    Variable = tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]
+    Variable = tuple[tuple[str, ...], NDArray[Any], dict[str, Any], dict[str, Any]]
 
 __all__ = ["Filled", "fill_windows"]
 
@@ -200,7 +201,16 @@ class _Filling:
             found[f"{name}_line_noise"] = (channel, self.special, text)
         else:
             found[f"{name}_scalp_coupling"] = (channel, self.special, "scalp-coupling index")
-        return {key: (dims, values[None], {"long_name": text}) for key, (dims, values, text) in found.items()}
+        counts = {f"{name}_nan_count", f"{name}_surplus"}
+        return {
+            key: (
+                dims,
+                values[None],
+                {"long_name": text},
+                {"fill_value": NOT_COUNTED} if key in counts else {},
+            )
+            for key, (dims, values, text) in found.items()
+        }
 
     def _rail(self) -> NDArray[np.float32]:
         rails = np.fmax.reduce(self.high, axis=0), np.fmin.reduce(self.low, axis=0)

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
     from aggrade.recordings import Markers
 
-__all__ = ["NO_LABEL", "Events", "bad_fractions", "events_of", "labels_of"]
+__all__ = ["NOT_COUNTED", "NO_LABEL", "Events", "bad_fractions", "events_of", "labels_of"]
 
 NO_LABEL = -1
+NOT_COUNTED = -1
+"""What counts are where nothing was recorded: 0 would say that nothing was amiss."""
 _TOUCH_S = 1e-9
 _BAD = "bad"
 

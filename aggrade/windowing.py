@@ -19,7 +19,7 @@ from aggrade.recordings.discover import digest_of, local_session
 from aggrade.recordings.session import opened_session
 from aggrade.window_filling import fill_windows
 from aggrade.window_grid import Track, believed_rate, window_starts
-from aggrade.window_labels import NO_LABEL, bad_fractions, events_of, labels_of
+from aggrade.window_labels import NO_LABEL, NOT_COUNTED, bad_fractions, events_of, labels_of
 from aggrade.window_spec import WindowSpec
 from aggrade.window_trials import Cuts, trial_length, trial_windows
 
@@ -249,7 +249,16 @@ def _per_session(session: Session, tracks: Mapping[str, Track], count: int, dige
         found[f"{name}_jitter_s"] = track.timing.jitter
         found[f"{name}_gaps"] = np.int32(track.timing.gaps)
         found[f"{name}_lost"] = np.int64(track.timing.lost.sum())
-    one = {name: (("session",), _one(value), _session_attributes(name)) for name, value in found.items()}
+    counts = {f"{name}{end}" for name in tracks for end in ("_gaps", "_lost")}
+    one = {
+        name: (
+            ("session",),
+            _one(value),
+            _session_attributes(name),
+            {"fill_value": NOT_COUNTED} if name in counts else {},
+        )
+        for name, value in found.items()
+    }
     return one | {f"{name}_channel_bad": _marked_bad(session, name) for name in tracks}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +103,13 @@ def test_ids_too_long_for_a_folder_stay_distinct(ids):
     paths = {layout.session_store(session) for session in ids}
     assert len(paths) == 2
     assert max(len(path.encode()) for path in paths) <= 255
+
+
+def test_every_tool_opens_the_store_of_a_session(tmp_path):
+    """No sign of an id is one that zarr, or xarray, takes for a part of a URL."""
+    signs = [chr(code) for code in range(32, 127)]
+    for sign in signs:
+        path = str(tmp_path / layout.session_store(f"S 1{sign}b"))
+        zarr.create_group(path, attributes={"id": sign})
+        assert zarr.open_group(path, mode="r").attrs["id"] == sign
+    assert len(list((tmp_path / "sessions").iterdir())) == len(signs)

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from make_windows import numbered
 
+import aggrade
 from aggrade.errors import BadInput
 from aggrade.window_selection import check_conditions, selected
 
@@ -77,3 +78,27 @@ def test_every_reason_is_told_at_once():
     with pytest.raises(BadInput) as caught:
         check_conditions(dataset, {"x": 1, "label": (2, 1)})
     assert [problem.code for problem in caught.value.problems] == ["where-variable", "where-range"]
+
+
+def test_what_was_not_recorded_has_no_counts(tmp_path):
+    """A channel, or a modality, that a session lacks is chosen by no count of its samples."""
+    for number, (channels, has_fnirs) in enumerate([(["Fz"], True), (["Oz", "Fz"], True), (["Fz"], False)]):
+        rng, path = np.random.default_rng(number), tmp_path / f"s{number}"
+        told = {"format": "aggrade-recording-1", "eeg/rate": 100, "eeg/channels": channels, "eeg/units": "uV"}
+        told["eeg/samples"] = rng.normal(size=(800, len(channels))).astype("f4")
+        if has_fnirs:
+            told |= {"fnirs/rate": 10, "fnirs/channels": ["a"], "fnirs/units": "V"}
+            told["fnirs/samples"] = rng.normal(size=(80, 1))
+        path.mkdir()
+        np.savez(path / "r.npz", **told)
+        aggrade.append(aggrade.cut_windows(path, {"window_size_s": 2.0}), tmp_path / "data", channels="union")
+    opened = aggrade.open_windows(tmp_path / "data").load()
+    is_missing = np.isnan(opened["eeg"]).all("eeg_sample")
+    np.testing.assert_array_equal(opened["eeg_nan_count"], np.where(is_missing, -1, 0))
+    np.testing.assert_array_equal(opened["fnirs_nan_count"][:, 0, 0], [0, 0, -1])
+    assert opened["fnirs_lost"].values.tolist() == [0, 0, -1]
+    for name, sessions in (("eeg_nan_count", [1]), ("fnirs_nan_count", [0, 1])):
+        chosen = aggrade.open_windows(tmp_path / "data", where={name: 0})
+        assert sorted({str(each) for each in chosen["session"].values}) == [f"s{i}" for i in sessions]
+        reader = aggrade.WindowReader(tmp_path / "data", 4, where={name: 0})
+        assert reader.windows == 4 * len(sessions)

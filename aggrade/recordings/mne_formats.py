@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.errors import BadInput, Problem
+from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.recordings import (
     EEG,
     FNIRS,
@@ -32,6 +32,7 @@ from aggrade.recordings import (
     unit_name,
 )
 from aggrade.recordings.edf_header import EdfHeader, read_edf_header
+from aggrade.recordings.fif_tags import tag_problem
 from aggrade.recordings.vision_header import check_vision
 from aggrade.recordings.vision_segments import read_segments
 
@@ -339,11 +340,17 @@ def _open_fif(path: Path, name: str) -> Iterator[MneRecording]:
     with reader_errors(name, "FIF"):
         raw = _quietly(mne.io.read_raw_fif, path, notes)
         _check_samples(raw, name)
+        raise_all((_torn(name, Path(each)) for each in raw.filenames if tag_problem(Path(each))), BadInput)
         date = raw.info["meas_date"]
         known = 1e-6 if date is not None and date.microsecond else 1.0
         notes = [note for note in notes if "naming conventions" not in note]
         recording = MneRecording([_plain_group(raw)], name, _clock(name, date, known), notes=notes)
     yield recording
+
+
+def _torn(name: str, part: Path) -> Problem:
+    fix = "copy it again from where it was recorded"
+    return Problem(f"{name}, {part.name}", tag_problem(part), "a whole FIF file", fix, "fif-torn")
 
 
 FORMATS = (
