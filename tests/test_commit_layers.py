@@ -103,6 +103,21 @@ class TestRecords:
         layers.keep_layer(storage, record())
         assert storage.world.objects == before
 
+    def test_one_of_another_layer(self, storage):
+        """A record under the name of another layer is damage; where it lies, any new one of that layer takes its place."""
+        layers.keep_layer(storage, record())
+        layers.keep_layer(storage, record("s2", generation=9))
+        one, two = layers.layer_key("s1"), layers.layer_key("s2")
+        storage.write(one, storage.read(two).data, replacing=storage.stat(one).etag)
+        with pytest.raises(Damaged, match="found the record of layer 's2'") as caught:
+            layers.find_layer(storage, "s1")
+        assert caught.value.code == "record-misplaced"
+        unreadable = []
+        assert [found.label for found in layers.layers_of(storage, unreadable)] == ["s2"]
+        assert [one in problem.where for problem in unreadable] == [True]
+        layers.keep_layer(storage, record(index=4))
+        assert layers.find_layer(storage, "s1").index == 4
+
     @pytest.mark.parametrize("torn", [b"", b"{", b'{"label": "s1"}'])
     def test_one_that_is_torn(self, storage, torn):
         """A record that can't be read is damage, passed over only by who asks for it, and replaced by any new one."""

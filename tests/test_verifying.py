@@ -16,7 +16,8 @@ from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import keep_layer, layer_key
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
-from aggrade.errors import BadInput
+from aggrade.errors import BadInput, Damaged
+from aggrade.repairing import repair
 from aggrade.storage import open_storage
 from aggrade.verifying import damage_of
 
@@ -318,6 +319,22 @@ class TestRecords:
             if b'"s2"' in store.get(info.key):
                 store.storage.delete([info.key])
         assert "layer 's2' has no record" in store.found()
+
+    def test_records_that_changed_places(self, store):
+        """Each speaks of the other's layer: neither is believed, and a repair makes both anew."""
+        one, two = layer_key("s0"), layer_key("s2")
+        first, second = store.get(one), store.get(two)
+        store.put(one, second)
+        store.put(two, first)
+        assert sum("found the record of layer" in problem for problem in store.verify().problems) == 2
+        other, how = make_session("s0", 3, 77), {"grow": ("window",), "on_conflict": "replace"}
+        with pytest.raises(Damaged, match="record of layer 's2'"):
+            aggrade.append(other, ROOT, **how, storage_options=store.options)
+        repair(ROOT, storage_options=store.options)
+        made = [json.loads(store.get(key)) for key in (one, two)]
+        assert [each["label"] for each in made] == ["s0", "s2"]
+        assert [each["digest"] for each in made] == [json.loads(each)["digest"] for each in (first, second)]
+        assert store.verify().ok
 
     def test_a_record_that_points_elsewhere(self, store):
         """The row that a record names bears its label."""

@@ -21,7 +21,7 @@ from aggrade.receipt import Receipt
 from aggrade.storage import ConditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aggrade.commit.snapshot import Snapshot
     from aggrade.storage import Storage, StoredObject
@@ -192,7 +192,7 @@ def look_for_layer(
     """
     key = layer_key(label)
     stored = storage.read(key)
-    entry = _parsed(storage, key, stored.data, _ENTRY, "LayerRecord") if stored else None
+    entry = _entry(storage, key, stored.data) if stored else None
     return _counting(entry, state), len(stored.data) if stored else None
 
 
@@ -217,7 +217,8 @@ def layers_of(
     """
     for info in storage.list(LAYERS):
         try:
-            entry = _read(storage, info.key, _ENTRY, "LayerRecord")
+            stored = storage.read(info.key)
+            entry = _entry(storage, info.key, stored.data) if stored else None
         except Damaged as error:
             if unreadable is None:
                 raise
@@ -226,6 +227,30 @@ def layers_of(
             record = _counting(entry, state)
             if record is not None:
                 yield record
+
+
+def _entry(storage: Storage, key: str, data: bytes) -> LayerRecord | Removal:
+    """Return what an object says of a label; one that speaks of another label than its key is that of another layer.
+
+    Raises
+    ------
+    Damaged
+        If it does, or can't be read.
+    """
+    entry = _parsed(storage, key, data, _ENTRY, "LayerRecord")
+    if strange := _others(key, _line(entry)):
+        found, expected = (
+            f"the record of layer {strange[0]!r}",
+            "that of the layer after whose label it is named",
+        )
+        fix = "bring the record back from elsewhere, or restore a backup"
+        raise Damaged(Problem(f"{storage.url}/{key}", found, expected, fix, "record-misplaced"))
+    return entry
+
+
+def _others(key: str, entries: Iterable[LayerRecord | Removal]) -> list[str]:
+    """Return the labels of records that have no place under a key."""
+    return [one.label for one in entries if isinstance(one, LayerRecord) and layer_key(one.label) != key]
 
 
 def _read(storage: Storage, key: str, kind: TypeAdapter[_Kept], name: str) -> _Kept | None:
@@ -253,7 +278,7 @@ def _parsed(storage: Storage, key: str, data: bytes, kind: TypeAdapter[_Kept], n
 def keep_layer(storage: Storage, record: LayerRecord, *, after_another: bool = False) -> None:
     """Write a layer's record; what is older of the same label gives way to it and is kept in it, what is newer stays.
 
-    One that can't be read gives way to any.
+    One that can't be read, or is of another label, gives way to any.
 
     Parameters
     ----------
@@ -266,7 +291,8 @@ def keep_layer(storage: Storage, record: LayerRecord, *, after_another: bool = F
     if not after_another and _is_created(storage, key, record.model_dump_json().encode()):
         return
     stored = storage.read(key)
-    before = next(iter(entries_of(stored.data)), None) if stored else None
+    entries = entries_of(stored.data) if stored else []
+    before = None if _others(key, entries) else next(iter(entries), None)
     if before is None or before.generation < record.generation:
         after = record.model_copy(update={"former": before})
         storage.write(key, after.model_dump_json().encode(), replacing=stored.etag if stored else None)
