@@ -24,6 +24,7 @@ from aggrade.encoding import calendar_problem, changed_values
 from aggrade.errors import Problem
 from aggrade.exactness import differing
 from aggrade.meaning_guards import codes_match, rules_match, scales_match
+from aggrade.modalities import MODALITIES, is_of
 from aggrade.name_guards import keys_fit, names_can_be_stored
 from aggrade.plain_attributes import fault_of
 
@@ -134,7 +135,13 @@ def dimension_is_the_stores(asked: Asked) -> Iterator[Problem]:
 def variables_match(asked: Asked) -> Iterator[Problem]:
     """Refuse a variable too many or too few: it would leave holes that look like data."""
     names = {str(name) for name in asked.dataset.variables}
-    for name in sorted(names - set(asked.documents)):
+    unknown = names - set(asked.documents)
+    for modality in MODALITIES:
+        whole = {name for name in unknown if is_of(modality, name)}
+        if modality in whole and not any(is_of(modality, name) for name in asked.documents):
+            unknown -= whole
+            yield _new_modality(modality, len(whole))
+    for name in sorted(unknown):
         near = difflib.get_close_matches(name, asked.documents, 1)
         hint = f"rename it to {near[0]!r}" if near else "drop it, or start a new store"
         yield Problem(
@@ -148,6 +155,16 @@ def variables_match(asked: Asked) -> Iterator[Problem]:
         yield Problem(
             f"variable {name!r}", "nothing", "the variable, as in the store", "add it", "missing-variable"
         )
+
+
+def _new_modality(modality: str, count: int) -> Problem:
+    return Problem(
+        f"modality {modality!r}",
+        f"{count} variables of it",
+        f"a store that has {modality}: this one was begun by sessions without it",
+        "begin a store with a session that has both (those with one fit in behind it), or let partition='montage' choose",
+        "extra-variable",
+    )
 
 
 def dimensions_match(asked: Asked) -> Iterator[Problem]:

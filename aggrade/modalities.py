@@ -13,12 +13,13 @@ import xarray as xr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MODALITIES", "absent_variables", "fill_of", "with_absent_modalities"]
+__all__ = ["MODALITIES", "absent_variables", "fill_of", "is_of", "with_absent_modalities"]
 
 MODALITIES = ("eeg", "fnirs")
 
 
-def _of(modality: str, name: object) -> bool:
+def is_of(modality: str, name: object) -> bool:
+    """Tell whether a variable, or a setting, is named after a modality."""
     return str(name) == modality or str(name).startswith(f"{modality}_")
 
 
@@ -43,7 +44,7 @@ def absent_variables(variables: Mapping[str, xr.Variable], dim: str, index: int)
         if coverage is None or dim not in coverage.dims:
             continue
         if np.isnan(coverage.isel({dim: index}).values).all():
-            absent |= {name for name in variables if _of(modality, name)}
+            absent |= {name for name in variables if is_of(modality, name)}
     return absent
 
 
@@ -68,10 +69,10 @@ def with_absent_modalities(dataset: xr.Dataset, stored: xr.Dataset, *, dim: str 
     added: dict[Any, xr.Variable] = {}
     settings: dict[Any, Any] = {}
     for modality in MODALITIES:
-        names = [name for name in stored.variables if _of(modality, name)]
-        if names and not any(_of(modality, name) for name in dataset.variables):
+        names = [name for name in stored.variables if is_of(modality, name)]
+        if names and not any(is_of(modality, name) for name in dataset.variables):
             added |= {name: _filled(stored.variables[name], dataset, dim) for name in names}
-            settings |= {name: value for name, value in stored.attrs.items() if _of(modality, name)}
+            settings |= {name: value for name, value in stored.attrs.items() if is_of(modality, name)}
     if not added:
         return dataset
     filled = dataset.assign(added).set_coords([name for name in added if name in stored.coords])

@@ -352,7 +352,7 @@ class TestShape:
     def test_another_dimension_than_the_stores(self, store, world):
         """A store grows along one dimension for life."""
         dataset = make_session("s2", 3, 2).assign_coords(window=np.arange(3))
-        codes = [p.code for p in _problems(store, dataset, dim="window")]
+        codes = [p.code for p in _problems(store, dataset, dim="window", grow=())]
         assert codes[0] == "dimension"
         assert world.objects
 

@@ -122,3 +122,12 @@ def test_a_part_of_a_modality_is_refused(tmp_path):
     append(_sessions(["a"], 4), str(tmp_path), grow=("window",))
     with pytest.raises(Refused, match="fnirs_coverage"):
         append(_sessions(["c"], 4).drop_vars("fnirs_coverage"), str(tmp_path), grow=("window",))
+
+
+def test_a_modality_that_the_store_lacks_is_one_problem(tmp_path):
+    """It says what to do, not for each variable which one of the other modality has a similar name."""
+    both, one = _sessions(["b"], 3), _sessions(["a"], 3, modalities=("eeg",))
+    append(one, tmp_path / "windows.zarr")
+    with pytest.raises(Refused, match=r"begun by sessions without it.*partition='montage'") as caught:
+        append(both, tmp_path / "windows.zarr")
+    assert [problem.where for problem in caught.value.problems] == ["modality 'fnirs'"]
