@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggrade import cut_windows
 from aggrade.errors import BadInput
-from aggrade.recordings.fif_tags import tag_problem
+from aggrade.recordings.fif_tags import follows_another, tag_problem
 
 SPEC = {"window_size_s": 2}
 
@@ -42,6 +42,17 @@ def test_a_file_in_parts(tmp_path):
     parts = sorted(tmp_path.iterdir())
     assert len(parts) > 1
     assert [tag_problem(part) for part in parts] == [""] * len(parts)
+    first = tmp_path / "a_raw.fif"
+    assert [follows_another(part) for part in parts] == [part != first for part in parts]
+
+
+def test_a_part_without_the_first(tmp_path):
+    """Its windows would be those of a recording that began later."""
+    write(tmp_path / "a_raw.fif", seconds=3000, split_size="2MB")
+    (tmp_path / "a_raw.fif").unlink()
+    with pytest.raises(BadInput, match="the first part beside it") as caught:
+        cut_windows(tmp_path / "a_raw-1.fif", SPEC)
+    assert caught.value.code == "fif-part"
 
 
 @given(st.integers(1, 2**20))

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-__all__ = ["tag_problem"]
+__all__ = ["follows_another", "tag_problem"]
 
 _HEADER = struct.Struct(">iIii")
 _BEGINS, _ENDS = 104, 105
+_ROLE, _PREVIOUS = 115, 1
 _LAST = -1
+_MOST_TAGS = 10_000
 
 
 def tag_problem(path: Path) -> str:
@@ -31,9 +33,37 @@ def tag_problem(path: Path) -> str:
     path
         The file, compressed by gzip or not.
     """
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with _opened(path) as file:
         size = file.seek(0, 2)
         return _followed(file, size)
+
+
+def follows_another(path: Path) -> bool:
+    """Tell whether a whole file is a part of a recording and names one that comes before it.
+
+    Parameters
+    ----------
+    path
+        The file, compressed by gzip or not.
+    """
+    with _opened(path) as file:
+        place = 0
+        for _ in range(_MOST_TAGS):
+            file.seek(place)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size:
+                return False
+            kind, _, length, following = _HEADER.unpack(header)
+            if kind == _ROLE and file.read(4) == struct.pack(">i", _PREVIOUS):
+                return True
+            if following < 0:
+                return False
+            place = following or place + _HEADER.size + length
+    return False
+
+
+def _opened(path: Path) -> BinaryIO | GzipFile:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _followed(file: BinaryIO | GzipFile, size: int) -> str:

@@ -32,7 +32,7 @@ from aggrade.recordings import (
     unit_name,
 )
 from aggrade.recordings.edf_header import EdfHeader, read_edf_header
-from aggrade.recordings.fif_tags import tag_problem
+from aggrade.recordings.fif_tags import follows_another, tag_problem
 from aggrade.recordings.vision_header import check_vision
 from aggrade.recordings.vision_segments import read_segments
 
@@ -340,7 +340,7 @@ def _open_fif(path: Path, name: str) -> Iterator[MneRecording]:
     with reader_errors(name, "FIF"):
         raw = _quietly(mne.io.read_raw_fif, path, notes)
         _check_samples(raw, name)
-        raise_all((_torn(name, Path(each)) for each in raw.filenames if tag_problem(Path(each))), BadInput)
+        raise_all(_fif_problems(name, [Path(each) for each in raw.filenames]), BadInput)
         date = raw.info["meas_date"]
         known = 1e-6 if date is not None and date.microsecond else 1.0
         notes = [note for note in notes if "naming conventions" not in note]
@@ -348,9 +348,16 @@ def _open_fif(path: Path, name: str) -> Iterator[MneRecording]:
     yield recording
 
 
-def _torn(name: str, part: Path) -> Problem:
-    fix = "copy it again from where it was recorded"
-    return Problem(f"{name}, {part.name}", tag_problem(part), "a whole FIF file", fix, "fif-torn")
+def _fif_problems(name: str, parts: Sequence[Path]) -> Iterator[Problem]:
+    """Yield what is wrong with a recording of one file or several: a part that isn't whole, or lacks what was before it."""
+    for part in parts:
+        if torn := tag_problem(part):
+            fix = "copy it again from where it was recorded"
+            yield Problem(f"{name}, {part.name}", torn, "a whole FIF file", fix, "fif-torn")
+    if follows_another(parts[0]):
+        found, expected = "a later part of a recording in several files", "the first part beside it"
+        fix = "put all parts into one folder, under the names that they were written with"
+        yield Problem(f"{name}, {parts[0].name}", found, expected, fix, "fif-part")
 
 
 FORMATS = (
