@@ -100,6 +100,19 @@ def test_parts_without_a_start_are_refused(tmp_path):
     assert caught.value.code == "parts-without-start"
 
 
+def test_parts_with_two_dates_are_refused(tmp_path, caplog):
+    """An EDF part whose header states two days has no start, and the log says why before the session is refused."""
+    _edf(tmp_path / "a.edf", 10, 0)
+    _edf(tmp_path / "b.edf", 10, 60)
+    assert len(_session(tmp_path)[0].streams["eeg"].t) == 2000
+    plain = (tmp_path / "b.edf").read_bytes()
+    (tmp_path / "b.edf").write_bytes(plain.replace(b"01-MAR-2026", b"02-MAR-2026"))
+    with pytest.raises(BadInput, match=r"no start time in b\.edf") as caught:
+        _session(tmp_path)
+    assert caught.value.code == "parts-without-start"
+    assert "b.edf: the date is 01.03.26 in the header and 02-MAR-2026" in caplog.text
+
+
 def test_other_channels_are_no_part(tmp_path):
     """Two files with other channels are asked for, as ever."""
     _edf(tmp_path / "a.edf", 10, 0)

@@ -274,7 +274,7 @@ def _open_edf(path: Path, name: str, *, reader: str, sample_bytes: int) -> Itera
             groups = _edf_groups(getattr(mne.io, reader), file, header, notes)
             start = _shifted(header.start, float(header.onsets[0]))
             origin = _clock(name, start, header.resolution_s)
-            recording = MneRecording(groups, name, origin, header, notes)
+            recording = MneRecording(groups, name, origin, header, [*header.notes, *notes])
         yield recording
 
 

@@ -100,6 +100,8 @@ def _broken_texts(headers: Iterable[StreamHeader]) -> Iterator[Problem]:
 
 def _load(opened: list[Recording], choices: Mapping[str, Choice], label: str) -> _Loaded:
     parts = {modality: list(_parts(opened, choice)) for modality, choice in choices.items()}
+    warnings = [text for recording in opened for text in recording.warnings]
+    _warn(label, warnings)
     placed = place_parts(list(parts.values()), label)
     markers = [item for recording in opened for item in recording.markers()]
     return _Loaded(
@@ -107,7 +109,7 @@ def _load(opened: list[Recording], choices: Mapping[str, Choice], label: str) ->
         join_markers(markers, placed),
         {stream.header.source for streams in parts.values() for stream in streams},
         placed,
-        [text for recording in opened for text in recording.warnings],
+        warnings,
     )
 
 
@@ -130,6 +132,7 @@ def _joined(label: str, loaded: _Loaded, wanted: Wanted) -> Session:
     alignment = alignment.since(firsts[earliest])
     start, resolution = _start(loaded.streams[earliest], loaded, float(timings[earliest].regular[0]))
     placed = loaded.placed
+    _warn(label, (*placed.notes, *alignment.notes))
     session = Session(
         id=label,
         streams={
@@ -191,9 +194,12 @@ def _placed(markers: list[Markers], alignment: Alignment) -> Iterator[Markers]:
             yield replace(item, t=alignment.of(clock, item.t), duration=duration)
 
 
+def _warn(label: str, notes: Iterable[str]) -> None:
+    for text in notes:
+        logger.warning("session %r: %s", label, text)
+
+
 def _log(session: Session) -> None:
-    for text in session.warnings:
-        logger.warning("session %r: %s", session.id, text)
     known = ", ".join(
         f"start of the {modality} " + ("not known" if isnan(seconds) else f"known to {seconds:g} s")
         for modality, seconds in session.stream_resolution_s.items()
