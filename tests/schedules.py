@@ -52,6 +52,8 @@ class Process(Clock, Hooks):
         self.clock = self
         self.at: tuple[str, str] | None = None
         self.until: float | None = None
+        self.frozen: float | None = None
+        self.behind = 0.0
         self.ended = self.killed = False
         self.beats: list[Beat] = []
         self.result: Any = None
@@ -106,9 +108,23 @@ class Process(Clock, Hooks):
         self.at = (kind, key)
         self._stop()
 
+    def freeze(self) -> None:
+        """Stop its machine as a whole, the clock included."""
+        self.frozen = self.schedule.now if self.frozen is None else self.frozen
+
+    def thaw(self) -> None:
+        """Go on as if no time had passed."""
+        if self.frozen is None:
+            return
+        missed, self.frozen = self.schedule.now - self.frozen, None
+        self.behind += missed
+        self.until = None if self.until is None else self.until + missed
+        for beat in self.beats:
+            beat.due += missed
+
     def now(self) -> float:
         """See `Clock.now`."""
-        return self.schedule.now
+        return (self.schedule.now if self.frozen is None else self.frozen) - self.behind
 
     def pause(self, shortest: float, longest: float | None = None) -> None:
         """See `Clock.pause`."""
@@ -123,18 +139,20 @@ class Process(Clock, Hooks):
 
     def is_ready(self) -> bool:
         """Tell whether it could proceed now."""
-        return not self.ended and (self.until is None or self.until <= self.schedule.now)
+        return (
+            not self.ended and self.frozen is None and (self.until is None or self.until <= self.schedule.now)
+        )
 
     def beating(self) -> list[Beat]:
         """Return the beats that could come now; none while the process itself writes or confirms its intent."""
         self.beats = [beat for beat in self.beats if not beat.done.is_set()]
-        if self.ended or (self.at and self.at[1].endswith("intent.json")):
+        if self.ended or self.frozen is not None or (self.at and self.at[1].endswith("intent.json")):
             return []
         return [beat for beat in self.beats if beat.due <= self.schedule.now]
 
     def waits_until(self) -> list[float]:
         """Return the moments to come that something in it waits for."""
-        if self.ended:
+        if self.ended or self.frozen is not None:
             return []
         moments = [beat.due for beat in self.beats if not beat.done.is_set()]
         moments += [] if self.until is None else [self.until]
@@ -213,10 +231,13 @@ class Schedule:
 
 
 class AtRandom:
-    """Chooses at random, with paces that differ by orders of magnitude; now and then a process is suspended."""
+    """Chooses at random, with paces that differ by orders of magnitude; now and then a process is suspended.
+
+    With an odd seed it is so with its machine: by its own clock no time passes.
+    """
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.random, self.frozen = random.Random(seed), seed % 2 == 1
         self.paces: dict[str, float] = {}
         self.suspended: set[str] = set()
 
@@ -225,9 +246,21 @@ class AtRandom:
         if self.random.random() < 0.03:
             self.paces.clear()
             self.suspended ^= {self.random.choice(sorted(schedule.processes))}
+        options = self._freeze(schedule) if self.frozen else options
         there = [one for one in options if one.split(maxsplit=1)[0] not in self.suspended]
         weights = [self.paces.setdefault(one, 10 ** self.random.uniform(-3, 1)) for one in there or options]
         return self.random.choices(there or options, weights)[0]
+
+    def _freeze(self, schedule: Schedule) -> list[str]:
+        """Freeze those that are suspended, unless all that live are; return what could be done next."""
+        living = {name for name, process in schedule.processes.items() if not process.ended}
+        asleep = self.suspended if living - self.suspended else set()
+        for name, process in schedule.processes.items():
+            if name in asleep:
+                process.freeze()
+            else:
+                process.thaw()
+        return schedule.options()
 
 
 class Turns:
@@ -241,10 +274,14 @@ class Turns:
         In which the processes end.
     lively
         Nobody is suspended: heartbeats go on, and while one waits the others get on.
+    frozen
+        Who is suspended is so with its machine: by its own clock no time passes.
     """
 
-    def __init__(self, turns: list[tuple[str, int]], order: list[str], *, lively: bool = False) -> None:
-        self.turns, self.lively = tuple(turns), lively
+    def __init__(
+        self, turns: list[tuple[str, int]], order: list[str], *, lively: bool = False, frozen: bool = False
+    ) -> None:
+        self.turns, self.lively, self.frozen = tuple(turns), lively, frozen
         self.left = [*turns, *((name, LIMIT) for name in order)]
         self.last, self._cut = len(order), set[str]()
 
@@ -254,7 +291,7 @@ class Turns:
         return self._cut | {name for name, count in self.left[: -self.last] if count}
 
     def __str__(self) -> str:
-        return f"{self.turns}{' lively' if self.lively else ''}"
+        return f"{self.turns}{' lively' if self.lively else ''}{' frozen' if self.frozen else ''}"
 
     def __call__(self, schedule: Schedule, options: list[str]) -> str:
         """Choose."""
@@ -263,6 +300,8 @@ class Turns:
             return beats[0]
         while True:
             name, count = self.left[0]
+            if self.frozen:
+                options = self._freeze_all_but(schedule, name)
             if count and name in options:
                 self.left[0] = (name, count - 1)
                 return name
@@ -273,6 +312,14 @@ class Turns:
             if count and len(self.left) > self.last:
                 self._cut.add(name)
             self.left.pop(0)
+
+    def _freeze_all_but(self, schedule: Schedule, name: str) -> list[str]:
+        for process in schedule.processes.values():
+            if process.name == name:
+                process.thaw()
+            else:
+                process.freeze()
+        return schedule.options()
 
     def _meanwhile(self, schedule: Schedule, options: list[str]) -> str:
         others = [one for one in options if one in schedule.processes]

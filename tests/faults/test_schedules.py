@@ -340,21 +340,26 @@ every = pytest.mark.parametrize(
 
 @every
 @pytest.mark.parametrize(
-    "lively", [False, pytest.param(True, marks=pytest.mark.long)], ids=["suspended", "slow"]
+    "how",
+    [
+        pytest.param({}, id="suspended"),
+        pytest.param({"frozen": True}, id="frozen"),
+        pytest.param({"lively": True}, id="slow", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("scenario", PAIRS)
-def test_one_switch(open_world, begin, scenario, lively, step):
+def test_one_switch(open_world, begin, scenario, how, step):
     """Suspended before any request until the other has ended, a writer wakes and does no harm."""
     fenced = []
     for first, second in itertools.permutations("AB"):
         for turns in until_unused(
-            lambda k, a=first, b=second: Turns([(a, k)], [b, a], lively=lively),
+            lambda k, a=first, b=second: Turns([(a, k)], [b, a], **how),
             step,
             PAIRS.index(scenario) % step,
         ):
             with told(f"{scenario}, {turns}"):
                 fenced.append(play(open_world, begin, scenario, turns).fenced)
-    assert lively or step > 1 or any(fenced) or scenario == "append what is removed"
+    assert "lively" in how or step > 1 or any(fenced) or scenario == "append what is removed"
 
 
 STRIDES = {"append and remove": 9, "append what is removed": 9, "append and restore": 4}
@@ -379,7 +384,7 @@ def test_two_switches(open_world, begin, scenario):
 
 
 class Amid:
-    """A is suspended after so many requests, until B stands before its switch; then A ends before B goes on."""
+    """A's machine is frozen after so many requests, until B stands before its switch; then A ends before B goes on."""
 
     def __init__(self, count: int) -> None:
         self.left, self.met, self.writing = count, False, set[str]()
@@ -394,6 +399,11 @@ class Amid:
         self._watch(second)
         at_switch = "B" in self.writing and second.at == ("PUT", "data/windows.zarr/zarr.json")
         self.met |= second.ended or at_switch
+        if self.met:
+            first.thaw()
+        else:
+            first.freeze()
+        options = schedule.options()
         now = "A" if self.met and not first.ended else "B"
         return next(one for one in (now, f"{now} beats", TIME) if one in options)
 
