@@ -12,7 +12,7 @@ from typing import Any
 from aggrade import Receipt
 from aggrade.errors import BadInput, Problem
 from aggrade.layout import STORE_SUFFIX
-from aggrade.rechunking import RechunkPlan
+from aggrade.rechunking import Compare, RechunkPlan
 from flows.declaring import declare
 from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
@@ -35,6 +35,7 @@ def rechunk_store(
     shards: Lengths | None = None,
     max_memory: str = "1 GiB",
     anew: bool = False,
+    compare: Compare = "sampled",
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,
@@ -60,6 +61,9 @@ def rechunk_store(
         What one piece may take, such as 500 MB or 2 GiB.
     anew
         Make all again. Else only what is new or has changed is made, and all else taken over from the copy that is served.
+    compare
+        What is compared with the source before a copy is published: a sample of every array, or all of it, for which both
+        sides are read again.
     cluster
         Where to compute. Left out: on this machine, a worker per core.
     credentials
@@ -82,6 +86,7 @@ def rechunk_store(
         "shards": shards,
         "max_memory": max_memory,
         "anew": anew,
+        "compare": compare,
         "credentials": credentials,
     }
     copies = {source: target} if target else _reading_copies(source, credentials)

@@ -82,7 +82,7 @@ def run_pieces(work: Callable[[Any], Any], pieces: Sequence[Any], order: Order) 
     work
         What to do with a piece, given by the core.
     pieces
-        Frozen, JSON-able values, each of which says which part.
+        Frozen, JSON-able values, each of which says which part, and may say by its ``verb`` what is done to it.
     order
         What names the run and its result.
     """
@@ -103,7 +103,7 @@ def pieces_on(
     cluster
         Where to compute.
     verb
-        What is done to each piece; begins the names of the task runs.
+        What is done to each piece that doesn't say so by its own ``verb``; begins the names of the task runs.
     store
         URL of the Zarr store that is written.
     weigh
@@ -141,7 +141,7 @@ class _Pieces:
         with temporary_settings({PREFECT_API_URL: api}):
             futures = [
                 (label, batch, self._submit(runner, work, batch, label))
-                for label, batch in _batches(self._verb, chosen, self._weigh or _heavy)
+                for label, batch in _batches(self._verb_of(chosen), chosen, self._weigh or _heavy)
             ]
         return self._collect(futures, chosen)
 
@@ -161,7 +161,9 @@ class _Pieces:
     def _collect(
         self, futures: list[tuple[str, list[Any], PrefectFuture[list[Any]]]], pieces: Sequence[Any]
     ) -> Iterator[Any]:
-        with progress(self._verb, total=len(pieces), unit="pieces", size=self._size(pieces)) as advance:
+        with progress(
+            self._verb_of(pieces), total=len(pieces), unit="pieces", size=self._size(pieces)
+        ) as advance:
             for label, batch, future in futures:
                 yield from self._result(future)
                 advance(label, len(batch), self._size(batch))
@@ -172,6 +174,9 @@ class _Pieces:
             return future.result()
         except CancelledError as error:
             raise Unavailable(self._running.gone(error)) from error
+
+    def _verb_of(self, pieces: Sequence[Any]) -> str:
+        return str(getattr(pieces[0], "verb", self._verb))
 
     def _size(self, pieces: Sequence[Any]) -> int:
         """Return the bytes of pieces; 0 where nobody knows how many one has."""

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from aggrade import Receipt
 from aggrade.placing import reading_copies
-from aggrade.rechunking import RechunkPlan, rechunk
+from aggrade.rechunking import Compare, RechunkPlan, rechunk
 from tasks.clusters import Cluster
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
@@ -43,13 +43,14 @@ def plan_rechunk(
     shards: Mapping[str, Any] | None = None,
     max_memory: str = "1 GiB",
     anew: bool = False,
+    compare: Compare = "sampled",
     credentials: str | None = None,
 ) -> RechunkPlan:
     """Return what a rechunk would do. Writes nothing.
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory, anew
+    source, target, chunks, shards, max_memory, anew, compare
         As `aggrade.rechunk` takes them.
     credentials
         Name of a block, or None.
@@ -67,6 +68,7 @@ def plan_rechunk(
         shards=shards,
         max_memory=max_memory,
         anew=anew,
+        compare=compare,
         dry_run=True,
         storage_options=storage_options(credentials),
     )
@@ -89,6 +91,7 @@ def rechunk_pieces(
     shards: Mapping[str, Any] | None = None,
     max_memory: str = "1 GiB",
     anew: bool = False,
+    compare: Compare = "sampled",
     cluster: Cluster | None = None,
     credentials: str | None = None,
 ) -> Receipt:
@@ -98,7 +101,7 @@ def rechunk_pieces(
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory, anew, credentials
+    source, target, chunks, shards, max_memory, anew, compare, credentials
         As for `plan_rechunk`.
     cluster
         Where to compute; a worker per core on this machine if None.
@@ -119,6 +122,7 @@ def rechunk_pieces(
             shards=shards,
             max_memory=max_memory,
             anew=anew,
+            compare=compare,
             map=map_pieces,
             storage_options=storage_options(credentials),
         )

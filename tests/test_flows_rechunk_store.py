@@ -52,6 +52,15 @@ def test_pieces_are_tasks(source):
     assert done.artifacts.keys() == {"plan", "progress", "receipts"}
 
 
+def test_all_of_it_is_compared(source):
+    """Comparing is done by task runs of its own, and the receipt says how many pieces it were."""
+    done, _ = rechunk(source, compare="full")
+    assert done.state.is_completed()
+    names = [name.split()[0] for name in done.finals() if " pieces 1 to " in name]
+    assert sorted(names) == ["compare", "rechunk"]
+    assert done.result[0].details["compared"] > 1
+
+
 def test_a_dataset_gets_its_copies(source):
     """Without a target, each store of a dataset that has a copy for reading gets it, beside it."""
     append(make_session("sub-1", windows=4, seed=1), f"{source.parent}/night.zarr", grow=("window",))

@@ -50,17 +50,17 @@ def _put(path, epochs, generation, encoding):
     return open_storage(str(path))
 
 
-def _run(source, target, layout, *, dry_run=False, anew=False):
+def _run(source, target, layout, *, dry_run=False, **how):
     """Rechunk; return what comes of it and the requests that were counted at both stores."""
     counts: Counter[str] = Counter()
     stores = [counted(storage, counts)[0] for storage in (source, target)]
-    return rechunk_storage(*stores, layout, dry_run=dry_run, anew=anew), requests_in(counts)
+    return rechunk_storage(*stores, layout, dry_run=dry_run, **how), requests_in(counts)
 
 
-def _assert_priced(source, target, layout, *, deleted=False, anew=False):
+def _assert_priced(source, target, layout, *, deleted=False, **how):
     """Assert that a dry run and the run cost what was said; deleting an older version costs nothing but one look."""
-    plan, _ = _run(source, target, layout, dry_run=True, anew=anew)
-    receipt, spent = _run(source, target, layout, anew=anew)
+    plan, _ = _run(source, target, layout, dry_run=True, **how)
+    receipt, spent = _run(source, target, layout, **how)
     priced = Counter(plan.price.requests)
     assert {**priced, "DELETE": priced["DELETE"] + receipt.details["deleted"]} == {
         **spent,
@@ -80,6 +80,19 @@ def test_each_version_costs_what_was_said(tmp_path, stored, layout):
         source = _put(tmp_path / "s.zarr", epochs, number + 1, SOURCES[stored])
         plan = _assert_priced(source, target, asked, deleted=number > 1, anew=anew)
         assert bool(plan.kept) == (number in {1, 2})
+
+
+@pytest.mark.parametrize(
+    ("stored", "layout"), [("chunks", "chunks"), ("shards", "shards"), ("chunks", "one chunk a shard")]
+)
+def test_comparing_all_costs_what_was_said(tmp_path, stored, layout):
+    """Either side is read once more, what is kept included; for a new target, one that grows, and one made anew."""
+    target, asked = open_storage(str(tmp_path / "t.zarr")), LAYOUTS[layout]
+    for number, (epochs, anew) in enumerate([(10, False), (11, False), (14, True)]):
+        source = _put(tmp_path / "s.zarr", epochs, number + 1, SOURCES[stored])
+        how = {"anew": anew, "compare": "full"}
+        plan = _assert_priced(source, target, asked, deleted=number > 1, **how)
+        assert bool(plan.kept) == (number == 1)
 
 
 def test_the_check_for_missing_chunks_is_in_the_price(tmp_path):

@@ -27,6 +27,11 @@ CASES = {
         {"chunks": {"a": -1, "c": 1}},
         96 * MIB,
     ),
+    "into shards, all compared": (
+        BANDS,
+        {"chunks": {"a": 16, "c": -1}, "shards": {"a": 8000}, "compare": "full"},
+        96 * MIB,
+    ),
     "from large chunks": ({"chunks": (40_000, 4, 50)}, {"chunks": {"a": 100, "c": -1}}, 160 * MIB),
 }
 

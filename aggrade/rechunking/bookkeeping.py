@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,14 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.commit.documents import unit_of
 from aggrade.price import Price
 from aggrade.rechunking.drawing import drawn_boxes
-from aggrade.rechunking.grids import inner_of, is_sharded
+from aggrade.rechunking.grids import blocks, inner_of, is_sharded, raw_bytes
+from aggrade.rechunking.pricing import reading_price
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from aggrade.commit.documents import Document
+    from aggrade.commit.documents import Bounds, Document
+    from aggrade.rechunking.pricing import ArrayPlan
 
-__all__ = ["Looked", "bookkeeping_price", "comparing_price"]
+__all__ = ["Beside", "Looked", "bookkeeping_price", "comparing_price", "full_comparing_price"]
 
 _INTENT = {"GET": 2, "HEAD": 1, "PUT": 2}
 """Left-overs are looked for; it is read, taken, confirmed and released."""
@@ -52,6 +55,51 @@ class Looked(BaseModel):
     def price(self) -> Price:
         """What a dry run costs."""
         return Price(requests=self.requests, bytes_read=self.bytes_read)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a rechunk is of which the price beside its chunks is asked.
+
+    Parameters
+    ----------
+    looked
+        What was sent to make the plan.
+    write_id
+        Of the source's state.
+    sources, documents
+        Array documents of source and target.
+    arrays
+        How each array is copied as a whole.
+    is_full
+        Whether all of it is compared, not a sample alone.
+    """
+
+    looked: Looked
+    write_id: str
+    sources: Mapping[str, Document]
+    documents: Mapping[str, Document]
+    arrays: Mapping[str, ArrayPlan]
+    is_full: bool
+
+    def price(self, plans: Iterable[ArrayPlan], *found: Mapping[str, Sequence[Bounds]]) -> Price:
+        """Return what goes over the wire beside chunks.
+
+        Parameters
+        ----------
+        plans
+            How much of each array is made, and kept.
+        *found
+            Array → boxes that are made, and those that are kept.
+        """
+        objects = sum(array.writes + array.copies for array in plans)
+        pieces = sum(len(boxes) for each in found for boxes in each.values())
+        price = bookkeeping_price(self.looked, self.documents, pieces, objects)
+        price += comparing_price(self.write_id, self.sources, self.documents)
+        for name, array in self.arrays.items() if self.is_full else ():
+            boxes = [box for each in found for box in each.get(name, ())]
+            price += full_comparing_price(self.sources[name], self.documents[name], array, boxes)
+        return price
 
 
 def bookkeeping_price(looked: Looked, documents: Mapping[str, Document], pieces: int, objects: int) -> Price:
@@ -88,6 +136,27 @@ def comparing_price(
         after = documents[name]
         gets += len(drawn_boxes(write_id, name, before, after)) * (_gets(before) + _gets(after))
     return Price(requests={"GET": gets})
+
+
+def full_comparing_price(
+    before: Document, after: Document, array: ArrayPlan, boxes: Iterable[Bounds]
+) -> Price:
+    """Return what it costs to read boxes of an array on both sides, cut into pieces, and compare all of them.
+
+    Parameters
+    ----------
+    before, after
+        The array's documents in the source and in the target.
+    array
+        How it is copied.
+    boxes
+        What is compared: whole target objects, in items.
+    """
+    parts = [part for box in boxes for part in blocks(box, array.piece)]
+    here = reading_price(before, parts, array.read_block, array.spare)
+    there = reading_price(after, parts, array.write_block, array.spare)
+    size = max((raw_bytes(before, tuple(stop - start for start, stop in part)) for part in parts), default=0)
+    return here + there + Price(peak_memory=size + array.spare if parts else 0)
 
 
 def _gets(document: Document) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dask.utils import parse_bytes
 
 from aggrade.commit import read_intent
 from aggrade.errors import BadInput, Problem
+from aggrade.rechunking.plan import Compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.rechunking.plan import SourceState
     from aggrade.storage import Storage
 
-__all__ = ["memory_bound", "place_problems", "target_problems"]
+__all__ = ["compare_problems", "memory_bound", "place_problems", "target_problems"]
 
 
 def memory_bound(asked: int | str) -> int:
@@ -37,6 +38,13 @@ def memory_bound(asked: int | str) -> int:
         fix = "give bytes or a size with its unit"
         raise BadInput(Problem("max_memory", repr(asked), 'a size such as "1 GiB"', fix, "max-memory"))
     return bound
+
+
+def compare_problems(asked: str) -> Iterator[Problem]:
+    """Yield why there is no such comparison: a mistyped word must not turn it off."""
+    if asked not in get_args(Compare):
+        known = " or ".join(map(repr, get_args(Compare)))
+        yield Problem("compare", repr(asked), known, "choose one of them", "compare-rule")
 
 
 def place_problems(source: str, target: str) -> Iterator[Problem]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aggrade.commit.documents import Bounds, Document, dims_of, shape_of, unit_of
 from aggrade.errors import Problem, raise_all
 from aggrade.price import Price, human_bytes
-from aggrade.rechunking.bookkeeping import Looked, bookkeeping_price, comparing_price
+from aggrade.rechunking.bookkeeping import Beside, Looked
 from aggrade.rechunking.boxing import cells_in, marked_boxes
 from aggrade.rechunking.covering import coverage_gaps
 from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded, raw_bytes
@@ -27,11 +27,14 @@ from aggrade.rechunking.slots import with_version
 from aggrade.rechunking.suggesting import suggested_layouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aggrade.rechunking.layouts import Asked
 
-__all__ = ["Piece", "RechunkPlan", "SourceState", "plan_rechunk", "target_documents"]
+__all__ = ["Compare", "Piece", "RechunkPlan", "SourceState", "plan_rechunk", "target_documents"]
+
+Compare = Literal["sampled", "full"]
+"""How much of a copy is compared with its source before it is published."""
 
 
 class _Frozen(BaseModel):
@@ -74,6 +77,9 @@ class RechunkPlan(_Frozen):
     pieces: tuple[Piece, ...]
     kept: tuple[Piece, ...] = Field(
         default=(), description="What the next version has in common with the one served."
+    )
+    compare: Compare = Field(
+        default="sampled", description="Whether a sample or all of it is compared before it is published."
     )
     bookkeeping: Price = Field(default=Price(), description="What it costs beside chunks, planning included.")
     anew: Price | None = Field(default=None, description="What it would cost to keep nothing.")
@@ -128,7 +134,8 @@ class RechunkPlan(_Frozen):
         if self.up_to_date:
             return f"{title}\n  nothing to do: the target shows this state in this layout already"
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
-        bound = f"a piece may take {human_bytes(self.max_memory)}"
+        compared = "all of it is" if self.compare == "full" else "a sample is"
+        bound = f"a piece may take {human_bytes(self.max_memory)}; {compared} compared with the source"
         return "\n".join(
             [title, *self._lines(), f"  {counts}; {bound}", f"  {self.price}", *self._other_way()]
         )
@@ -206,6 +213,7 @@ def plan_rechunk(
     max_memory: int,
     version: int = 0,
     kept: Mapping[str, Sequence[Bounds]] | None = None,
+    compare: Compare = "sampled",
     looked: Looked = Looked(),  # noqa: B008 - frozen
 ) -> RechunkPlan:
     """Plan the rechunk of one state of a store.
@@ -226,6 +234,8 @@ def plan_rechunk(
         Which version of the target this makes.
     kept
         Array → boxes of objects that the version served has in common with this one; None if there is none served.
+    compare
+        Whether a sample or all of it is compared with the source before it is published.
     looked
         What was sent to know all this.
 
@@ -259,14 +269,8 @@ def plan_rechunk(
             for bounds in found.get(name, ())
         )
 
-    comparing = comparing_price(source.write_id, documents, wanted)
-
-    def beside(number: int, plans: Iterable[ArrayPlan]) -> Price:
-        objects = sum(array.writes + array.copies for array in plans)
-        return bookkeeping_price(looked, wanted, number, objects) + comparing
-
-    made, taken = pieces(boxes), pieces(same)
-    every = sum(len(_boxes(wanted[name], array.piece, ())) for name, array in whole.items())
+    beside = Beside(looked, source.write_id, documents, wanted, whole, is_full=compare == "full")
+    every = {name: _boxes(wanted[name], array.piece, ()) for name, array in whole.items()}
     return RechunkPlan(
         source=source,
         target=target,
@@ -275,10 +279,11 @@ def plan_rechunk(
         sources=dict(documents),
         documents=wanted,
         arrays=arrays,
-        pieces=made,
-        kept=taken,
-        bookkeeping=beside(len(made) + len(taken), arrays.values()),
-        anew=None if kept is None else price_of(whole.values()) + beside(every, whole.values()),
+        pieces=pieces(boxes),
+        kept=pieces(same),
+        compare=compare,
+        bookkeeping=beside.price(arrays.values(), boxes, same),
+        anew=None if kept is None else price_of(whole.values()) + beside.price(whole.values(), every),
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aggrade.commit import Snapshot
+    from aggrade.rechunking.plan import Compare
     from aggrade.rechunking.source import Source
     from aggrade.rechunking.tracing import Marks
     from aggrade.storage import Storage
@@ -74,7 +75,7 @@ class Looking:
         self._origin = read_source(here)
         self._again = Counter(self._counts)
 
-    def job(self, layout: Mapping[str, Any], *, anew: bool) -> Job:
+    def job(self, layout: Mapping[str, Any], *, anew: bool, compare: Compare = "sampled") -> Job:
         """Look at the target and plan.
 
         Parameters
@@ -83,6 +84,8 @@ class Looking:
             ``chunks``, ``shards`` and ``max_memory`` (bytes).
         anew
             Whether nothing of the version served is to be kept.
+        compare
+            Whether a sample or all of it is compared before it is published.
 
         Raises
         ------
@@ -98,7 +101,7 @@ class Looking:
             marks = marks_in(self._origin.storage, self._origin.documents)
             raise_all(missing_objects(self._origin, marks), Damaged)
             served = None if anew else self._served(before)
-            plan = self._plan(before, layout, marks, served)
+            plan = self._plan(before, {**layout, "compare": compare}, marks, served)
         return Job(replace(self._origin, storage=self._source), before, marks, served, plan)
 
     def _looked(self, before: Snapshot | None) -> Looked:

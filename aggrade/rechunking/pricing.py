@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit.documents import Bounds
 
-__all__ = ["ArrayPlan", "memory_problems", "part_of", "plan_array", "price_of"]
+__all__ = ["ArrayPlan", "memory_problems", "part_of", "plan_array", "price_of", "reading_price"]
 
 _COPIES = 3
 _BLOCK_SHARE = 16
@@ -105,13 +105,7 @@ def part_of(whole: ArrayPlan, before: Document, after: Document, boxes: Sequence
     return whole.model_copy(
         update={
             "reads": reads,
-            "gets": _gets(
-                before,
-                whole.read_block,
-                whole.spare,
-                reads,
-                lambda *steps: sum(_touched(box, *steps) for box in boxes),
-            ),
+            "gets": reading_price(before, boxes, whole.read_block, whole.spare).requests["GET"],
             "writes": writes,
             "copies": whole.writes - writes,
             "bytes_read": reads * raw_bytes(before, chunk),
@@ -135,6 +129,30 @@ def price_of(arrays: Iterable[ArrayPlan]) -> Price:
         bytes_written=sum(array.bytes_written for array in known),
         peak_memory=max((array.peak_memory for array in known), default=0),
     )
+
+
+def reading_price(document: Document, boxes: Iterable[Bounds], block: Shape, spare: int) -> Price:
+    """Return what it costs to read some boxes of an array, one after the other.
+
+    Parameters
+    ----------
+    document
+        The array's document.
+    boxes
+        In items.
+    block
+        Shape of what is read at once where zarr itself has to decode it.
+    spare
+        Bytes that reading may take beside a box.
+    """
+    known, chunk = list(boxes), inner_of(document)
+
+    def count(*steps: Shape) -> int:
+        return sum(_touched(box, *steps) for box in known)
+
+    reads = count(chunk)
+    gets = _gets(document, block, spare, reads, count)
+    return Price(requests={"GET": gets}, bytes_read=reads * raw_bytes(document, chunk))
 
 
 def _touched(box: Bounds, *steps: Shape) -> int:

@@ -29,10 +29,10 @@ from aggrade.receipt import Receipt
 from aggrade.rechunking.carrying import carry_piece
 from aggrade.rechunking.checking import last_receipt
 from aggrade.rechunking.clearing import make_room
+from aggrade.rechunking.confirming import confirm_copy
 from aggrade.rechunking.engine import copy_piece
-from aggrade.rechunking.guards import memory_bound, place_problems
+from aggrade.rechunking.guards import compare_problems, memory_bound, place_problems
 from aggrade.rechunking.preparing import Looking
-from aggrade.rechunking.sampling import compare_samples
 from aggrade.rechunking.source import OWN_MARKS, read_source
 from aggrade.rechunking.tracing import Trace, form_of, keep_trace
 from aggrade.storage import open_storage, url_of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from aggrade.commit import PieceReceipt, Snapshot, WrittenObject
     from aggrade.rechunking.layouts import Asked
-    from aggrade.rechunking.plan import RechunkPlan
+    from aggrade.rechunking.plan import Compare, RechunkPlan
     from aggrade.rechunking.preparing import Job
     from aggrade.rechunking.source import Source
     from aggrade.storage import Storage
@@ -62,7 +62,8 @@ def rechunk(
     shards: Asked | None = None,
     max_memory: int | str = "1 GiB",
     anew: bool = False,
-    map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
+    compare: Compare = "sampled",
+    map: Callable[..., Iterable[Any]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Receipt | RechunkPlan:
@@ -86,6 +87,9 @@ def rechunk(
         several pieces in one process takes that much for each.
     anew
         Whether all is made again, also objects that would come out as they are.
+    compare
+        What is compared with the source before it is published: ``"sampled"``, up to eight chunks of every array, or
+        ``"full"``, every value, for which both sides are read again.
     map
         Runs the pieces: the builtin, or one that sends them to threads, processes or a cluster.
     dry_run
@@ -119,7 +123,7 @@ def rechunk(
         open_storage(target.rstrip("/"), storage_options),
     )
     layout = {"chunks": _plain(chunks), "shards": _plain(shards), "max_memory": memory_bound(max_memory)}
-    return rechunk_storage(here, there, layout, anew=anew, map=map, dry_run=dry_run)
+    return rechunk_storage(here, there, layout, anew=anew, compare=compare, map=map, dry_run=dry_run)
 
 
 def _plain(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -141,7 +145,8 @@ def rechunk_storage(
     layout: Mapping[str, Any],
     *,
     anew: bool = False,
-    map: Callable[..., Iterable[PieceReceipt]] = map,  # noqa: A002 - it is a map, handed in
+    compare: Compare = "sampled",
+    map: Callable[..., Iterable[Any]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
 ) -> Receipt | RechunkPlan:
     """Do what `rechunk` does, between storages.
@@ -152,14 +157,14 @@ def rechunk_storage(
         The stores.
     layout
         ``chunks``, ``shards`` and ``max_memory`` (bytes) as `aggrade.rechunking.plan.plan_rechunk` takes them.
-    anew, map, dry_run
+    anew, compare, map, dry_run
         As for `rechunk`.
     """
-    raise_all(place_problems(source.url, target.url), BadInput)
+    raise_all([*place_problems(source.url, target.url), *compare_problems(compare)], BadInput)
     looking = Looking(source, target)
     if not dry_run:
         recover_store(target)
-    job = looking.job(layout, anew=anew)
+    job = looking.job(layout, anew=anew, compare=compare)
     if dry_run:
         return job.plan
     if job.before is not None and job.plan.up_to_date:
@@ -204,7 +209,7 @@ def _emptied(before: Snapshot | None) -> dict[str, Any]:
 def _carry_out(
     job: Job,
     target: Storage,
-    map: Callable[..., Iterable[PieceReceipt]],  # noqa: A002 - it is a map, handed in
+    map: Callable[..., Iterable[Any]],  # noqa: A002 - it is a map, handed in
 ) -> Receipt:
     origin, plan, before = job.origin, job.plan, job.before
     made = before.mark.get("rechunk", {}) if before else {}
@@ -215,7 +220,7 @@ def _carry_out(
         try:
             kept = _carry_over(transaction, job)
             pieces = write_pieces(transaction, plan.pieces, work, map)
-            compared = compare_samples(origin, transaction.storage, plan)
+            compared = confirm_copy(transaction, origin, plan, trace, map)
         except Damaged:
             transaction.lease.confirm()
             _demand_unchanged(origin)
@@ -224,7 +229,7 @@ def _carry_out(
         written, copied = _objects(pieces), _objects(kept)
         keep_trace(transaction.storage, trace, _trace(job, [*written, *copied]))
         digest = objects_digest((item.key, item.sha256) for item in (*written, *copied))
-        details = {**_details(plan), "objects_sha256": digest, "samples": compared, "deleted": deleted}
+        details = {**_details(plan), "objects_sha256": digest, **compared, "deleted": deleted}
         receipt = transaction.publish(written, copied=copied, details=details)
         forget_pieces(transaction.storage, [*pieces, *kept])
     return receipt
