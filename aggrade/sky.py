@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from astropy.coordinates import angular_separation
+from scipy.spatial import ConvexHull, QhullError
 
 from aggrade.errors import BadInput, Problem, raise_all
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CoverageMap", "in_box", "in_cone", "in_coverage", "in_polygon"]
+__all__ = ["CoverageMap", "hull", "in_box", "in_cone", "in_coverage", "in_polygon"]
 
 _LEANINGS = 1000
 
@@ -140,6 +141,36 @@ def in_polygon(
         x, y = (places @ axes[:2].T / (places @ axes[2])[:, None]).T
     sides = corners @ axes[:2].T / (corners @ axes[2])[:, None]
     return np.asarray(_within_sides(x, y, sides) & (places @ axes[2] > 0))
+
+
+def hull(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of the smallest convex polygon that holds all positions, whose sides are great circles.
+
+    Parameters
+    ----------
+    ra, dec
+        (position,) degrees; NaN lies nowhere. They must lie within a hemisphere.
+
+    Returns
+    -------
+    ndarray
+        (corner, 2) float64 degrees, in order; none if the positions have no area: fewer than three, or on one line.
+
+    Raises
+    ------
+    BadInput
+        If the positions lie all around the sky.
+    """
+    placed = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if len(placed) < 3:
+        return np.zeros((0, 2))
+    places = _vectors(ra[placed], dec[placed])
+    axes = _plane(_centre(places))
+    try:
+        corners = ConvexHull(places @ axes[:2].T / (places @ axes[2])[:, None]).vertices
+    except QhullError:
+        return np.zeros((0, 2))
+    return np.stack([ra[placed[corners]], dec[placed[corners]]], axis=1)
 
 
 def _vectors(ra: Any, dec: Any) -> NDArray[np.float64]:

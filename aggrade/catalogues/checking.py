@@ -10,7 +10,7 @@ from astropy import units
 from aggrade.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import TypeVar
 
     from aggrade.catalogues.spec import CatalogueSpec, Measurement
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-__all__ = ["Notes", "agreed_unit", "check_columns"]
+__all__ = ["Notes", "agreed_unit", "check_columns", "check_degrees", "check_kinds", "same_unit"]
 
 _NUMBERS = ("integers", "numbers", "truth values")
 
@@ -64,19 +64,57 @@ def check_columns(table: Table, columns: Mapping[str, Column], spec: CatalogueSp
     notes
         Where problems go.
     """
-    for name in sorted((spec.numbers | spec.labels) - set(columns)):
+    check_kinds(table, columns, spec.numbers, spec.labels, notes)
+    check_degrees(columns, filter(None, (spec.ra, spec.dec)), notes)
+
+
+def check_kinds(
+    table: Table,
+    columns: Mapping[str, Column],
+    numbers: Collection[str],
+    labels: Collection[str],
+    notes: Notes,
+) -> None:
+    """Note the columns that are missing, and those that hold no numbers, or no names.
+
+    Parameters
+    ----------
+    table
+        The table, for the names of all its columns.
+    columns
+        The wanted columns that are there.
+    numbers, labels
+        Those that are to hold numbers, and names.
+    notes
+        Where problems go.
+    """
+    for name in sorted({*numbers, *labels} - set(columns)):
         near = difflib.get_close_matches(name, table.names, 3, 0.5)
         there = [*near, *sorted(set(table.names) - set(near))][:12]
         fix = "correct the specification, or deliver the file with this column"
         notes.add(name, "no such column", f"it among {', '.join(there)}", fix, "column-missing")
     for names, kinds, expected in (
-        (spec.numbers, _NUMBERS, "numbers"),
-        (spec.labels, (*_NUMBERS, "text"), "whole numbers or text"),
+        (numbers, _NUMBERS, "numbers"),
+        (labels, (*_NUMBERS, "text"), "whole numbers or text"),
     ):
-        for name in sorted(names & set(columns)):
+        for name in sorted(set(names) & set(columns)):
             if columns[name].kind not in kinds:
                 notes.add(name, columns[name].kind, expected, "name another column", "column-type")
-    for place in filter(None, (spec.ra, spec.dec)):
+
+
+def check_degrees(columns: Mapping[str, Column], names: Iterable[str], notes: Notes) -> None:
+    """Note the columns that are in another unit than degrees.
+
+    Parameters
+    ----------
+    columns
+        The columns that are there.
+    names
+        Those that are to hold degrees.
+    notes
+        Where problems go.
+    """
+    for place in names:
         unit = columns[place].unit if place in columns else None
         if unit and not unit.casefold().startswith("deg"):
             notes.add(place, f"unit {unit!r}", "degrees", "convert it to degrees", "position-unit")
@@ -106,7 +144,7 @@ def agreed_unit(
         notes.add(measurement.value, "no unit", "a unit for every flux", fix, "unit-missing")
     for name in filter(None, (measurement.value, measurement.error)):
         given = columns[name].unit
-        if unit and given and not _same_unit(given, unit):
+        if unit and given and not same_unit(given, unit):
             fix = "correct the specification; values are stored as given, never converted"
             notes.add(name, f"unit {given!r}", f"unit {unit!r}", fix, "unit")
     return unit
@@ -118,8 +156,8 @@ def _written_alike(text: str) -> str:
     return text if isinstance(unit, units.UnrecognizedUnit) else str(unit)
 
 
-def _same_unit(one: str, other: str) -> bool:
-    """Compare units as units, and as words where one of them is no unit that astropy knows."""
+def same_unit(one: str, other: str) -> bool:
+    """Tell whether two units are the same: as units, or as words where one is no unit that astropy knows."""
     parsed = _parsed(one), _parsed(other)
     if any(isinstance(unit, units.UnrecognizedUnit) for unit in parsed):
         return one.casefold() == other.casefold()

@@ -14,7 +14,9 @@ import zarr
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
+from aggrade.catalogues.coverage import Covered, Places, covered, exposures_of_epoch
 from aggrade.catalogues.cube import DATA, MOTION_VARIABLES, OBJECT_VARIABLES, epochs_at_once
+from aggrade.catalogues.epochs import LIMIT, NOT_OBSERVED
 from aggrade.catalogues.loading import EpochSources, load_epoch
 from aggrade.catalogues.matching import match_epoch
 from aggrade.catalogues.motion import Motion
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrade.catalogues.epochs import EpochCatalogue
-    from aggrade.catalogues.loading import How
+    from aggrade.catalogues.loading import Epoch, How
     from aggrade.catalogues.planning import FilledEpoch, FilledPiece
     from aggrade.commit import Document, Writer, WrittenObject
     from aggrade.storage import Storage
@@ -115,6 +117,19 @@ class _Block:
         if "time_offset" in self.arrays:
             self.arrays["time_offset"][..., place][at] = (picked["time"] - time) * _SECONDS_PER_DAY
 
+    def put_undetected(self, place: int, looked: Covered) -> int:
+        """Put a limit into the cells that were looked at and hold nothing; return how many these are."""
+        put = 0
+        for band in range(len(self.measurements)):
+            status = self.arrays["status"][:, band, place]
+            at = np.flatnonzero(looked.cells[:, band] & (status == NOT_OBSERVED))
+            status[at] = LIMIT
+            self.arrays["lightcurves"][at, band, 0, place] = looked.limit[at, band]
+            if "time_offset" in self.arrays:
+                self.arrays["time_offset"][at, band, place] = 0.0
+            put += len(at)
+        return put
+
     def region(self, name: str, first: int) -> tuple[slice, ...]:
         """Return where the array lies in the store."""
         sizes = shape_of(self.documents[name])[:-1]
@@ -131,7 +146,8 @@ def _fill(
 ) -> dict[str, int]:
     """Put one epoch's cells into the block; return what became of its rows."""
     report = epoch.report
-    loaded = load_epoch(EpochSources(key=report.key, sources=report.sources), how, storage_options)
+    asked = EpochSources(key=report.key, sources=report.sources, exposures=report.exposures)
+    loaded = load_epoch(asked, how, storage_options)
     if not loaded.is_as(report.digest, report.mark):
         where = ", ".join(source.url for source in report.sources)
         fix = "wait until the delivery is complete, then run it again"
@@ -150,7 +166,22 @@ def _fill(
                 loaded.catalogue,
                 report.time,
             )
-    return matched.counts
+    if how.spec.footprint is None:
+        return matched.counts
+    undetected = block.put_undetected(place, _looked(epoch, loaded, objects, block.measurements))
+    counts = {name: matched.counts[name] + undetected for name in ("cells", "limits")}
+    return {**matched.counts, **counts, "undetected": undetected}
+
+
+def _looked(epoch: FilledEpoch, loaded: Epoch, objects: ObjectTable, measurements: Sequence[str]) -> Covered:
+    """Return which objects were looked at in an epoch, at their places at its time."""
+    return covered(
+        exposures_of_epoch(loaded, epoch.report.exposures),
+        Places.of(objects.at(epoch.report.time)),
+        measurements,
+        loaded.catalogue.measurements,
+        loaded.how.spec.value,
+    )
 
 
 @dataclass(frozen=True)

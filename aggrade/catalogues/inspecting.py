@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aggrade.catalogues.coverage import footprint_problems
 from aggrade.catalogues.epochs import NOT_OBSERVED
 from aggrade.catalogues.finding import Source
+from aggrade.catalogues.footprint import Exposure
 from aggrade.catalogues.gathering import Gathered, gather, united
 from aggrade.catalogues.interpreting import name_in
 from aggrade.catalogues.loading import Epoch, EpochSources, How, load_epoch, load_file
@@ -38,6 +40,9 @@ class EpochReport(BaseModel):
 
     key: str = Field(description="The epoch's key.")
     sources: tuple[Source, ...] = Field(description="Its files.")
+    exposures: tuple[Exposure, ...] | None = Field(
+        default=None, description="Where it was looked, if a table of exposures says so."
+    )
     digest: str = Field(default="", description="Digest of its rows and of how they are read.")
     mark: str = Field(default="", description="Mark of its files.")
     time: float = Field(default=0.0, description="MJD.")
@@ -212,6 +217,7 @@ def _report(epoch: EpochSources, found: Epoch, problems: tuple[Problem, ...]) ->
     return EpochReport(
         key=epoch.key,
         sources=epoch.sources,
+        exposures=epoch.exposures,
         digest=found.digest,
         mark=found.mark,
         time=0.0 if problems else catalogue.mean_time,
@@ -235,6 +241,7 @@ def _epoch_problems(
         )
     if how.spec.duplicates == "refuse":
         yield from duplicate_problems(found.catalogue, where)
+    yield from footprint_problems(found, epoch.exposures, where)
     if objects is not None and how.match.new_objects == "refuse":
         counts = match_epoch(found.catalogue, objects, how.spec, how.match, by_id=how.by_id).counts
         if counts["unmatched"]:

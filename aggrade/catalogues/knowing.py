@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aggrade.catalogues.cube import Shape, shape_of
+from aggrade.catalogues.exposures import read_exposures
 from aggrade.catalogues.filling import read_array, read_objects
 from aggrade.catalogues.finding import content_mark, find_catalogues
 from aggrade.catalogues.gathering import clustered, grown, union
@@ -23,6 +24,8 @@ from aggrade.settings import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from aggrade.catalogues.exposures import Exposures
+    from aggrade.catalogues.finding import Source
     from aggrade.catalogues.gathering import Gathered
     from aggrade.catalogues.objects import ObjectTable
     from aggrade.commit import Snapshot
@@ -216,10 +219,13 @@ class _Looked:
 def _look(asked: Asked, known: Known, objects: ObjectTable | None) -> _Looked:
     """Look at every catalogue but those that bear the mark they had when they were populated."""
     how, options = asked.how, asked.storage_options
-    found = discover(find_catalogues(asked.catalogues, options), how, options, asked.map)
-    same = _unread(found.epochs, known, asked)
+    exposures = read_exposures(how.spec, options)
+    sources = find_catalogues(asked.catalogues, options)
+    found = discover(_catalogues_among(sources, exposures), how, options, asked.map)
+    epochs = _with_exposures(found.epochs, exposures, known)
+    same = _unread(epochs, known, asked)
     reports, gathered = inspect_all(
-        [epoch for epoch in found.epochs if epoch.key not in same],
+        [epoch for epoch in epochs if epoch.key not in same],
         how,
         options,
         objects=objects if how.match.new_objects in {"refuse", "add"} else None,
@@ -237,6 +243,24 @@ def _look(asked: Asked, known: Known, objects: ObjectTable | None) -> _Looked:
     return _Looked(new, same | again, problems, gathered)
 
 
+def _catalogues_among(sources: Sequence[Source], exposures: Exposures | None) -> list[Source]:
+    """Return the files but for tables of exposures, which may lie beside the catalogues."""
+    tables = exposures.urls if exposures else frozenset()
+    return [source for source in sources if source.url not in tables]
+
+
+def _with_exposures(
+    epochs: Sequence[EpochSources], exposures: Exposures | None, known: Known
+) -> list[EpochSources]:
+    """Return the epochs with the exposures of each."""
+    if exposures is None:
+        return list(epochs)
+    told = exposures.of_epochs
+    if alone := sorted(set(told) - {epoch.key for epoch in epochs} - set(known.epochs)):
+        _log.warning("%d epochs have exposures and no catalogue, such as %s: left out", len(alone), alone[0])
+    return [epoch.model_copy(update={"exposures": told.get(epoch.key, ())}) for epoch in epochs]
+
+
 def _unread(epochs: Sequence[EpochSources], known: Known, asked: Asked) -> set[str]:
     """Return the epochs whose files bear the mark they had when they were populated."""
     if asked.how.spec.epoch.filename is None:
@@ -245,7 +269,7 @@ def _unread(epochs: Sequence[EpochSources], known: Known, asked: Asked) -> set[s
 
     def is_same(epoch: EpochSources) -> bool:
         marks = [content_mark(source, storage_options=asked.storage_options) for source in epoch.sources]
-        return mark_of(marks, asked.how) == known.epochs[epoch.key][1]
+        return mark_of(marks, asked.how, epoch.looked) == known.epochs[epoch.key][1]
 
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
         return {epoch.key for epoch, same in zip(there, pool.map(is_same, there), strict=True) if same}
@@ -298,6 +322,11 @@ def _unfit(report: EpochReport, shape: Shape) -> Iterator[Problem]:
         elif unit != shape.units[name]:
             fix = "values are never converted; deliver the file in the store's unit"
             yield Problem(where, f"{name} in {unit!r}", f"{name} in {shape.units[name]!r}", fix, "unit")
+    named = {each.measurement for each in report.exposures or () if each.measurement is not None}
+    if strange := sorted(named - set(shape.units)):
+        found, expected = f"exposures of {', '.join(map(repr, strange))}", f"one of {', '.join(shape.units)}"
+        fix = "say in the footprint's 'names' which measurement is meant, or null"
+        yield Problem(where, found, expected, fix, "measurement")
     if report.varies and not shape.offsets:
         found = f"several times in epoch {report.key}"
         fix = "populate another store with these catalogues from the start"

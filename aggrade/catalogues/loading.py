@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.catalogues.epochs import EpochCatalogue, content_digest, merged
 from aggrade.catalogues.finding import Source, content_mark, read_source
+from aggrade.catalogues.footprint import Exposure, exposures_digest
 from aggrade.catalogues.interpreting import Interpreted, interpret, together
 from aggrade.catalogues.reading import read_tables
 from aggrade.catalogues.spec import CatalogueSpec, MatchSpec, spec_digest
@@ -56,6 +57,14 @@ class EpochSources(BaseModel):
 
     key: str = Field(description="The epoch's key.")
     sources: tuple[Source, ...] = Field(description="Its files, sorted by where they lie.")
+    exposures: tuple[Exposure, ...] | None = Field(
+        default=None, description="Where it was looked, if a table of exposures says so."
+    )
+
+    @property
+    def looked(self) -> tuple[str, ...]:
+        """Digest of the exposures, for the epoch's own; empty if there is no table of them."""
+        return () if self.exposures is None else (exposures_digest(self.exposures),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,17 +158,20 @@ class Epoch:
         The mark of its files, empty where they hold several epochs.
     parts, how
         What each file says of it, and how they are read.
+    looked
+        Digest of its exposures, if a table of them is given.
     """
 
     catalogue: EpochCatalogue
     mark: str
     parts: tuple[EpochCatalogue, ...]
     how: How
+    looked: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """Digest of its content."""
-        return digest_of([content_digest(part) for part in self.parts], self.how)
+        return digest_of([content_digest(part) for part in self.parts], self.how, self.looked)
 
     def is_as(self, digest: str, mark: str) -> bool:
         """Tell whether it has the content that it had; the same files need no second look at what they say."""
@@ -182,8 +194,9 @@ def load_epoch(epoch: EpochSources, how: How, storage_options: Mapping[str, Any]
     if problems or not parts:
         raise BadInput(*problems or [_vanished(epoch)])
     catalogue = merged(parts, tuple(how.spec.measurements))
-    mark = mark_of([each.mark for each in loaded], how) if how.spec.epoch.filename is not None else ""
-    return Epoch(catalogue, mark, tuple(parts), how)
+    by_name = how.spec.epoch.filename is not None
+    mark = mark_of([each.mark for each in loaded], how, epoch.looked) if by_name else ""
+    return Epoch(catalogue, mark, tuple(parts), how, epoch.looked)
 
 
 def _disagreements(epoch: EpochSources, parts: Sequence[EpochCatalogue]) -> Iterator[Problem]:
@@ -208,12 +221,22 @@ def _vanished(epoch: EpochSources) -> Problem:
     return Problem(where, f"no rows of epoch {epoch.key}", "some", "run it again", "epoch-gone")
 
 
-def digest_of(parts: Iterable[str], how: How) -> str:
-    """Return an epoch's digest from those of its files; their order counts only where the first row wins."""
+def digest_of(parts: Iterable[str], how: How, looked: Iterable[str] = ()) -> str:
+    """Return an epoch's digest from those of its files; their order counts only where the first row wins.
+
+    Parameters
+    ----------
+    parts
+        Digests of what each file says.
+    how
+        How they are read.
+    looked
+        Digest of the epoch's exposures, if a table of them is given.
+    """
     ordered = list(parts) if how.spec.duplicates == "first" else sorted(parts)
-    return hashlib.sha256("\0".join([how.digest, *ordered]).encode()).hexdigest()
+    return hashlib.sha256("\0".join([how.digest, *ordered, *looked]).encode()).hexdigest()
 
 
-def mark_of(marks: Iterable[str], how: How) -> str:
-    """Return an epoch's mark from those of its files."""
-    return hashlib.sha256("\0".join([how.digest, *sorted(marks)]).encode()).hexdigest()
+def mark_of(marks: Iterable[str], how: How, looked: Iterable[str] = ()) -> str:
+    """Return an epoch's mark from those of its files. The other arguments are those of `digest_of`."""
+    return hashlib.sha256("\0".join([how.digest, *sorted(marks), *looked]).encode()).hexdigest()

@@ -116,11 +116,17 @@ class PopulatePlan(_Frozen):
         return sum(epoch.report.cells for epoch in self.epochs) / room if room else 0.0
 
     @property
+    def _beside(self) -> str:
+        looked = self.how.spec.footprint is not None
+        return ", beside limits where it was looked and nothing was seen" if looked else ""
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before saying yes."""
         if not self.epochs or self.fill >= _POOR_FILL:
             return ()
-        found = f"only {self.fill:.2%} of the cells will hold anything"
+        what = "anything" if self.how.spec.footprint is None else "what was seen"
+        found = f"only {self.fill:.2%} of the cells will hold {what}"
         advice = "name the objects that matter by an object table, or keep a table of detections"
         return (f"{found}: a dense cube is the wrong shape for so sparse a survey; {advice}",)
 
@@ -144,7 +150,7 @@ class PopulatePlan(_Frozen):
         lines += [
             f"  {len(epochs)} new epochs, index {first} to {last}: {names}",
             f"  {shape.objects:,} objects by {len(shape.units)} measurements ({', '.join(shape.units)})",
-            f"  {rows:,} rows, fill at most {self.fill:.1%}",
+            f"  {rows:,} rows, fill at most {self.fill:.1%}{self._beside}",
             f"  {chunks:,} chunks of cells, of (object, measurement, value, epoch) {chunk}",
             f"  {state}; {len(self.pieces)} pieces, each the only one to write its chunks",
             f"  {human_bytes(self.memory_per_worker)} of memory per worker",
@@ -235,7 +241,8 @@ def plan_population(
     pieces = tuple(FilledPiece.of(cut, objects_digest, shape) for cut in _cut(epochs, shape, after))
     commit = _commit(store, snapshot, after, epochs, supersedes or {})
     added = shape.objects - shape_of(there["object"])[0] if there else 0
-    memory = _memory(pieces, shape, after)
+    looked = 0 if how.spec.footprint is None else 2 * shape.epoch_bytes
+    memory = _memory(pieces, shape, after) + looked
     price = _price(commit, snapshot, pieces, shape, memory)
     written = {"pieces": pieces, "commit": commit, "price": price, "memory_per_worker": memory}
     return PopulatePlan(**{**dict(known), **written, "added_objects": added})

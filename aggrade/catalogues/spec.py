@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from aggrade.catalogues.conditions import Condition, parsed_condition
+from aggrade.catalogues.footprint import Footprint
 from aggrade.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -187,6 +188,10 @@ class CatalogueSpec(_Frozen):
         default="refuse",
         description="Two rows for one cell: 'refuse' the catalogue, keep the 'best' (smallest error) or the 'first'.",
     )
+    footprint: Footprint | None = Field(
+        default=None,
+        description="Where the telescope looked; without it, what no row speaks of was not observed.",
+    )
 
     @field_validator("value_range", "error_range")
     @classmethod
@@ -214,10 +219,25 @@ class CatalogueSpec(_Frozen):
             yield "give 'time' (a column) or 'epoch_time' (a header key)"
         if self.time_ref is None and any(_CORRECTED.search(name) for name in self._times()):
             yield "'time_ref' is missing: the name of the time says that it is corrected for the travel of light"
-        if self.value == "mag" and self.unit is None:
-            return
         if self.unit == "":
             yield "'unit' is empty; name it or leave it out"
+        yield from self._contradictions_of_footprint()
+
+    def _contradictions_of_footprint(self) -> Iterator[str]:
+        looked = self.footprint
+        if looked is None:
+            return
+        if looked.extent and self.ra is None:
+            yield "the extent of the rows needs 'ra' and 'dec'"
+        told_by_rows = any(
+            each.where or (each.name and each.name.column) for each in self.measurements.values()
+        )
+        if looked.exposures and looked.measurement is None and told_by_rows and not self._is_one_measurement:
+            yield "rows tell which measurement was made, so exposures must too: give the footprint's 'measurement'"
+
+    @property
+    def _is_one_measurement(self) -> bool:
+        return len(self.measurements) == 1 and all(each.name is None for each in self.measurements.values())
 
     def _times(self) -> Iterator[str]:
         named = (self.time, self.epoch_time, *(each.time for each in self.measurements.values()))
@@ -347,6 +367,11 @@ def _field_problem(model: type[BaseModel], each: Any) -> Problem:
 
 
 def spec_digest(spec: CatalogueSpec, match: MatchSpec) -> str:
-    """Return the digest of what decides how rows become cells; fields left at their defaults do not count."""
+    """Return the digest of what decides how rows become cells; fields left at their defaults do not count.
+
+    Neither do tables of exposures: what they say of an epoch counts there.
+    """
     how = match.model_dump_json(include={"by", "radius_arcsec"}, exclude_defaults=True)
-    return hashlib.sha256(f"{spec.model_dump_json(exclude_defaults=True)}{how}".encode()).hexdigest()
+    extent = (spec.footprint and spec.footprint.extent) or ""
+    told = spec.model_dump_json(exclude_defaults=True, exclude={"footprint"})
+    return hashlib.sha256(f"{told}{how}{extent}".encode()).hexdigest()
