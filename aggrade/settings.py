@@ -33,6 +33,8 @@ class Settings:
         How many requests one process keeps under way at once.
     parallel_objects
         How many whole objects one process reads at once to check them; each may be a shard of 64 MB.
+    room_share
+        Which share of the bytes that a rechunk is expected to write must be free on a local target's disk.
     """
 
     lease_seconds: float = 30.0
@@ -41,6 +43,7 @@ class Settings:
     request_attempts: int = 5
     parallel_requests: int = 64
     parallel_objects: int = 8
+    room_share: float = 1.0
 
 
 def _read(name: str, kind: type[float | int], default: float) -> float:

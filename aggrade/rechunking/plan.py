@@ -23,6 +23,7 @@ from aggrade.rechunking.covering import coverage_gaps
 from aggrade.rechunking.grids import Shape, blocks, inner_of, is_sharded, raw_bytes
 from aggrade.rechunking.layouts import asked_layouts, laid_out
 from aggrade.rechunking.pricing import ArrayPlan, memory_problems, part_of, plan_array, price_of
+from aggrade.rechunking.room import Room
 from aggrade.rechunking.slots import with_version
 from aggrade.rechunking.suggesting import suggested_layouts
 
@@ -83,6 +84,10 @@ class RechunkPlan(_Frozen):
     )
     bookkeeping: Price = Field(default=Price(), description="What it costs beside chunks, planning included.")
     anew: Price | None = Field(default=None, description="What it would cost to keep nothing.")
+    room: Room | None = Field(
+        default=None,
+        description="What is needed on the target's disk, and what there is; None where it has none.",
+    )
     up_to_date: bool = Field(
         default=False, description="Whether the target shows this already; then nothing is done."
     )
@@ -137,8 +142,18 @@ class RechunkPlan(_Frozen):
         compared = "all of it is" if self.compare == "full" else "a sample is"
         bound = f"a piece may take {human_bytes(self.max_memory)}; {compared} compared with the source"
         return "\n".join(
-            [title, *self._lines(), f"  {counts}; {bound}", f"  {self.price}", *self._other_way()]
+            [
+                title,
+                *self._lines(),
+                f"  {counts}; {bound}",
+                f"  {self.price}",
+                *self._room(),
+                *self._other_way(),
+            ]
         )
+
+    def _room(self) -> list[str]:
+        return [] if self.room is None else [f"  room: {self.room}"]
 
     def _other_way(self) -> list[str]:
         """Say what a version costs that keeps nothing of the one served, and when that is due."""

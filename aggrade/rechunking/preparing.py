@@ -11,9 +11,10 @@ from aggrade.errors import Damaged, raise_all
 from aggrade.rechunking.bookkeeping import Looked
 from aggrade.rechunking.guards import target_problems
 from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
+from aggrade.rechunking.room import expected_bytes, lacking_room, room_for
 from aggrade.rechunking.source import read_source
 from aggrade.rechunking.touching import Served, kept_boxes
-from aggrade.rechunking.tracing import marks_in, trace_of
+from aggrade.rechunking.tracing import marks_in, marks_of, objects_in, trace_of
 from aggrade.rechunking.wholeness import missing_objects
 from aggrade.storage.counting import counted, requests_in
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from aggrade.commit import Snapshot
     from aggrade.rechunking.plan import Compare
+    from aggrade.rechunking.room import Room
     from aggrade.rechunking.source import Source
     from aggrade.rechunking.tracing import Marks
-    from aggrade.storage import Storage
+    from aggrade.storage import ObjectInfo, Storage
 
 __all__ = ["Job", "Looking"]
 
@@ -98,10 +100,13 @@ class Looking:
         served = None
         plan = self._up_to_date(before, layout) if before is not None else None
         if plan is None:
-            marks = marks_in(self._origin.storage, self._origin.documents)
+            objects = objects_in(self._origin.storage, self._origin.documents)
+            marks = marks_of(objects)
             raise_all(missing_objects(self._origin, marks), Damaged)
             served = None if anew else self._served(before)
             plan = self._plan(before, {**layout, "compare": compare}, marks, served)
+            plan = plan.model_copy(update={"room": self._room(before, plan, objects)})
+            raise_all(lacking_room(plan.target, plan.room))
         return Job(replace(self._origin, storage=self._source), before, marks, served, plan)
 
     def _looked(self, before: Snapshot | None) -> Looked:
@@ -152,6 +157,19 @@ class Looking:
         return plan_rechunk(
             state, origin.documents, self._target.url, version=number, kept=kept, looked=looked, **layout
         )
+
+    def _room(
+        self, before: Snapshot | None, plan: RechunkPlan, objects: Mapping[str, Mapping[str, ObjectInfo]]
+    ) -> Room | None:
+        """Return what the plan takes of the target's disk, if it has one."""
+        stored = {name: sum(info.size for info in found.values()) for name, found in objects.items()}
+        expected = sum(
+            expected_bytes(plan.sources[name], plan.documents[name], array, stored[name])
+            for name, array in plan.arrays.items()
+        )
+        served = before.documents if before else {}
+        names = (*plan.documents, *self._looked(before).served)
+        return room_for(self._target, expected, plan.price.requests.get("PUT", 0), served, names)
 
     def _served(self, before: Snapshot | None) -> Served | None:
         """Return the version that is served, if it is known what it was made of."""

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from aggrade.commit import Document, Snapshot
     from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["TRACES", "Marks", "Trace", "form_of", "keep_trace", "marks_in", "trace_key", "trace_of"]
+__all__ = [
+    "TRACES",
+    "Marks",
+    "Trace",
+    "form_of",
+    "keep_trace",
+    "marks_in",
+    "marks_of",
+    "objects_in",
+    "trace_key",
+    "trace_of",
+]
 
 TRACES = ".aggrade/traces/"
 
@@ -54,7 +65,17 @@ def form_of(document: Document) -> str:
 
 
 def marks_in(storage: Storage, documents: Mapping[str, Document]) -> Marks:
-    """Return the marks of the objects of several arrays, by one listing each.
+    """Return the marks of the objects of several arrays. Parameters as for `objects_in`."""
+    return marks_of(objects_in(storage, documents))
+
+
+def marks_of(objects: Mapping[str, Mapping[str, ObjectInfo]]) -> Marks:
+    """Return the marks of objects, by array and key."""
+    return {name: {key: info.etag for key, info in found.items()} for name, found in objects.items()}
+
+
+def objects_in(storage: Storage, documents: Mapping[str, Document]) -> dict[str, dict[str, ObjectInfo]]:
+    """Return the objects of several arrays by array and key, by one listing each.
 
     Parameters
     ----------
@@ -64,9 +85,9 @@ def marks_in(storage: Storage, documents: Mapping[str, Document]) -> Marks:
         The arrays; objects that their documents don't name are left out.
     """
 
-    def listed(name: str, document: Document) -> dict[str, str]:
+    def listed(name: str, document: Document) -> dict[str, ObjectInfo]:
         found: list[ObjectInfo] = list(storage.list(f"{name}/"))
-        return {info.key: info.etag for info in found if belongs(name, document, info.key)}
+        return {info.key: info for info in found if belongs(name, document, info.key)}
 
     calls = [
         lambda name=name, document=document: listed(name, document) for name, document in documents.items()
