@@ -1,4 +1,4 @@
-"""Whether backups still hold what their manifests say: archives byte for byte, copies by number and size."""
+"""Whether backups are there and hold what their manifests say: archives byte for byte, copies by number and size."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, Manifest, backups_beside
+from aggrade.commit.marking import gone_backups
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
+    from aggrade.commit import Snapshot
     from aggrade.storage import Storage
 
 __all__ = ["backup_problems"]
@@ -22,20 +24,21 @@ __all__ = ["backup_problems"]
 _FIX = "restore none of the states up to it, or bring it back from elsewhere"
 
 
-def backup_problems(storage: Storage, checked: Counter[str]) -> Iterator[str]:
-    """Yield a sentence for each backup of a store that does not hold what it should.
+def backup_problems(storage: Storage, shown: Snapshot, checked: Counter[str]) -> Iterator[str]:
+    """Yield a sentence for each backup of a store that is gone too early, or does not hold what it should.
 
     A backup without a manifest is left to `aggrade.orphans`; one that a removal has emptied holds nothing.
 
     Parameters
     ----------
-    storage
-        The Zarr store.
+    storage, shown
+        The Zarr store and the state that it shows.
     checked
         Counts what was looked at.
     """
-    backups = backups_beside(storage)
-    for name in backups.folders():
+    backups, whole = backups_beside(storage), []
+    folders = backups.folders()
+    for name in folders:
         stored = backups.read(f"{name}/{MANIFEST}")
         if stored is None:
             continue
@@ -48,6 +51,9 @@ def backup_problems(storage: Storage, checked: Counter[str]) -> Iterator[str]:
         wrong = "" if manifest.purged else _wrong_with(backups, name, manifest)
         if wrong:
             yield f"{backups.url}/{name}: {wrong}; {_FIX}."
+        whole += [] if manifest.purged else [manifest.generation]
+    if whole:
+        yield from map(str, gone_backups(storage, shown, folders, min(whole)))
 
 
 def _wrong_with(backups: Storage, name: str, manifest: Manifest) -> str:

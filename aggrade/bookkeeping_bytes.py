@@ -157,6 +157,7 @@ def _receipt(commit: CommitPlan, generation: int, backup: str | None, details: M
         seconds=1.234,
         backup=backup,
         undo=undo_command(commit.store, backup),
+        root_digest=_DIGEST,
         details=dict(details),
     )
 

@@ -1,30 +1,36 @@
 """Objects that belong to no layer: those of arrays that do not grow with the layers, such as channels and positions.
 
-No record has their digests, but aggrade writes every one of them, fill included: in a store that it has made, one that
-is missing is never taken for fill, and one that can't be decoded is torn.
+No record speaks of them, but the root has the digest of each that aggrade has written (`aggrade.commit.marking`), and it
+writes every one of them, fill included: in a store that it has made, one that is missing is never taken for fill.
 """
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import dims_of, key_of, shape_of, units_in
+from aggrade.commit.marking import DIGITS, common_name
+from aggrade.commit.salting import unsalted
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aggrade.commit import Document, Snapshot
     from aggrade.storage import Storage
 
 __all__ = ["common_problems"]
 
+_FIX = "bring them back from elsewhere, or restore a full backup"
+_WRONG = {"torn": "can't be decoded", "changed": "are not the bytes that were written"}
+
 
 def common_problems(storage: Storage, shown: Snapshot, checked: Counter[str]) -> Iterator[str]:
-    """Yield a sentence for each array without layers that misses objects or holds torn ones, reading each once.
+    """Yield a sentence for each array without layers whose objects are missing, torn or changed, reading each once.
 
     Parameters
     ----------
@@ -37,23 +43,28 @@ def common_problems(storage: Storage, shown: Snapshot, checked: Counter[str]) ->
     dim = shown.mark.get("dim")
     if dim is None or "rechunk" in shown.mark:
         return
-    is_whole = not shown.mark.get("adopted")
+    is_whole, common = not shown.mark.get("adopted"), shown.mark.get("common") or {}
     for name, document in shown.documents.items():
         if dim in dims_of(document):
             continue
-        missing, torn = _looked_at(storage, name, document, checked)
-        if missing and is_whole:
-            yield f"{storage.url}/{name}: {len(missing)} objects are missing, such as {missing[0]}; restore."
-        if torn:
-            yield f"{storage.url}/{name}: {len(torn)} objects can't be decoded, such as {torn[0]}; restore."
+        found = _looked_at(storage, name, document, common)
+        checked["objects"] += sum(map(len, found.values()))
+        if found["missing"] and is_whole:
+            yield f"{storage.url}/{name}: {len(found['missing'])} objects are missing, such as {found['missing'][0]}; {_FIX}."
+        for wrong, told in _WRONG.items():
+            if keys := found[wrong]:
+                yield f"{storage.url}/{name}: {len(keys)} objects {told}, such as {keys[0]}; {_FIX}."
 
 
 def _looked_at(
-    storage: Storage, name: str, document: Document, checked: Counter[str]
-) -> tuple[list[str], list[str]]:
-    """Return which of an array's objects are missing, and which can't be decoded."""
+    storage: Storage, name: str, document: Document, common: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return the keys of an array's objects by what is wrong with them, if anything."""
     whole = tuple((0, size) for size in shape_of(document))
-    keys = [key_of(name, document, index) for index in units_in(document, whole)]
+    wanted = {
+        key_of(name, document, index): common.get(common_name(name, index))
+        for index in units_in(document, whole)
+    }
     chunks = Chunks(document)
 
     def state(key: str) -> str:
@@ -64,10 +75,12 @@ def _looked_at(
             chunks.values(stored.data)
         except (RuntimeError, ValueError):
             return "torn"
-        return "whole"
+        digest = hashlib.sha256(unsalted(document, stored.data)).hexdigest()[:DIGITS]
+        return "changed" if wanted[key] not in {None, digest} else "whole"
 
     with ThreadPoolExecutor(settings().parallel_objects) as pool:
-        states = list(zip(keys, pool.map(state, keys), strict=True))
-    checked["objects"] += len(keys)
-    missing, torn = ([key for key, was in states if was == wrong] for wrong in ("missing", "torn"))
-    return missing, torn
+        states = list(zip(wanted, pool.map(state, wanted), strict=True))
+    return {
+        wrong: [key for key, was in states if was == wrong]
+        for wrong in ("whole", "missing", "torn", "changed")
+    }

@@ -36,6 +36,9 @@ class Receipt(BaseModel):
     seconds: float = Field(default=0.0, description="Wall time from intent to release, in seconds.")
     backup: str | None = Field(default=None, description="Name of the backup of what was overwritten.")
     undo: str | None = Field(default=None, description="The command that undoes this commit.")
+    root_digest: str = Field(
+        default="", description="Digest of arrays and attributes that the root showed then, lengths left out."
+    )
     details: dict[str, Any] = Field(
         default_factory=dict, description="Counts that belong to this kind of commit."
     )

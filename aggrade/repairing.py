@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,16 +26,17 @@ from aggrade.commit.publishing import write_documents
 from aggrade.commit.recovery import acquire
 from aggrade.commit.snapshot import ROOT, demand_root
 from aggrade.commit.unpublished import drop_unpublished
-from aggrade.errors import Conflict, Damaged, Problem, Refused
+from aggrade.errors import Conflict, Damaged, Problem, Refused, raise_all
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
 from aggrade.rebuilding import rebuild_bookkeeping
-from aggrade.session_catalogue import drop_lost_files, make_lines_again
+from aggrade.root_checks import changed_root
+from aggrade.session_catalogue import catalogue_problems, drop_lost_files, make_lines_again
 from aggrade.settings import settings
 from aggrade.staged_sessions import drop_landed
 from aggrade.storage import ConditionFailed, open_storage
 from aggrade.storage.together import read_together
-from aggrade.verifying import Report, verify
+from aggrade.verifying import Report, is_damaged, verify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -119,6 +121,7 @@ def _mend(storage: Storage) -> list[str]:
     demand_root(storage.url, shown, known_generation(storage, shown, intent))
     if shown is None or _contradicts_itself(shown) or (intent is not None and intent[0].state == "held"):
         return done
+    raise_all(filter(None, [changed_root(storage, shown)]), Damaged)
     base = Base(etag=shown.etag, generation=shown.generation)
     lease = acquire(storage, Journal(kind="repair", base=base), new_write_id())
     if intent is None and shown.generation:
@@ -159,7 +162,7 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     lease.confirm()
     etags, rewritten = _rewrite(storage, lease, shown, sorted(wrong.keys() - spared))
     made = rebuild_bookkeeping(storage, lease, shown)
-    told = _lines_again(storage, lease)
+    told = _lines_again(storage, lease, shown)
     dirty, cleared = _clear(storage, lease, shown, orphans)
     trimmed = trim(storage, orphans.edges, shown.documents, shown.generation, lease.confirm)
     if trimmed:
@@ -172,7 +175,15 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     return [*rewritten, *made, *cleared, *tidied, *lines]
 
 
-def _lines_again(storage: Storage, lease: Lease) -> list[int]:
+def _lines_again(storage: Storage, lease: Lease, shown: Snapshot) -> list[int]:
+    """Make the catalogue tell what the store shows, unless the store itself is not what was written."""
+    if not any(catalogue_problems(storage, shown, Counter())):
+        return []
+    if is_damaged(storage, shown):
+        _log.warning(
+            "the catalogue of %s is left as it is, for the store is damaged: mend that first", storage.url
+        )
+        return []
     try:
         return make_lines_again(storage, lease)
     except Damaged as error:

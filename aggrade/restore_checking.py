@@ -1,4 +1,4 @@
-"""Whether what a restore writes back is what was appended, as far as the backup's own records tell.
+"""Whether all is there that a restore needs, and what it writes back is what was appended, as far as records tell.
 
 Copies are made on the server's side, so a manifest has no digests of them. A backup that holds copies of a session
 holds its record as well, and the record has a digest of the objects that are the session's own.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import COPIES, backups_beside
 from aggrade.commit.layers import LAYERS, LayerRecord, entries_of
+from aggrade.commit.marking import gone_backups
 from aggrade.commit.salting import objects_digest
 from aggrade.errors import Damaged, Problem, raise_all
 
@@ -17,9 +18,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggrade.commit.backup import Manifest
+    from aggrade.commit.snapshot import Snapshot
     from aggrade.commit.states import KeptState
 
-__all__ = ["check_restored"]
+__all__ = ["check_restored", "demand_backups"]
+
+
+def demand_backups(state: KeptState, now: Snapshot | None) -> None:
+    """Refuse to put a state together without a backup that holds what a removal or a restore has taken away since.
+
+    Parameters
+    ----------
+    state
+        The state to restore.
+    now
+        What the store shows. Without a root, nobody knows which backups there have been.
+
+    Raises
+    ------
+    Damaged
+        If there was one that is gone.
+    """
+    if now is not None:
+        there = {one.id for one in state.all}
+        raise_all(gone_backups(state.storage, now, there, state.manifest.generation), Damaged)
 
 
 def check_restored(state: KeptState, digests: Mapping[tuple[str, tuple[int, ...]], str]) -> None:

@@ -15,7 +15,7 @@ from aggrade.commit.documents import shape_of
 from aggrade.commit.intent import least_shown
 from aggrade.commit.states import KeptState
 from aggrade.errors import BadInput, Conflict, Damaged, Problem, Refused
-from aggrade.restore_checking import check_restored
+from aggrade.restore_checking import check_restored, demand_backups
 from aggrade.restore_plan import RestorePlan, plan_restore
 from aggrade.restore_writing import RestoreWeighing, in_hand, write_as_it_was
 from aggrade.settings import settings
@@ -169,6 +169,7 @@ def _plan(storage: Storage, backup: str) -> _Attempt:
     now, intent = together(lambda: read_snapshot(storage), lambda: read_intent(storage))
     _demand_no_rows_of_others(storage, now, intent)
     state = KeptState(storage, backup)
+    demand_backups(state, now)
     there = {info.key: info for info in storage.list() if not info.key.startswith(".")}
     try:
         plan, arrays = plan_restore(state, now, there, intent[0].generation if intent else 0)

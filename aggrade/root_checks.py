@@ -1,7 +1,7 @@
 """Whether a root is one that a commit wrote: what a root that was changed by hand contradicts.
 
-Only what is on record elsewhere can be contradicted: generations by layer records and backups, the last commit by its
-receipt, rows by the arrays. Of attributes that aggrade doesn't write there is no record.
+Only what is on record elsewhere can be contradicted: generations by layer records and backups, rows by the arrays, and
+arrays and attributes by the receipt of the last commit, until the next one takes them over.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING
 
 from aggrade.commit import backups_beside, read_intent
-from aggrade.commit.layers import receipt_key
+from aggrade.commit.layers import find_receipt, receipt_key
 from aggrade.commit.snapshot import ROOT, lost_root
-from aggrade.errors import Damaged, Refused
+from aggrade.errors import Damaged, Problem, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aggrade.commit import LayerRecord, Snapshot
     from aggrade.storage import Storage
 
-__all__ = ["backups_of", "maker_problems", "root_problems"]
+__all__ = ["backups_of", "changed_root", "maker_problems", "root_problems"]
 
 _BACKUP = re.compile(r"\d{8,}-[0-9a-f]{16,}")
 _FENCE = "fence-"
@@ -96,6 +96,26 @@ def maker_problems(storage: Storage, shown: Snapshot, records: Collection[LayerR
         found = f"its root says that write {shown.write_id} made it, of which there is no receipt"
         fix = f"{_RESTORE} if another program has changed it, else append: each commit leaves a receipt"
         yield f"{storage.url}: {found}; {fix}."
+
+
+def changed_root(storage: Storage, shown: Snapshot) -> Problem | None:
+    """Return what there is to say where arrays or attributes are not what the last commit left; None where they are.
+
+    Parameters
+    ----------
+    storage, shown
+        The Zarr store and the state that it shows.
+    """
+    try:
+        receipt = find_receipt(storage, shown.write_id) if shown.write_id else None
+    except Damaged:
+        return None
+    if receipt is None or receipt.root_digest in {"", shown.digest}:
+        return None
+    found = "attributes or arrays that somebody has changed"
+    fix = f"{_RESTORE}, or, if it was meant, append: the next commit takes it over"
+    expected = f"what write {shown.write_id} left there"
+    return Problem(f"{storage.url}/{ROOT}", found, expected, fix, "root-changed")
 
 
 def _is_shown(storage: Storage, shown: Snapshot) -> bool:

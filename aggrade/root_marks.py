@@ -34,6 +34,8 @@ class _Mark(BaseModel):
     catalogue: str | None = None
     source: dict[str, Any] | None = None
     rechunk: dict[str, Any] | None = None
+    common: dict[str, str] | None = None
+    needed_backups: list[Annotated[str, Field(pattern=r"^\d+-")]] | None = None
 
 
 def mark_problems(where: str, mark: Any) -> list[Problem]:

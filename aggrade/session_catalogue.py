@@ -275,6 +275,8 @@ def catalogue_problems(storage: Storage, shown: Snapshot, checked: Counter[str])
         except (RuntimeError, ValueError) as error:
             yield f"{storage.url}: what the catalogue is made of can't be decoded ({error}); restore."
             return
+        if twice := len(lines) - len(_by_row(lines).keys() - told.keys()):
+            yield f"{storage.url}: {place.key(file)} of the catalogue tells of {twice} sessions again; run verify --repair."
         told |= _by_row(lines)
         shows |= _by_row(wanted)
         checked["lines"] += len(lines)
@@ -332,12 +334,19 @@ def _rows(table: pa.Table) -> dict[int, str]:
 
 
 def lost_files(root: Storage) -> list[ObjectInfo]:
-    """Return the catalogue's files that belong to no store which it is to tell of; none in a Zarr store."""
+    """Return the catalogue's files that no store keeps which it is to tell of; none in a Zarr store."""
     there = list(root.list(f"{CATALOGUE}/"))
     if not there:
         return []
-    prefixes = tuple(place.prefix for path in stores_in(root) if path and (place := _told(root, path)))
-    return [info for info in there if info.key.endswith(".parquet") and not info.key.startswith(prefixes)]
+    places = [place for path in stores_in(root) if path and (place := _told(root, path))]
+    return [info for info in _strays(places, there) if info.key.endswith(".parquet")]
+
+
+def _strays(places: Iterable[Place], there: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    """Return the files that none of some stores keeps."""
+    owners = {place.prefix: place for place in places}
+    owned = ((info, owners.get(info.key[: info.key.rfind("-") + 1])) for info in there)
+    return [info for info, place in owned if place is None or place.number(info.key) is None]
 
 
 def lost_lines(root: Storage, stores: Iterable[str], label: str) -> list[ObjectInfo]:
@@ -352,8 +361,8 @@ def lost_lines(root: Storage, stores: Iterable[str], label: str) -> list[ObjectI
     label
         The session's id.
     """
-    prefixes = tuple(Place(root, path).prefix for path in stores)
-    strays = {info.key: info for info in root.list(f"{CATALOGUE}/") if not info.key.startswith(prefixes)}
+    there = root.list(f"{CATALOGUE}/")
+    strays = {info.key: info for info in _strays((Place(root, path) for path in stores), there)}
     stored = read_together(root, [key for key in strays if key.endswith(".parquet")])
     tables = {key: decoded(one.data) for key, one in stored.items() if one is not None}
     return [strays[key] for key, table in tables.items() if table is None or label in _sessions(table)]

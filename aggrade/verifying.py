@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aggrade.append_rows import STAMPS
 from aggrade.backup_checks import backup_problems
-from aggrade.channels import own_indices
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
 from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
@@ -24,10 +23,11 @@ from aggrade.commit.snapshot import ROOT, lost_root
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
+from aggrade.foreign_objects import foreign_problems, reached
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
 from aggrade.rechunking.checking import copy_problems
-from aggrade.root_checks import backups_of, maker_problems, root_problems
+from aggrade.root_checks import backups_of, changed_root, maker_problems, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
 from aggrade.settings import settings
 from aggrade.settling import Finding, settled
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from aggrade.commit import Intent, LayerRecord, Snapshot
     from aggrade.storage import Storage
 
-__all__ = ["Report", "content_digest", "own_objects", "row_of", "verify"]
+__all__ = ["Report", "content_digest", "is_damaged", "own_objects", "row_of", "verify"]
 
 _log = logging.getLogger(__name__)
 _ANEW = "remove it and append it anew, or restore a backup that has it"
@@ -141,7 +141,7 @@ def verify(store: str | PathLike[str], *, storage_options: Mapping[str, Any] | N
 def _lost_lines(store: str, storage_options: Mapping[str, Any] | None) -> list[str]:
     root = open_storage(store.rstrip("/"), storage_options)
     return [
-        f"{root.url}: {info.key} tells of no store that is there; run verify --repair."
+        f"{root.url}: {info.key} is kept by no store that is there; run verify --repair."
         for info in lost_files(root)
     ]
 
@@ -180,15 +180,19 @@ def _state(storage: Storage, found: Finding) -> Iterator[str]:
     ):
         yield f"{storage.url}: its intent is gone, and what dead writers left is on no record; run verify --repair."
     yield from root_problems(storage, snapshot, backups)
+    remembering = Remembering(storage)
+    changed = changed_root(remembering, snapshot)
+    if changed is not None:
+        yield str(changed)
     sizes = list(_sizes(storage, snapshot))
     yield from sizes
     yield from _documents(storage, snapshot, checked)
-    remembering, damage = Remembering(storage), list(sizes)
+    damage = list(sizes)
     if not sizes:
         damage += _layers(remembering, snapshot, checked)
         damage += common_problems(remembering, snapshot, checked)
         yield from damage
-    yield from backup_problems(storage, checked)
+    yield from backup_problems(storage, snapshot, checked)
     yield from copy_problems(storage, snapshot)
     if not sizes and (intent is None or intent[0].state == "free"):
         orphans = find_orphans(storage, snapshot, intent[0].dirty if intent else ())
@@ -197,6 +201,12 @@ def _state(storage: Storage, found: Finding) -> Iterator[str]:
             yield from orphans.problems()
             yield from drift
             found.notes.extend(orphans.notes())
+
+
+def is_damaged(storage: Storage, shown: Snapshot) -> bool:
+    """Tell whether layers, or what is common to them, are not what was written. Every object of the store is read."""
+    known, checked = Remembering(storage), Counter[str]()
+    return bool([*_layers(known, shown, checked), *common_problems(known, shown, checked)])
 
 
 def _intent(storage: Storage, found: Finding) -> Generator[str, None, tuple[Intent, str] | None]:
@@ -272,6 +282,8 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
             yield from _layer(storage, (snapshot, dataset), record, labels, checked)
         for former in replaced_before(record, snapshot):
             yield from _replaced(storage, snapshot, former)
+    placed = [one for one in records.values() if labels[one.index : one.index + 1] == [one.label]]
+    yield from foreign_problems(storage, snapshot, placed)
 
 
 def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: set[str]) -> Iterator[str]:
@@ -370,23 +382,10 @@ def content_digest(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord)
         return None
 
 
-def _reached(snapshot: Snapshot, record: LayerRecord) -> dict[str, Any]:
-    """Return how far a layer's own objects reach: records of aggrade 0.1 say only what was declared to grow by then."""
-    return {
-        dim: slice(0, stop)
-        for target in record.targets
-        if target.variable in snapshot.documents
-        for dim, (start, stop) in zip(
-            dims_of(snapshot.documents[target.variable]), target.bounds, strict=False
-        )
-        if start == 0 and dim != snapshot.mark["dim"]
-    }
-
-
 def row_of(snapshot: Snapshot, dataset: xr.Dataset, record: LayerRecord) -> dict[str, xr.Variable]:
     """Return the variables of a layer's row that count as its content. Parameters as for `content_digest`."""
     dim = snapshot.mark["dim"]
-    own = _reached(snapshot, record) | own_indices(record, snapshot.mark, dataset.sizes)
+    own = {axis: at for axis, at in reached(snapshot, record).items() if axis in dataset.sizes}
     row = dataset.isel({dim: slice(record.index, record.index + 1), **own})
     return {
         str(name): row.variables[name]

@@ -11,7 +11,7 @@ import pytest
 from memory_storage import Alone, DiesAt, Killed, MemoryStorage, Numbered, World
 
 from aggrade.backup_checks import backup_problems
-from aggrade.commit import backup
+from aggrade.commit import Snapshot, backup
 from aggrade.errors import BadInput, Conflict, Problem, Unavailable
 from aggrade.storage import StoredObject
 from aggrade.storage.local import LocalStorage
@@ -143,7 +143,7 @@ class TestMeddled:
         beside = backup.backups_beside(storage)
         assert beside.read(f"{NAME}/objects/eeg/c/1/0").data == b"longer than it was"
         assert manifest.size == sum(info.size for info in beside.list(f"{NAME}/objects/"))
-        assert list(backup_problems(storage, Counter())) == []
+        assert list(backup_problems(storage, Snapshot(""), Counter())) == []
 
     def test_a_copy_that_vanished_makes_no_backup(self, storage):
         """The store was not touched: the commit is refused, and says which object."""

@@ -68,3 +68,66 @@ def test_another_session_in_the_same_row(store):
         assert report.ok, report
     store.rows = store.kept[backup]
     store.check()
+
+
+def forget(store, backup):
+    """Delete a backup, as nobody should; return what lay there."""
+    folder = f"data/windows.zarr.backups/{backup}/"
+    return {key: store.world.objects.pop(key) for key in list(store.world.objects) if key.startswith(folder)}
+
+
+class TestGone:
+    """A backup that somebody deleted by hand."""
+
+    @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "for real"])
+    def test_what_a_removal_took_away(self, store, dry_run):
+        """A state that shows the session is refused instead of fill; with the backup back it is whole."""
+        earlier = store.append("s3", 2, 3).backup
+        taken = aggrade.remove(STORE, "s1", storage_options=store.options).backup
+        store.append("s4", 2, 4)
+        lost, before = forget(store, taken), dict(store.world.objects)
+        with pytest.raises(Damaged, match=f"{taken}: found no backup.*bring it back") as caught:
+            aggrade.restore(STORE, earlier, dry_run=dry_run, storage_options=store.options)
+        assert [problem.code for problem in caught.value.problems] == ["backup-gone"]
+        assert store.world.objects == before
+        store.world.objects.update(lost)
+        store.restore(earlier)
+        store.check()
+
+    def test_what_a_restore_gave_up(self, store):
+        """Undoing a restore needs its backup, and so does every state before it; those after it don't."""
+        earlier = store.append("s3", 2, 3).backup
+        given_up = store.restore(earlier).backup
+        later = store.append("s4", 2, 4).backup
+        forget(store, given_up)
+        with pytest.raises(Damaged, match=given_up):
+            aggrade.restore(STORE, earlier, storage_options=store.options)
+        store.restore(later)
+        assert [str(label) for label in store.seen()["session"].values] == ["s0", "s1", "s2"]
+
+    def test_verify_names_it(self, store):
+        """Until the states that need it are pruned, which nobody can restore any more."""
+        taken = aggrade.remove(STORE, "s1", storage_options=store.options).backup
+        store.append("s4", 2, 4)
+        forget(store, taken)
+        (problem,) = aggrade.verify(STORE, storage_options=store.options).problems
+        assert f"{taken}: found no backup" in problem
+        aggrade.prune_backups(STORE, keep=1, storage_options=store.options)
+        assert aggrade.verify(STORE, storage_options=store.options).ok
+
+    def test_one_that_no_state_needs(self, store):
+        """An append takes nothing away: states before it are put together without its backup."""
+        earlier = store.append("s3", 2, 3).backup
+        middle = store.append("s4", 2, 4).backup
+        store.append("s5", 2, 5)
+        forget(store, middle)
+        store.restore(earlier)
+        store.check()
+
+    def test_what_is_pruned_is_not_missed(self, store):
+        """Pruning takes the oldest: no state that is left needs them."""
+        aggrade.remove(STORE, "s1", storage_options=store.options)
+        later = store.append("s4", 2, 4).backup
+        aggrade.prune_backups(STORE, keep=1, storage_options=store.options)
+        aggrade.restore(STORE, later, storage_options=store.options)
+        assert aggrade.verify(STORE, storage_options=store.options).ok

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
@@ -14,6 +16,7 @@ from aggrade.commit import read_intent
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import receipt_key
 from aggrade.errors import Damaged
+from aggrade.repairing import repair
 
 __all__ = ["open_world"]
 
@@ -287,18 +290,83 @@ class TestTypes:
         assert f"found attribute aggrade of {mark!r}, expected a mapping" in problem
 
     def test_what_a_later_version_adds(self, store):
-        """It is nobody's business."""
+        """Its type is nobody's business, only that the last commit did not write it."""
         store.change(later={"a": [1]})
+        (problem,) = store.verify()
+        assert "attributes or arrays that somebody has changed" in problem
+
+
+CHANGES = {
+    "an attribute": lambda root: root["attributes"].update(title="ours"),
+    "a unit": lambda root: root["consolidated_metadata"]["metadata"]["v"]["attributes"].update(units="mV"),
+    "a fill value": lambda root: root["consolidated_metadata"]["metadata"]["v"].update(fill_value=7.0),
+    "a row that is hidden": lambda root: root["attributes"]["aggrade"].update(superseded=[1]),
+    "an array less": lambda root: root["consolidated_metadata"]["metadata"].pop("v"),
+}
+
+
+class TestChanged:
+    """Arrays and attributes are what the last commit left, as its receipt tells."""
+
+    @pytest.fixture(params=CHANGES)
+    def changed(self, store, request):
+        """Return a store whose root somebody has changed."""
+        root = store.root()
+        CHANGES[request.param](root)
+        store.put("zarr.json", root)
+        return store
+
+    def test_it_is_named(self, changed):
+        """With the commit that left something else, and what to do."""
+        told = [problem for problem in changed.verify() if "that somebody has changed" in problem]
+        write_id = changed.root()["attributes"]["aggrade"]["write_id"]
+        assert f"expected what write {write_id} left there" in told[0]
+        assert "restore the newest backup" in told[0]
+
+    def test_nothing_is_mended_after_it(self, changed):
+        """Documents and catalogue are not made to agree with what nobody has written."""
+        before = dict(changed.world.objects)
+        repairs = repair(STORE, storage_options=changed.options)
+        assert "that somebody has changed" in repairs.failed[0]
+        assert changed.world.objects == before
+
+    def test_a_restore_brings_it_back(self, store):
+        """What the newest backup holds, and what came since is brought again."""
+        last = aggrade.list_backups(STORE, storage_options=store.options)[-1].id
+        root = store.root()
+        root["consolidated_metadata"]["metadata"]["v"]["attributes"]["units"] = "mV"
+        store.put("zarr.json", root)
+        aggrade.restore(STORE, last, storage_options=store.options)
+        store.append(session(2))
         assert store.verify() == ()
+        assert store.root()["consolidated_metadata"]["metadata"]["v"]["attributes"].get("units") != "mV"
 
+    def test_the_next_commit_takes_it_over(self, store):
+        """An attribute that was meant stays."""
+        root = store.root()
+        root["attributes"]["title"] = "ours"
+        store.put("zarr.json", root)
+        store.append(session(4))
+        assert store.verify() == ()
+        assert store.root()["attributes"]["title"] == "ours"
 
-def test_other_attributes_are_on_no_record(store):
-    """Nothing says what they were; an array's, changed in one of two places, are not what the other shows."""
-    root = store.root()
-    root["attributes"]["title"] = "ours"
-    store.put("zarr.json", root)
-    assert store.verify() == ()
-    root["consolidated_metadata"]["metadata"]["v"]["attributes"]["units"] = "mV"
-    store.put("zarr.json", root)
-    (problem,) = store.verify()
-    assert "windows.zarr/v: its zarr.json is not what the root shows" in problem
+    def test_consolidating_changes_nothing(self, tmp_path):
+        """Neither does another tool that appends and consolidates, but for lengths."""
+        for number in range(2):
+            aggrade.append(session(number), tmp_path / "own.zarr", storage_options=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(tmp_path / "own.zarr")
+        report = aggrade.verify(tmp_path / "own.zarr")
+        assert report.ok, report
+
+    def test_receipts_of_earlier_versions_tell_nothing(self, store):
+        """A commit that left no digest is not held against anybody."""
+        root = store.root()
+        key = receipt_key(root["attributes"]["aggrade"]["write_id"])
+        told = json.loads(store.world.objects[f"data/windows.zarr/{key}"][0])
+        del told["root_digest"]
+        store.put(key, told)
+        root["attributes"]["title"] = "ours"
+        store.put("zarr.json", root)
+        assert store.verify() == ()

@@ -21,6 +21,7 @@ import aggrade
 from aggrade import BadInput, Damaged
 from aggrade.commit import read_snapshot
 from aggrade.commit.catalogue import FILE_ROWS, Place
+from aggrade.commit.chunks import Chunks
 from aggrade.landing import land
 from aggrade.layout import partition_store, session_store
 from aggrade.repairing import repair
@@ -371,8 +372,47 @@ class TestDrift:
         key, content = next(iter(common.files().items()))
         gone = Place(MemoryStorage(common.world, "data"), "sessions/gone_windowed.zarr")
         common.world.objects[f"data/{gone.key(0)}"] = (content, "lost")
-        self.assert_mended(common, "tells of no store")
+        self.assert_mended(common, "is kept by no store")
         assert list(common.files()) == [key]
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("{}9.parquet", "is kept by no store"), ("{}x.parquet", "is kept by no store")],
+        ids=["another number", "no number"],
+    )
+    def test_a_copy_of_a_file(self, common, name, said):
+        """Who reads the catalogue as it lies would count sessions twice: it is noticed, and deleted."""
+        key, content = next(iter(common.files().items()))
+        common.world.objects[name.format(key.removesuffix(".parquet"))] = (content, "copy")
+        self.assert_mended(common, said)
+        assert list(common.files()) == [key]
+
+    def test_lines_in_two_files(self, common):
+        """A copy under the name of another file of the store is noticed, and emptied."""
+        key, content = next(iter(common.files().items()))
+        common.world.objects[key.replace("000000.parquet", "000001.parquet")] = (content, "copy")
+        self.assert_mended(common, "tells of 3 sessions again")
+
+    def test_a_copy_goes_with_the_session(self, common):
+        """A removal leaves no id in a file that no store keeps."""
+        key, content = next(iter(common.files().items()))
+        common.world.objects[f"{key.removesuffix('.parquet')}9.parquet"] = (content, "copy")
+        aggrade.remove(ROOT, "s2", storage_options=common.options)
+        assert not any(b"s2" in data and name.endswith("9.parquet") for name, data in common.files().items())
+
+    def test_a_damaged_store_is_not_believed(self, common):
+        """The catalogue tells what was written, until somebody has mended the store."""
+        before = common.files()
+        storage = MemoryStorage(common.world, "data/windows.zarr")
+        chunks = Chunks(read_snapshot(storage).documents["eeg_channel"])
+        place = "data/windows.zarr/eeg_channel/c/0"
+        written = common.world.objects[place]
+        common.world.objects[place] = (chunks.bytes_of(np.array(["E1", "E0"], object)), "swapped")
+        repairs = repair(ROOT, storage_options=common.options)
+        assert not repairs.ok
+        assert common.files() == before
+        common.world.objects[place] = written
+        assert common.verify().ok
 
     def test_a_dataset_from_before(self, open_world):
         """Sessions that came without a catalogue are missed from the first one on that comes with it."""

@@ -12,6 +12,7 @@ from memory_storage import MemoryStorage, Numbered, World, open_world
 
 import aggrade
 from aggrade.commit import find_layer, read_intent, read_snapshot
+from aggrade.commit.chunks import Chunks
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import keep_layer, layer_key
 from aggrade.commit.publishing import document_bytes
@@ -210,14 +211,22 @@ class TestObjects:
         assert all("its content is not what was appended" in problem for problem in problems)
 
     @pytest.mark.parametrize(
-        ("data", "said"), [(None, "1 objects are missing"), (b"?", "1 objects can't be decoded")]
+        ("data", "said"),
+        [
+            (None, "1 objects are missing"),
+            (b"?", "1 objects can't be decoded"),
+            (["E1", "E0"], "1 objects are not the bytes that were written"),
+        ],
     )
     def test_one_that_belongs_to_no_layer(self, store, data, said):
         """Channels and the like are no layer's; one that is missing is not taken for fill either."""
         store.storage.delete(["eeg_channel/c/0"])
+        if isinstance(data, list):
+            chunks = Chunks(read_snapshot(store.storage).documents["eeg_channel"])
+            data = chunks.bytes_of(np.array(data, dtype=object))
         if data is not None:
             store.put("eeg_channel/c/0", data)
-        assert f"windows.zarr/eeg_channel: {said}, such as eeg_channel/c/0; restore." in store.found()
+        assert f"windows.zarr/eeg_channel: {said}, such as eeg_channel/c/0; bring them back" in store.found()
 
 
 class TestLaterGrowth:
@@ -359,7 +368,9 @@ class TestRecords:
         store.root(lambda attributes, _: attributes["aggrade"].update(superseded=[]))
         aggrade.append(make_session("s1", 4, 9), ROOT, on_conflict="replace", storage_options=store.options)
         store.root(lambda attributes, _: attributes["aggrade"].update(superseded=[]))
-        assert "layer 's1' is there 2 times" in store.found()
+        changed, twice = store.verify().problems
+        assert "attributes or arrays that somebody has changed" in changed
+        assert "layer 's1' is there 2 times" in twice
 
     @pytest.mark.parametrize("folder", ["layers", "receipts"])
     def test_one_that_is_torn(self, store, folder):

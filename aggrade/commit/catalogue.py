@@ -106,7 +106,8 @@ class Place:
     def number(self, key: str) -> int | None:
         """Return which of the store's files bears a key, None if none does."""
         found = re.fullmatch(re.escape(self.prefix) + r"(\d{6,})\.parquet", key)
-        return int(found[1]) if found else None
+        number = int(found[1]) if found else None
+        return number if number is not None and self.key(number) == key else None
 
     def files(self) -> list[int]:
         """List the files that the store has, with one request."""

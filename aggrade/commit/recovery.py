@@ -176,6 +176,7 @@ def _roll_forward(storage: Storage, lease: Lease, root: Snapshot) -> Receipt:
         digests={layer.label: layer.digest for layer in journal.layers},
         backup=journal.backup,
         undo=undo_command(storage.url, journal.backup),
+        root_digest=root.digest,
         details={"completed_by": "recover"},
     )
     written = _own_objects(storage, journal, root)

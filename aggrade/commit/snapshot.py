@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,7 @@ __all__ = [
 ROOT = "zarr.json"
 _GROUP_OF_FORMAT_2, _ROOT_OF_FORMAT_2 = ".zgroup", ".zmetadata"
 FORMAT = 1
+_OF_ONE_COMMIT = {"generation", "write_id", "needed_backups"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class Snapshot:
         """Return the length of a dimension, 0 if the store doesn't have it."""
         return self.sizes.get(dim, 0)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what it shows of arrays and attributes, by which a change by hand is told.
+
+        Lengths are left out, for another tool may append and consolidate; so is what names one commit.
+        """
+        attributes = {**self.attributes, "aggrade": _without(self.mark, _OF_ONE_COMMIT)}
+        arrays = {name: _without(document, {"shape"}) for name, document in self.documents.items()}
+        return hashlib.sha256(json.dumps([attributes, arrays], sort_keys=True).encode()).hexdigest()
+
     def open(self, storage: Storage) -> zarr.Group:
         """Open the store for reading, as plain Zarr."""
         return zarr.open_group(ReadStore(storage), mode="r", zarr_format=3, use_consolidated=True)
@@ -112,6 +124,10 @@ class Snapshot:
             ReadStore(storage), decode_cf=decoded, create_default_indexes=False, **options
         )
         return opened
+
+
+def _without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def read_snapshot(storage: Storage) -> Snapshot | None:

@@ -22,6 +22,7 @@ from aggrade.commit.dirt import found_in, left_overs, twins, uncovered, within
 from aggrade.commit.intent import Journal, Lease
 from aggrade.commit.layers import find_receipt, keep_receipt
 from aggrade.commit.looking import demand_known
+from aggrade.commit.marking import mark_after
 from aggrade.commit.plan import CommitPlan, new_write_id
 from aggrade.commit.publishing import (
     document_bytes,
@@ -32,7 +33,7 @@ from aggrade.commit.publishing import (
 )
 from aggrade.commit.recovery import acquire, roll_back
 from aggrade.commit.reserving import mark_left
-from aggrade.commit.snapshot import FORMAT, ROOT, Snapshot, demand_root, moved_on, read_snapshot, root_bytes
+from aggrade.commit.snapshot import ROOT, Snapshot, demand_root, moved_on, read_snapshot, root_bytes
 from aggrade.commit.writer import Writer, WrittenObject
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Unavailable, raise_all
 from aggrade.receipt import Receipt, undo_command
@@ -98,6 +99,7 @@ class Transaction:
         self._twins: frozenset[str] = frozenset()
         self._touched: dict[str, bytes | None] = {}
         self._kept: list[ObjectInfo] = []
+        self._done: list[WrittenObject] = []
         self.is_undisturbed, self._switching, self._copied = False, False, 0
         self._backup: str | None = None
 
@@ -243,6 +245,7 @@ class Transaction:
         """
         copies = list(copied)
         self._copied, done = sum(item.size for item in copies), [*written, *copies]
+        self._done = done
         self._demand_complete(done)
         writer = self.writer()
         keys, dirty = {item.key for item in done}, self.lease.intent.dirty
@@ -275,20 +278,16 @@ class Transaction:
         return max(self._base.generation if self._base else 0, self.plan.after) + 1
 
     def _mark(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            **{
-                key: value
-                for key, value in (self._base.mark if self._base and self.plan.inherits else {}).items()
-                if key != "fenced"
-            },
-            **self.plan.mark,
-            "generation": self.generation,
-            "write_id": self.write_id,
-        }
+        stamp = (self.generation, self.write_id)
+        return mark_after(self.plan, self._base, stamp, self._backup, self._done)
 
     def _root(self) -> bytes:
-        return root_bytes({**self.plan.attributes, "aggrade": self._mark()}, self.plan.documents)
+        shown = self._shown()
+        return root_bytes(shown.attributes, shown.documents)
+
+    def _shown(self) -> Snapshot:
+        """Return what the root shows after this commit."""
+        return Snapshot("", {**self.plan.attributes, "aggrade": self._mark()}, self.plan.documents)
 
     def _switch(self) -> None:
         self._switching = True
@@ -333,8 +332,7 @@ class Transaction:
 
     def _tell(self, lines: NewLines | None) -> None:
         """Have the catalogue follow the root."""
-        plan = self.plan
-        shown = Snapshot("", {**plan.attributes, "aggrade": self._mark()}, plan.documents)
+        shown = self._shown()
         with unless_lost(self.write_id):
             if lines is None:
                 follow(self.storage, self.lease, shown)
@@ -363,6 +361,7 @@ class Transaction:
             seconds=round(time.monotonic() - self._started, 3),
             backup=self._backup,
             undo=undo_command(self.storage.url, self._backup),
+            root_digest=self._shown().digest,
             details=dict(details),
         )
 

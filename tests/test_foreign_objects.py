@@ -1,0 +1,161 @@
+"""Values that no layer has brought are found, wherever a layer has nothing; fill and what others share are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from make_datasets import CHUNKS, make_session
+from memory_storage import MemoryStorage, World, open_world
+
+import aggrade
+from aggrade.commit import find_layer, read_snapshot
+from aggrade.commit.chunks import Chunks
+from aggrade.foreign_objects import reached
+
+__all__ = ["open_world"]
+
+STORE = "world://data/windows.zarr"
+WINDOWS = {"short": 3, "long": 7, "last": 2}
+
+
+class Store:
+    """A store of ragged sessions, and a way to meddle with it."""
+
+    def __init__(self, open_world):
+        self.world = World()
+        self.options = open_world(self.world)
+        self.storage = MemoryStorage(self.world, "data/windows.zarr")
+        for seed, (label, windows) in enumerate(WINDOWS.items()):
+            self.append(make_session(label, windows, seed))
+
+    def append(self, session, **how):
+        """Append a session."""
+        aggrade.append(session, STORE, grow=("window",), chunks=CHUNKS, storage_options=self.options, **how)
+
+    def change(self, key, change):
+        """Change the values of an object in place."""
+        name = key.partition("/")[0]
+        chunks, stored = Chunks(read_snapshot(self.storage).documents[name]), self.storage.read(key)
+        values = chunks.values(stored.data if stored else None).copy()
+        change(values)
+        data = chunks.bytes_of(values)
+        self.world.objects[f"data/windows.zarr/{key}"] = (data, self.world.mark(data))
+
+    def problems(self):
+        """Return what is wrong."""
+        return aggrade.verify(STORE, storage_options=self.options).problems
+
+
+@pytest.fixture
+def store(open_world):
+    """Return a store of three sessions of 3, 7 and 2 windows."""
+    return Store(open_world)
+
+
+def put(place, value):
+    """Return what puts a value somewhere."""
+
+    def change(values):
+        values[place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "label"),
+    [
+        ("eeg/c/0/2/0/0", (0, 1, 0, 0), "short"),
+        ("eeg/c/0/3/0/0", (0, 0, 1, 4), "short"),
+        ("eeg/c/2/1/0/0", (0, 0, 0, 0), "last"),
+    ],
+    ids=["behind the last window", "the last there is", "another session"],
+)
+def test_an_object_where_a_session_has_none(store, key, place, label):
+    """It is named with its layer; bringing that anew is the remedy, and works."""
+    assert store.storage.stat(key) is None
+    store.change(key, put(place, 1.5))
+    (problem,) = store.problems()
+    assert f"layer '{label}' shows values that it did not bring, in 1 objects, such as {key}" in problem
+    aggrade.remove(STORE, label, storage_options=store.options)
+    store.append(make_session(label, WINDOWS[label], 9))
+    assert store.problems() == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "value", "label"),
+    [
+        ("window_start/c/0/1", (0, 1), 4.0, "short"),
+        ("window_start/c/0/0", (2, 2), 4.0, "last"),
+        ("label/c/0/2", (2, 0), 0, "last"),
+    ],
+)
+def test_values_beside_a_sessions_own_in_what_others_share(store, key, place, value, label):
+    """Behind its last window there is nothing, in an object that holds other sessions too."""
+    store.change(key, put(place, value))
+    (problem,) = store.problems()
+    assert f"layer '{label}' shows values that it did not bring, in 1 objects, such as {key}" in problem
+
+
+def test_several_objects_of_one_session(store):
+    """They are told in one sentence, those in what others share included."""
+    for key in ("eeg/c/0/2/0/0", "eeg/c/0/3/0/0"):
+        store.change(key, put((0, 0, 0, 0), 1.5))
+    store.change("label/c/0/2", put((0, 0), 1))
+    (problem,) = store.problems()
+    assert "layer 'short' shows values that it did not bring, in 3 objects" in problem
+
+
+def test_fill_is_nothing(store):
+    """It may cover what a dead writer left."""
+    store.change("eeg/c/0/2/0/0", put((), np.nan))
+    assert store.storage.stat("eeg/c/0/2/0/0") is not None
+    assert store.problems() == ()
+
+
+def test_an_object_that_is_no_chunk(store):
+    """Where a session has nothing, it is not its content that is torn."""
+    store.world.objects["data/windows.zarr/eeg/c/0/2/0/0"] = (b"torn", "torn")
+    (problem,) = store.problems()
+    assert "layer 'short' shows values that it did not bring" in problem
+
+
+def test_rows_that_are_withdrawn_show_nothing(store):
+    """What lies in them is nobody's."""
+    aggrade.remove(STORE, "short", storage_options=store.options)
+    store.change("eeg/c/0/2/0/0", put((0, 0, 0, 0), 1.5))
+    assert store.problems() == ()
+
+
+def test_a_session_on_fewer_channels(store):
+    """What it lacks of a union is nothing."""
+    wide = make_session("wide", 2, 5, channels=3)
+    store.append(wide, channels="union")
+    store.append(make_session("narrow", 2, 6).isel(eeg_channel=[1]), channels="union")
+    assert store.problems() == ()
+    row = list(map(str, shown(store)["session"].values)).index("narrow")
+    store.change(f"eeg/c/{row}/0/1/0", put((0, 0, 0, 0), 1.5))
+    assert any("layer 'narrow' shows values that it did not bring" in one for one in store.problems())
+
+
+def shown(store):
+    """Return what readers see."""
+    return aggrade.open_windows(STORE, storage_options=store.options)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_rows_of_another_tool_are_left_alone(tmp_path):
+    """No record says how far they reach."""
+    made = xr.concat([make_session("a", 3, 0), make_session("b", 3, 1)], "session", data_vars="minimal")
+    made = made.drop_vars(["content_digest", "receipt"])
+    made.to_zarr(tmp_path / "own.zarr", encoding={"eeg": {"chunks": (1, 2, 2, 5)}})
+    session = make_session("c", 1, 2).drop_vars(["content_digest", "receipt"])
+    aggrade.append(session, tmp_path / "own.zarr", grow=("window",))
+    report = aggrade.verify(tmp_path / "own.zarr")
+    assert report.ok, report
+
+
+def test_how_far_a_session_reaches(store):
+    """Its record says so, along each dimension that is not its own as a whole."""
+    state = read_snapshot(store.storage)
+    assert reached(state, find_layer(store.storage, "short"))["window"] == slice(0, 3)
