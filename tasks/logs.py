@@ -6,9 +6,10 @@ The core logs through the standard library and never asks who runs it; its recor
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging.handlers import APILogHandler
+from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
 from aggrade.errors import AggradeError
 
@@ -44,7 +45,11 @@ class PlainErrors(logging.Filter):
 
 
 def send_core_logs() -> None:
-    """Send the core's records of level INFO and above to the run that they belong to. Doing it twice is once."""
+    """Send the core's records of level INFO and above to the run that they belong to. Doing it twice is once.
+
+    A console that nobody reads any more, as that of a worker which was killed, falls silent and ends no run.
+    """
+    _outlive_readers()
     for name in _RUNS:
         runs = logging.getLogger(name)
         if not any(isinstance(one, PlainErrors) for one in runs.filters):
@@ -54,3 +59,11 @@ def send_core_logs() -> None:
         logger.setLevel(logging.INFO)
     if not any(isinstance(handler, RunLogHandler) for handler in logger.handlers):
         logger.addHandler(RunLogHandler())
+
+
+def _outlive_readers() -> None:
+    """Let consoles fall silent where rich would end the process, by an exit that even service threads die of."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            fall_silent = partial(setattr, handler.console, "quiet", True)
+            handler.console.on_broken_pipe = fall_silent  # type: ignore[method-assign]

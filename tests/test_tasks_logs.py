@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from contextlib import suppress
 
 import pytest
 from prefect import flow, get_client, task
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.context import FlowRunContext
-from prefect.logging.handlers import APILogHandler, APILogWorker
+from prefect.logging.handlers import APILogHandler, APILogWorker, PrefectConsoleHandler
 
 from aggrade.errors import BadInput, Problem
 from tasks.logs import PlainErrors, RunLogHandler, in_a_run, send_core_logs
@@ -121,3 +123,27 @@ def test_the_filter_is_added_once():
     send_core_logs()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         assert sum(isinstance(one, PlainErrors) for one in logging.getLogger(name).filters) == 1
+
+
+@pytest.fixture
+def console():
+    """Give a console handler of the root logger whose reader is gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    handler = PrefectConsoleHandler(stream)
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    with suppress(BrokenPipeError):
+        stream.close()
+
+
+@pytest.mark.usefixtures("clean_logger")
+def test_a_run_outlives_who_reads_its_console(console, caplog):
+    """As a worker does that is killed: the console falls silent, other handlers go on."""
+    send_core_logs()
+    for message in ("nobody reads this", "nor that"):
+        core.info(message)
+    assert console.console.quiet
+    assert caplog.messages == ["nobody reads this", "nor that"]
