@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from prefect.client.orchestration import get_client
@@ -24,7 +25,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import AwaitingRetry
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,9 +124,12 @@ def _judged(client: SyncPrefectClient, run: FlowRun, attempts: int) -> Crashed:
 
 
 def _starts(client: SyncPrefectClient, run: FlowRun) -> int:
-    """Return how often a run was started. Prefect's own count leaves out starts that died before the flow began."""
-    states = client.read_flow_run_states(run.id)
-    return max(run.run_count, sum(state.is_pending() for state in states))
+    """Return how often a run was started. Prefect's own count leaves out starts that died before the flow began.
+
+    A start is pending twice in a row: when a worker takes it, and when it submits it.
+    """
+    states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    return max(run.run_count, sum(pending for pending, _ in groupby(states, State.is_pending)))
 
 
 def _crashed(client: SyncPrefectClient, within_h: float) -> Iterator[FlowRun]:

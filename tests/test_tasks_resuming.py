@@ -8,7 +8,7 @@ import pytest
 from make_runs import run as run_flow
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import Completed, Crashed, Pending, Running
+from prefect.states import Completed, Crashed, Pending, Running, Submitting
 
 from flows.resume_crashed import resume_crashed
 from tasks.resuming import TAGS, resume_runs
@@ -114,9 +114,9 @@ def test_it_is_given_up_after_its_turns(deployed, caplog):
 
 def test_starts_that_die_before_the_flow_begins_count(deployed):
     """A run whose process can't even import the flow never runs, and is given up all the same."""
-    run = deployed.run(*[Pending(), Crashed()] * 2)
+    run = deployed.run(*[Pending(), Submitting(), Crashed()] * 2)
     assert fates(run) == ["resumed"]
-    for state in (Pending(), Crashed()):
+    for state in (Pending(), Submitting(), Crashed()):
         deployed.client.set_flow_run_state(uuid.UUID(run), state, force=True)
     assert fates(run) == ["given up"]
 
