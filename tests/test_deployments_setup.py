@@ -19,7 +19,7 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "geheim",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
 }
-ALWAYS = [f"work pool {POOL!r}", "automation 'crash-silent-runs'"]
+ALWAYS = [f"work pool {POOL!r}", "automation 'crash-silent-runs'", "automation 'crash-lost-starts'"]
 WEBHOOK = {"AGGRADE_NOTIFY_URL": "http://127.0.0.1:9/geheim"}
 NAMES = (*KEYS, *WEBHOOK, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
 
@@ -80,11 +80,11 @@ def test_it_makes_what_is_missing_once(environment, capsys):
     for name, value in (KEYS | {"AGGRADE_RESULTS": "s3://lab/results/here"}).items():
         environment.setenv(name, value)
     assert setup(check=True) == 1
-    assert capsys.readouterr().out.count(": missing") == 4
+    assert capsys.readouterr().out.count(": missing") == 5
     assert setup() == 0
-    assert capsys.readouterr().out.count(": made") == 4
+    assert capsys.readouterr().out.count(": made") == 5
     assert setup() == 0
-    assert capsys.readouterr().out.count(": there") == 4
+    assert capsys.readouterr().out.count(": there") == 5
     assert setup(check=True) == 0
     with get_client(sync_client=True) as client:
         assert client.read_work_pool(POOL).type == "process"
@@ -119,7 +119,7 @@ def test_it_explains_itself():
 def test_an_automation_that_was_changed_is_made_anew(capsys):
     """What somebody changed on the server differs from the file: it is missing, and made as the file says."""
     setup()
-    (wanted,) = automations()
+    wanted, *_ = automations()
     with get_client(sync_client=True) as client:
         (there,) = client.read_automations_by_name(wanted.name)
         client.pause_automation(there.id)
