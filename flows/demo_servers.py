@@ -209,13 +209,15 @@ def _misnamed(bucket: str) -> Problem:
 
 
 @contextmanager
-def prefect_server(folder: str | Path) -> Iterator[PrefectServer]:
+def prefect_server(folder: str | Path, database: str | None = None) -> Iterator[PrefectServer]:
     """Run a Prefect server with a home of its own for the length of a ``with`` block.
 
     Parameters
     ----------
     folder
         Becomes ``PREFECT_HOME``: its database, profiles and local results lie there.
+    database
+        URL of another database for it, such as ``postgresql+asyncpg://…``. Left out: SQLite in the folder.
 
     Raises
     ------
@@ -226,11 +228,14 @@ def prefect_server(folder: str | Path) -> Iterator[PrefectServer]:
     """
     home = Path(folder).absolute()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    own = {"DO_NOT_TRACK": "1"} | (
+        {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database is not None else {}
+    )
     recipe = Recipe(
         ports=1,
         seconds=300.0,
         command=lambda *_: [sys.executable, "-m", "prefect", "server", "start"],
-        environment=lambda port: inherited | _prefect_environment(home, port) | {"DO_NOT_TRACK": "1"},
+        environment=lambda port: inherited | _prefect_environment(home, port) | own,
         ready=lambda port: answers(f"{local_url(port)}/api/health"),
     )
     with running(home, recipe) as port:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 import aggrade
 from deployments.setup import POOL
@@ -68,7 +70,8 @@ class Site:
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a test has killed it
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def sessions(self) -> Counter[str]:
@@ -91,3 +94,15 @@ def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:
     deployment = client.read_deployment_by_name(name)
     found = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
     return sorted(found, key=lambda run: str(run.created))
+
+
+def process_of(run: FlowRun) -> psutil.Process:
+    """Return the process on this machine that a worker has started for a flow run."""
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            ours = process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id)
+        except psutil.Error:
+            continue
+        if ours and any("prefect" in word for word in process.info["cmdline"]):
+            return process
+    raise AssertionError(f"no process works for the flow run {run.name!r}")
