@@ -25,6 +25,7 @@ __all__ = [
     "drop_store",
     "find_staged",
     "is_abandoned",
+    "staged_in",
 ]
 
 STAGING = f"{BOOKKEEPING}/staging"
@@ -61,7 +62,7 @@ class StagedStore(NamedTuple):
         if self.abandoned:
             return f"{where}: what a killed run left of a staged session; run verify --repair."
         name = f"session {self.session!r}" if self.session else "what"
-        return f"{where}: {name} is staged and in no store; run the ingest again, or delete it."
+        return f"{where}: {name} is staged and has not landed; run the ingest again, or delete it."
 
 
 def find_staged(store: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[StagedStore]:
@@ -96,6 +97,16 @@ def is_abandoned(staging: Storage) -> bool:
         _log.warning("what is staged can't be read: %s", error)
         return False
     return shown is None and (intent is None or intent[0].state == "free")
+
+
+def staged_in(staging: Storage) -> str:
+    """Return the one session that lies whole in a staging store; nothing if there is none or that can't be told."""
+    try:
+        whole = read_snapshot(staging) is not None
+    except (Damaged, Refused) as error:
+        _log.warning("what is staged can't be read: %s", error)
+        return ""
+    return _content(staging)[0] if whole else ""
 
 
 def _content(staging: Storage) -> tuple[str, str]:

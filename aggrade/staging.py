@@ -23,7 +23,7 @@ from aggrade.placing import COMMON, Layout, Partition, windows_store
 from aggrade.receipt import Receipt
 from aggrade.splicing import list_key, list_of
 from aggrade.staged_forms import form_of
-from aggrade.staged_sessions import STAGING, drop_store, is_abandoned
+from aggrade.staged_sessions import STAGING, drop_store, is_abandoned, staged_in
 from aggrade.staging_price import is_small
 from aggrade.storage import open_storage
 from aggrade.storage.together import read_together
@@ -222,24 +222,40 @@ def drop_staged(staged: Staged, *, storage_options: Mapping[str, Any] | None = N
 
 
 def drop_left(
-    staged: Iterable[Staged], root: str, *, storage_options: Mapping[str, Any] | None = None
+    landed: Iterable[Staged],
+    root: str,
+    *,
+    refused: Iterable[Staged] = (),
+    storage_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remove what killed runs left of the staging stores of sessions that have landed. One listing if there is nothing.
+    """Remove what nobody will land any more of the staging stores of some sessions. One listing if there is nothing.
+
+    That is what killed runs left of those that have landed, and what lies under other names: the same sessions, cut from
+    files that have changed since or in another way. Whoever is about to land one of these cuts it again. What is being
+    staged stays.
 
     Parameters
     ----------
-    staged
+    landed
         Sessions that have landed.
     root
         The dataset root.
+    refused
+        Sessions that were refused; they stay staged for the run that brings them again.
     storage_options
         As `s3fs.S3FileSystem` takes them.
     """
-    storage = open_storage(root, storage_options)
+    storage, landed, refused = open_storage(root, storage_options), tuple(landed), tuple(refused)
     there = set(storage.folders(STAGING))
-    for one in staged:
+    for one in landed:
         path = folder_of(one.name)
         if f"{one.name}{STORE_SUFFIX}" not in there or next(iter(storage.list(f"{path}/")), None) is None:
             continue  # some servers list a folder some time after its last object
         if is_abandoned(storage.within(path)):
             drop_store(storage, path)
+    sessions = {one.session for one in (*landed, *refused)}
+    for folder in sorted(there - {f"{one.name}{STORE_SUFFIX}" for one in (*landed, *refused)}):
+        session = staged_in(storage.within(f"{STAGING}/{folder}"))
+        if session in sessions:
+            drop_store(storage, f"{STAGING}/{folder}")
+            _logger.info("removed what was staged of session %s before it was cut anew", session)

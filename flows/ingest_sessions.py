@@ -16,7 +16,7 @@ from aggrade import AppendPlan, Receipt
 from aggrade.append_plan import OnConflict
 from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
-from aggrade.errors import AggradeError, BadInput, Conflict, Problem
+from aggrade.errors import AggradeError, BadInput, Conflict, Problem, Refused
 from aggrade.placing import COMMON, Layout, Partition, check_root
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
@@ -133,7 +133,7 @@ def ingest_sessions(
     receipts, failures = each_of(
         choice.taken, ingest.cut, ingest.land, "ingest", together=ingest.land_together
     )
-    clear_staged(ingest.landed, store, credentials)
+    clear_staged(ingest.landed, ingest.refused, store, credentials)
     if quarantine:
         landed = [label for receipt in receipts for label in receipt.layers]
         choice.keep(store, windows, ingest.unreadable, landed, credentials)
@@ -159,6 +159,7 @@ class _Ingest:
     unreadable: dict[str, BadInput] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
     landed: list[Staged] = field(default_factory=list)
+    refused: list[Staged] = field(default_factory=list)
 
     def plan(self, session: SessionSource) -> PrefectFuture[AppendPlan]:
         """Begin to work out what would be done."""
@@ -236,9 +237,13 @@ class _Ingest:
 
     def _append(self, staged: Staged) -> Receipt | None:
         store, elsewhere = self._place(staged)
-        receipt: Receipt | None = append_session(
-            staged, store, home=elsewhere, credentials=self.credentials, **self.rules
-        )
+        try:
+            receipt: Receipt | None = append_session(
+                staged, store, home=elsewhere, credentials=self.credentials, **self.rules
+            )
+        except (BadInput, Refused):
+            self.refused.append(staged)
+            raise
         self.landed.extend([staged] if receipt else [])
         return receipt
 

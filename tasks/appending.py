@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["append_session", "append_together", "clear_staged", "find_homes"]
 
 logger = logging.getLogger("aggrade.tasks")
+_NOT_WHOLE = {"staging-gone", "staging-torn"}
 
 
 def find_homes(store: str, credentials: str | None) -> dict[str, str]:
@@ -35,9 +36,11 @@ def find_homes(store: str, credentials: str | None) -> dict[str, str]:
     return homes(store, storage_options=storage_options(credentials))
 
 
-def clear_staged(staged: Sequence[Staged], store: str, credentials: str | None) -> None:
-    """Remove what killed runs left of the staging stores of sessions that have landed. As `aggrade.staging.drop_left`."""
-    drop_left(staged, store, storage_options=storage_options(credentials))
+def clear_staged(
+    landed: Sequence[Staged], refused: Sequence[Staged], store: str, credentials: str | None
+) -> None:
+    """Remove what nobody will land any more of what is staged of some sessions. As `aggrade.staging.drop_left`."""
+    drop_left(landed, store, refused=refused, storage_options=storage_options(credentials))
 
 
 @task(
@@ -79,7 +82,7 @@ def append_session(
     Returns
     -------
     Receipt or None
-        None if the session lies neither in the store nor in its staging store any more: it must be cut again.
+        None if the session lies neither in the store nor, whole, in its staging store any more: it must be cut again.
 
     Raises
     ------
@@ -94,10 +97,16 @@ def append_session(
         logger.info("session %s is there already: nothing to do", staged.session)
     if not is_staged(staged, storage_options=options):
         return receipt
-    if home:
-        receipt = move_session(staged, store, home, storage_options=options, **how)
-    elif receipt is None:
-        receipt = land(staged, store, storage_options=options, **how)
+    try:
+        if home:
+            receipt = move_session(staged, store, home, storage_options=options, **how)
+        elif receipt is None:
+            receipt = land(staged, store, storage_options=options, **how)
+    except Damaged as error:
+        if error.code not in _NOT_WHOLE:
+            raise
+        logger.info("what is staged of session %s is not whole: %s", staged.session, error)
+        receipt = None
     drop_staged(staged, storage_options=options)
     return receipt
 

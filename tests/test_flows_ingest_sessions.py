@@ -159,15 +159,31 @@ def test_a_bad_session_can_be_set_aside(recordings, store):
 
 
 def test_other_content_is_refused_unless_replaced(recordings, store):
-    """A session that changed is refused, or replaced if that is asked for."""
+    """A session that changed is refused, or replaced if that is asked for, from where it was staged."""
     ingest(recordings, store)
     record(recordings, "sub-1", first=70)
     refused = ingest(recordings, store)
     assert isinstance(refused.result, Refused)
     assert [problem.code for problem in refused.result.problems] == ["layer-differs"]
     assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
-    assert ingest(recordings, store, on_conflict="replace").state.is_completed()
+    replaced = ingest(recordings, store, on_conflict="replace")
+    assert replaced.state.is_completed()
+    assert replaced.task("window sub-1") == "Cached"
     assert np.array_equal(samples(store, "sub-1"), 70 + np.arange(128))
+
+
+def test_what_was_refused_goes_when_it_is_cut_anew(tmp_path, store):
+    """What was staged of older files, and refused, does not stay when the session lands with newer ones."""
+    recordings, staging = tmp_path / "recordings", store / ".aggrade" / "staging"
+    record(recordings, "sub-1")
+    ingest(recordings, store)
+    record(recordings, "sub-1", first=70)
+    assert isinstance(ingest(recordings, store).result, Refused)
+    assert len(list(staging.iterdir())) == 1
+    record(recordings, "sub-1", first=90)
+    assert ingest(recordings, store, on_conflict="replace").state.is_completed()
+    assert np.array_equal(samples(store, "sub-1"), 90 + np.arange(128))
+    assert not staging.exists()
 
 
 def test_a_dry_run_writes_nothing(recordings, store):

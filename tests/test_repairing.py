@@ -330,7 +330,7 @@ class TestStaged:
         staged: Staged = stage(make_session("a", 2, 1), str(tmp_path), "one")
         repairs = repair(str(tmp_path))
         assert repairs.done == ()
-        assert "'a' is staged and in no store; run the ingest again" in repairs.report.notes[0]
+        assert "'a' is staged and has not landed; run the ingest again" in repairs.report.notes[0]
         assert is_staged(staged)
 
     def test_what_a_killed_run_left_is_dropped(self, tmp_path):
@@ -353,7 +353,7 @@ class TestStaged:
         stage(make_session("a", 2, 1), str(tmp_path), "one")
         store = tmp_path / ".aggrade" / "staging" / "one.zarr"
         (store / torn).write_bytes(b"{")
-        assert "is staged and in no store" in aggrade.verify(str(tmp_path)).notes[0]
+        assert "is staged and has not landed" in aggrade.verify(str(tmp_path)).notes[0]
         repairs = repair(str(tmp_path))
         assert repairs.report.ok
         assert (store / "eeg" / "zarr.json").exists()

@@ -224,6 +224,32 @@ def test_what_a_killed_run_left_of_one_that_landed(staged, tmp_path):
     assert is_staged(other)
 
 
+def test_what_was_staged_before_a_session_was_cut_anew(staged, tmp_path):
+    """Of sessions that landed or were refused, what lies under other names goes; other sessions' stays."""
+    root = str(tmp_path)
+    other = stage(make_session("S 01", windows=2, seed=5), root, "s01-other")
+    refused = stage(make_session("S 02", windows=2, seed=6), root, "s02-new")
+    before = stage(make_session("S 02", windows=3, seed=7), root, "s02-old")
+    anew = stage(make_session("S 01/b", windows=5, seed=8), root, "s01-new")
+    land(anew, anew.store())
+    drop_left([anew], root, refused=[refused])
+    assert [is_staged(one) for one in (staged, before)] == [False, False]
+    assert [is_staged(one) for one in (other, refused, anew)] == [True, True, True]
+    assert {path.name for path in (tmp_path / STAGING).iterdir()} == {
+        "s01-new.zarr",
+        "s01-other.zarr",
+        "s02-new.zarr",
+    }
+
+
+def test_what_is_being_staged_stays(staged, tmp_path):
+    """A staging store without a root yet, under another name, is somebody's at work or a dead one's."""
+    half = stage(make_session("S 01/b", windows=5, seed=8), str(tmp_path), "half")
+    (tmp_path / STAGING / "half.zarr" / "zarr.json").unlink()
+    drop_left([staged], str(tmp_path))
+    assert (tmp_path / STAGING / f"{half.name}.zarr" / "eeg").exists()
+
+
 class Lagging(MemoryStorage):
     """A server that lists folders some time after their last object."""
 

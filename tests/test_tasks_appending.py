@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from make_datasets import assert_holds, make_session
 
 from aggrade import append
-from aggrade.errors import Refused
+from aggrade.errors import Damaged, Refused
 from aggrade.opening import open_windows
 from aggrade.staging import drop_staged, is_staged, stage
 from tasks.appending import append_session, append_together
@@ -50,6 +52,31 @@ def test_a_session_that_is_nowhere_is_said_to_be(staged):
     """Neither landed nor staged: None, so that it is cut again."""
     drop_staged(staged)
     assert append_session.fn(staged, staged.store()) is None
+
+
+@pytest.mark.parametrize("torn", [None, b"other bytes"])
+def test_a_session_that_is_not_whole_in_staging_is_cut_again(staged, tmp_path, torn):
+    """An object that is gone or not what was written: nothing lands, and what is left of it goes."""
+    append_session.fn(
+        stage(make_session("sub-9", windows=3, seed=9), str(tmp_path), "sub-9-abc"), staged.store()
+    )
+    inside = (tmp_path / ".aggrade" / "staging").glob("*.zarr/eeg/c/**/*")
+    chunk = next(path for path in inside if path.is_file())
+    chunk.unlink()
+    if torn is not None:
+        chunk.write_bytes(torn)
+    assert append_session.fn(staged, staged.store()) is None
+    assert not is_staged(staged)
+    assert not (tmp_path / ".aggrade" / "staging").exists()
+
+
+def test_damage_of_the_store_is_no_damage_of_what_is_staged(staged):
+    """What is wrong elsewhere is raised, and the session stays staged."""
+    append(make_session("sub-1", windows=3, seed=2), staged.store(), grow=("window",))
+    Path(staged.store(), "zarr.json").write_bytes(b"{")
+    with pytest.raises(Damaged):
+        append_session.fn(staged, staged.store())
+    assert is_staged(staged)
 
 
 def test_a_refused_session_stays_staged(staged):
