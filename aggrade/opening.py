@@ -7,6 +7,7 @@ arrays are not Dask arrays: ``dataset.chunk(…)`` makes them so.
 from __future__ import annotations
 
 import logging
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from aggrade.leaving import hidden_rows, open_together
 from aggrade.root_marks import mark_problems
 from aggrade.settings import settings
 from aggrade.storage import open_storage, url_of
-from aggrade.uniting import unite
+from aggrade.uniting import duplicates, unite
 from aggrade.window_selection import check_conditions, selected
 
 if TYPE_CHECKING:
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from aggrade.storage import Storage
     from aggrade.storage.zarr_store import ReadStore
 
-__all__ = ["live_rows", "no_windows", "open_dataset", "open_windows", "without_superseded"]
+__all__ = [
+    "live_rows",
+    "no_windows",
+    "open_dataset",
+    "open_session",
+    "open_stores",
+    "open_windows",
+    "without_superseded",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +168,84 @@ def open_windows(
     Damaged
         If a store's metadata cannot be read.
     """
-    store = url_of(store)
-    storage = open_storage(store, storage_options)
-    paths = window_stores_in(storage)
-    opened = open_together(paths, lambda some: _open_below(storage, some), lambda dataset: dataset)
-    if not opened or any("session" not in dataset.dims for dataset in opened.values()):
-        raise BadInput(no_windows(storage))
-    hidden = hidden_rows(opened)
-    parts = {path or storage.url: _without(part, hidden[path]) for path, part in opened.items()}
+    storage = open_storage(url_of(store), storage_options)
+    parts = _shown(storage)
     united = unite(parts, dim="session", ragged=("window",), below=storage.url)
     logger.info("opened %d sessions in %d stores of %s", united.sizes["session"], len(parts), storage.url)
     if where:
         check_conditions(united, where)
         return keep_windows(united, selected(united, where))
     return united
+
+
+def open_stores(
+    store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> dict[str, xr.Dataset]:
+    """Open the windows of all sessions store by store, whether or not they fit together.
+
+    Parameters
+    ----------
+    store, storage_options
+        As for `open_windows`.
+
+    Returns
+    -------
+    dict
+        Path below the dataset root, or URL of the one store → its dataset as `open_windows` would return it.
+
+    Raises
+    ------
+    BadInput
+        If there are no windows, saying what lies there instead.
+    Damaged
+        If a store's metadata cannot be read.
+    """
+    return _shown(open_storage(url_of(store), storage_options))
+
+
+def open_session(
+    store: str | PathLike[str], session: str, *, storage_options: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """Open the windows of one session.
+
+    Parameters
+    ----------
+    store, storage_options
+        As for `open_windows`; the stores need not fit together.
+    session
+        Its id.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `open_windows` returns it, ``session`` of length 1, and no more windows than the session has.
+
+    Raises
+    ------
+    BadInput
+        If there is no such session, or it lies in two stores.
+    Damaged
+        If a store's metadata cannot be read.
+    """
+    storage = open_storage(url_of(store), storage_options)
+    parts = _shown(storage)
+    holding = {name: part for name, part in parts.items() if session in part["session"].values}
+    if not holding:
+        there = ", ".join(str(label) for part in parts.values() for label in part["session"].values)
+        expected = f"one of {textwrap.shorten(there, 200, placeholder=' …')}"
+        problem = Problem(storage.url, f"no session {session!r}", expected, "name one of them", "no-session")
+        raise BadInput(problem)
+    raise_all(duplicates(holding, "session", storage.url), BadInput)
+    part = next(iter(holding.values()))
+    own = part.isel(session=np.flatnonzero(part["session"].values == session))
+    return own.isel(window=slice(0, int(own["n_windows"][0]))) if "n_windows" in own.variables else own
+
+
+def _shown(storage: Storage) -> dict[str, xr.Dataset]:
+    """Open every store of windows; return path or URL → its dataset, with the sessions that show."""
+    paths = window_stores_in(storage)
+    opened = open_together(paths, lambda some: _open_below(storage, some), lambda dataset: dataset)
+    if not opened or any("session" not in dataset.dims for dataset in opened.values()):
+        raise BadInput(no_windows(storage))
+    hidden = hidden_rows(opened)
+    return {path or storage.url: _without(part, hidden[path]) for path, part in opened.items()}

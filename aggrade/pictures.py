@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from aggrade.figures import draw_lightcurve, draw_session, draw_sky, draw_store, draw_window
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
@@ -82,7 +84,7 @@ def window_picture(
     return _png(draw_window(dataset, session, window), mark)
 
 
-def store_picture(dataset: xr.Dataset, *, mark: str = "") -> bytes:
+def store_picture(dataset: xr.Dataset | Mapping[str, xr.Dataset], *, mark: str = "") -> bytes:
     """Draw the quality of every window of every session.
 
     Parameters

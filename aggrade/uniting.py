@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     Place = int | NDArray[np.intp]
 
-__all__ = ["placed", "unite"]
+__all__ = ["duplicates", "placed", "unite"]
 
 _ABSENT = -1
 _ENCODING = ("fill_value", "_FillValue", "dtype")
-_FIX = "open the stores one by one"
+_APART = "open the stores one by one"
 
 
 def _theirs(place: Place, indices: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -117,6 +117,7 @@ class _Whole:
 
     parts: Mapping[str, xr.Dataset]
     dim: str
+    below: str = ""
     sizes: dict[Hashable, int] = field(default_factory=dict)
     labels: dict[Hashable, list[Any]] = field(default_factory=dict)
     places: dict[Hashable, list[Place]] = field(default_factory=dict)
@@ -143,14 +144,19 @@ class _Whole:
         else:
             self._same(f"dimension {dim}", {name: part.sizes[dim] for name, part in having.items()})
 
+    def _differ(self, where: str, found: str, part: str) -> None:
+        """Note that one part differs from those before it, and how it is opened instead."""
+        one = f", such as {self.below}/{part}" if self.below else ""
+        expected = "the same in every store that is opened with others"
+        self.problems.append(Problem(where, found, expected, f"{_APART}{one}", "stores-differ"))
+
     def _same(self, where: str, values: Mapping[str, Any]) -> None:
         """Note a problem if the parts differ in what must be the same."""
         texts = {name: json.dumps(value, sort_keys=True, default=str) for name, value in values.items()}
         first = next(iter(texts))
         other = next((name for name, text in texts.items() if text != texts[first]), None)
         if other is not None:
-            found = f"{values[first]} in {first} and {values[other]} in {other}"
-            self.problems.append(Problem(where, found, "the same in every store", _FIX, "stores-differ"))
+            self._differ(where, f"{values[first]} in {first} and {values[other]} in {other}", other)
 
     def variable(self, name: Hashable) -> xr.Variable:
         """Join the arrays of one name, or note why that cannot be."""
@@ -214,10 +220,7 @@ class _Whole:
             _read(variable, places, wanted, mine)
             _read(xr.Variable(variable.dims, np.ones(variable.shape, bool)), places, wanted, held)
             if (known & held & ~_equal(mine, whole)).any():
-                found = f"other values in {part} than in the stores before it"
-                self.problems.append(
-                    Problem(str(name), found, "the same in every store", _FIX, "stores-differ")
-                )
+                self._differ(str(name), f"other values in {part} than in the stores before it", part)
             whole, known = np.where(known, whole, mine).astype(dtype), known | held
         return whole
 
@@ -254,14 +257,15 @@ def _fill_of(variables: Sequence[xr.Variable | None], dtype: np.dtype[Any]) -> A
     return known if known is not None else ("" if dtype.kind in "OUT" else np.zeros((), dtype)[()])
 
 
-def _duplicates(parts: Mapping[str, xr.Dataset], dim: str, below: str) -> Iterator[Problem]:
+def duplicates(parts: Mapping[str, xr.Dataset], dim: str, below: str) -> Iterator[Problem]:
+    """Yield the labels that lie in several parts. Parameters as for `unite`."""
     lying: dict[Any, list[str]] = {}
     for name, part in parts.items():
         for label in part.indexes.get(dim, ()):
             lying.setdefault(label, []).append(name)
     for label, names in lying.items():
         if len(names) > 1:
-            fix = "open the stores one by one, and remove it from the one where it doesn't belong"
+            fix = f"{_APART}, and remove it from the one where it doesn't belong"
             if below:
                 command = _removal(f"{below}/{names[0]}", label, dim)
                 fix += f", such as {command} (given the root alone, it is taken out of all)"
@@ -320,7 +324,7 @@ def unite(
     """
     if len(parts) == 1:
         return next(iter(parts.values()))
-    whole = _Whole(parts, dim, problems=list(_duplicates(parts, dim, below)))
+    whole = _Whole(parts, dim, below, problems=list(duplicates(parts, dim, below)))
     whole.dimensions(ragged)
     raise_all(whole.problems, BadInput)
     names = dict.fromkeys(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from aggrade.errors import BadInput, Damaged, Problem, raise_all
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from aggrade.commit import Manifest
     from aggrade.receipt import Receipt
 
@@ -363,32 +361,23 @@ def plot(
     credentials
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
-    from aggrade.opening import open_windows
+    from aggrade.opening import open_session, open_stores
     from aggrade.pictures import session_picture, store_picture, window_picture
 
-    opened = open_windows(store, storage_options=_options(credentials))
+    options = _options(credentials)
     if session is None:
-        path = to or Path("store.png")
-        path.write_bytes(store_picture(opened))
-        return f"{opened.sizes['session']} sessions: {path}"
-    row, count = _row_of(opened, store, session)
+        stores, path = open_stores(store, storage_options=options), to or Path("store.png")
+        path.write_bytes(store_picture(stores))
+        return f"{sum(each.sizes['session'] for each in stores.values())} sessions: {path}"
+    opened = open_session(store, session, storage_options=options)
+    count = opened.sizes["window"]
     if window is None:
         path = to or Path("session.png")
-        path.write_bytes(session_picture(opened, row))
+        path.write_bytes(session_picture(opened))
         return f"the {count} windows of session {session!r}: {path}"
     if not 0 <= window < count:
         expected = f"0 to {count - 1}"
         raise BadInput(Problem(f"session {session!r}", f"window {window}", expected, "choose one", "window"))
     path = to or Path("window.png")
-    path.write_bytes(window_picture(opened, row, window))
+    path.write_bytes(window_picture(opened, window=window))
     return f"window {window} of the {count} of session {session!r}: {path}"
-
-
-def _row_of(opened: xr.Dataset, store: str, session: str) -> tuple[int, int]:
-    """Return where a session lies and how many windows it has."""
-    found = (opened["session"] == session).values.nonzero()[0]
-    if not len(found):
-        expected = f"one of {textwrap.shorten(', '.join(opened['session'].values), 200, placeholder=' …')}"
-        raise BadInput(Problem(store, f"no session {session!r}", expected, "name one of them", "no-session"))
-    has_count = "n_windows" in opened.variables
-    return int(found[0]), int(opened["n_windows"][found[0]]) if has_count else opened.sizes["window"]

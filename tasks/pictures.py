@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aggrade.figures.sky import is_placed
 from aggrade.lightcurves import LightCurves
 from aggrade.observations import count_observations
-from aggrade.opening import open_windows
+from aggrade.opening import open_stores
 from aggrade.pictures import sky_picture, store_picture
 from tasks.artifacts import show_epochs, show_picture
 from tasks.credentials import storage_options
@@ -63,11 +63,14 @@ def quality_picture(store: str, sessions: Collection[str], credentials: str | No
     Raises
     ------
     AggradeError
-        As `aggrade.open_windows` and `aggrade.pictures.store_picture`.
+        As `aggrade.opening.open_stores` and `aggrade.pictures.store_picture`.
     """
-    opened = open_windows(store, storage_options=storage_options(credentials))
-    chosen = [row for row, session in enumerate(opened["session"].values) if str(session) in sessions]
-    return store_picture(opened.isel(session=chosen))
+    opened = open_stores(store, storage_options=storage_options(credentials))
+    chosen = {
+        name: part.isel(session=[i for i, one in enumerate(part["session"].values) if str(one) in sessions])
+        for name, part in opened.items()
+    }
+    return store_picture({name: part for name, part in chosen.items() if part.sizes["session"]})
 
 
 def show_observations(store: str, receipt: Receipt, credentials: str | None) -> None:

@@ -65,6 +65,26 @@ def test_a_store_shows_every_window_of_every_session():
     assert maps["EEG coverage"].get_extent() == [-0.5, 5.5, 1.5, -0.5]
 
 
+def test_stores_that_do_not_fit_together_are_one_below_the_other():
+    """Sessions of both lie on one map, each with its own channels' mean; what a store has no number of is white."""
+    one = _store((4, 6), channels=3)
+    two = _store((7,), channels=2).drop_vars("fnirs_coverage").assign_coords(session=["t0"])
+    figure = draw_store({"one": one, "two": two})
+    maps = _maps(figure)
+    assert figure.axes[0].get_title(loc="left") == "3 sessions, 17 windows: EEG coverage"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["s0", "s1", "t0"]
+    shown = _shown(maps["EEG line noise"])
+    assert shown.shape == (3, 7)
+    np.testing.assert_allclose(shown[2], two["eeg_line_noise"].values[0].astype("f8").mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        shown[1, :6], one["eeg_line_noise"].values[1].astype("f8").mean(axis=1), rtol=1e-6
+    )
+    fnirs = _shown(maps["fNIRS coverage"])
+    assert np.isnan(fnirs[2]).all()
+    assert np.isnan(fnirs[1, 6])
+    np.testing.assert_allclose(fnirs[1, :6], one["fnirs_coverage"].values[1])
+
+
 def test_dark_is_worse():
     """Little coverage and much line noise are drawn dark."""
     maps = _maps(draw_store(_store()))

@@ -211,6 +211,32 @@ def test_quality_is_drawn(tmp_path, capsys, asked, told):
 
 
 @pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([], "2 sessions"),
+        (["sub-02"], "the 3 windows of session 'sub-02'"),
+        (["sub-01", "1"], "window 1 of the 2 of session 'sub-01'"),
+    ],
+)
+def test_stores_that_do_not_fit_together_are_drawn(tmp_path, capsys, asked, told):
+    """Partitions with other channels and rates: all are drawn, or the one that holds the session."""
+    _other_montages(tmp_path)
+    picture = tmp_path / "quality.png"
+    with pytest.raises(SystemExit) as caught:
+        main(["plot", str(tmp_path), *asked, "--to", str(picture)])
+    assert caught.value.code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out == f"{told}: {picture}\n"
+
+
+def _other_montages(root):
+    for number, samples in ((1, 4), (2, 9)):
+        session = make_session(f"sub-{number:02}", windows=number + 1, seed=number, samples=samples)
+        covered = session.assign(eeg_coverage=session["window_start"].astype("f4") / 9)
+        append(covered, f"{root}/windows/m{number}.zarr", grow=("window",))
+
+
+@pytest.mark.parametrize(
     ("session", "window", "told"),
     [
         ("sub-9", 0, "expected one of sub-01, sub-02"),

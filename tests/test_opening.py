@@ -13,7 +13,14 @@ from make_stores import write_zarr
 
 import aggrade.storage as storages
 from aggrade.errors import BadInput, Damaged
-from aggrade.opening import live_rows, open_dataset, open_windows, without_superseded
+from aggrade.opening import (
+    live_rows,
+    open_dataset,
+    open_session,
+    open_stores,
+    open_windows,
+    without_superseded,
+)
 from aggrade.storage import open_storage
 
 RNG = np.random.default_rng(11)
@@ -187,6 +194,55 @@ def test_stores_that_do_not_fit_together_are_refused(tmp_path):
         BadInput, match=r"session 's1': found it in sessions/s1_windowed.zarr and in windows.zarr"
     ):
         open_windows(str(tmp_path))
+
+
+def _two_montages(root):
+    """Write two partitions whose sessions have other channels, and windows of another number of samples."""
+    many = _windows(["s1", "s3"], 3).isel(eeg_sample=slice(0, 20)).assign_coords(eeg_channel=["C3", "C4"])
+    few = _windows(["s2"], 2)
+    many["n_windows"].values[1] = 2
+    write_zarr(many, root / "windows" / "a.zarr", superseded=[0])
+    write_zarr(few, root / "windows" / "b.zarr")
+    return many, few
+
+
+def test_stores_of_other_montages_are_named(tmp_path):
+    """The refusal names a store that opens by itself, and so does what opens each of them."""
+    many, few = _two_montages(tmp_path)
+    with pytest.raises(BadInput, match="open the stores one by one, such as") as caught:
+        open_windows(str(tmp_path))
+    assert f"{tmp_path}/windows/b.zarr" in str(caught.value)
+    _equal(open_windows(f"{tmp_path}/windows/b.zarr"), few)
+    stores = open_stores(str(tmp_path))
+    assert list(stores) == ["windows/a.zarr", "windows/b.zarr"]
+    _equal(stores["windows/a.zarr"], many.isel(session=[1]))
+    _equal(stores["windows/b.zarr"], few)
+
+
+def test_one_session_of_any_store(tmp_path):
+    """A session is opened with its own windows alone, whatever else lies below the root."""
+    many, few = _two_montages(tmp_path)
+    _equal(open_session(str(tmp_path), "s3"), many.isel(session=[1], window=slice(0, 2)))
+    _equal(open_session(f"{tmp_path}/windows/b.zarr", "s2"), few)
+
+
+@pytest.mark.parametrize(("session", "told"), [("s1", "expected one of s3, s2"), ("", "expected one of")])
+def test_a_session_that_does_not_show(tmp_path, session, told):
+    """One that was replaced, and one that never was, are not there; those that are there are named."""
+    _two_montages(tmp_path)
+    with pytest.raises(BadInput, match=told) as caught:
+        open_session(str(tmp_path), session)
+    assert caught.value.code == "no-session"
+
+
+def test_a_session_in_two_stores_is_not_chosen(tmp_path):
+    """Which one is meant is not guessed."""
+    _two_montages(tmp_path)
+    _write(_windows(["s2"], 2), tmp_path / "windows.zarr")
+    with pytest.raises(BadInput, match="aggrade remove") as caught:
+        open_session(str(tmp_path), "s2")
+    assert caught.value.code == "duplicate-label"
+    assert open_session(str(tmp_path), "s3").sizes["session"] == 1
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from aggrade.errors import BadInput, Problem
 from aggrade.figures.style import COLOURS, GREY, new_figure, number, titled
 from aggrade.figures.windows import choose
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -61,15 +63,15 @@ _QUANTITIES = (
 )
 
 
-def draw_store(dataset: xr.Dataset) -> Figure:
+def draw_store(dataset: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:
     """Draw the quality of every window of every session, a panel for each number that the store has.
 
     Parameters
     ----------
     dataset
-        What `open_windows` returns. Numbers per channel are drawn as their mean over channels; those of more than
-        64 MB are left out, which the figure says. Where sessions or windows are more than can be told apart, the
-        worst of neighbours is drawn.
+        What `open_windows` or `aggrade.opening.open_stores` returns; stores need not fit together. Numbers per channel
+        are drawn as their mean over channels; those of more than 64 MB are left out, which the figure says. Where
+        sessions or windows are more than can be told apart, the worst of neighbours is drawn.
 
     Returns
     -------
@@ -81,17 +83,18 @@ def draw_store(dataset: xr.Dataset) -> Figure:
     BadInput
         If there is no number to draw.
     """
-    there = [each for each in _QUANTITIES if each.name in dataset.variables]
-    shown = [each for each in there if dataset.variables[each.name].nbytes <= _MOST_BYTES]
-    if not shown or not dataset.sizes.get("session"):
+    parts = [dataset] if isinstance(dataset, xr.Dataset) else list(dataset.values())
+    sessions = [str(name) for part in parts for name in np.atleast_1d(part["session"].values)]
+    there = [each for each in _QUANTITIES if any(each.name in part.variables for part in parts)]
+    shown = [each for each in there if _bytes_of(parts, each.name) <= _MOST_BYTES]
+    if not shown or not sessions:
         expected, fix = "coverage or other quality of windows", "choose a store that aggrade ingest made"
         raise BadInput(Problem("dataset", "nothing to draw", expected, fix, "no-quality"))
-    sessions = [str(name) for name in np.atleast_1d(dataset["session"].values)]
     height = min(3.0, max(0.5, 0.14 * len(sessions)))
     figure, axes = new_figure([height + 0.3] * len(shown))
-    own = _own_windows(dataset)
+    own = _stacked([_own_windows(part).astype(np.float64) for part in parts]) == 1
     for ax, quantity in zip(axes, shown, strict=True):
-        values = _per_window(dataset, quantity)
+        values = _stacked([_per_window(part, quantity) for part in parts])
         _draw_map(ax, np.where(own, values, np.nan), quantity, sessions)
     axes[-1].set_xlabel("window", fontsize=8)
     left_out = [each.title for each in there if each not in shown]
@@ -99,6 +102,20 @@ def draw_store(dataset: xr.Dataset) -> Figure:
     first = axes[0].get_title(loc="left")
     titled(axes[0], f"{len(sessions)} sessions, {int(own.sum())} windows: {first}", note)
     return figure
+
+
+def _bytes_of(parts: Sequence[xr.Dataset], name: str) -> int:
+    return sum(part.variables[name].nbytes for part in parts if name in part.variables)
+
+
+def _stacked(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Put rows of windows below each other, (session, window); NaN where one has fewer windows."""
+    whole = np.full((sum(len(part) for part in parts), max(part.shape[1] for part in parts)), np.nan)
+    first = 0
+    for part in parts:
+        whole[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return whole
 
 
 def draw_session(dataset: xr.Dataset, session: str | int | None = None) -> Figure:
@@ -168,7 +185,9 @@ def _is_told(dataset: xr.Dataset, name: str) -> bool:
 
 
 def _per_window(dataset: xr.Dataset, quantity: _Quantity) -> NDArray[np.float64]:
-    """Return (session, window), the mean over channels that have a number."""
+    """Return (session, window), the mean over channels that have a number; NaN where the store has none."""
+    if quantity.name not in dataset.variables:
+        return np.full((dataset.sizes["session"], dataset.sizes["window"]), np.nan)
     values = _values(dataset, quantity.name)
     if values.ndim == 2:
         return values
