@@ -132,6 +132,8 @@ def test_a_bucket_is_read_as_a_folder_is(recordings, s3_prefix):
     """Sessions, files and digests of a prefix on a real S3 server are those of the same files in a folder."""
     for suffix, text in ((".vhdr", "Brain Vision Data Exchange Header File"), (".eeg", "x"), (".vmrk", "y")):
         (recordings / f"c{suffix}").write_text(text)
+    for number in (1, 2):
+        write_fif(recordings / f"d_split-0{number}_raw.fif", counted(50, 1))
     storage = open_storage(s3_prefix.url, s3_prefix.storage_options)
     for path in (path for path in recordings.rglob("*") if path.is_file()):
         storage.write(path.relative_to(recordings).as_posix(), path.read_bytes())

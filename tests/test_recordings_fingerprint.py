@@ -65,6 +65,24 @@ def test_a_file_counts_with_its_companions(tmp_path):
     assert source_fingerprint(str(recording)) != alone
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "other"),
+    [
+        ("a_raw.fif", "a_raw-1.fif", "ab_raw-1.fif"),
+        ("a_split-01_raw.fif", "a_split-02_raw.fif", "a_split-02_ave.fif"),
+    ],
+)
+def test_a_file_counts_with_those_that_continue_it(tmp_path, first, second, other):
+    """The second file of a recording that was split counts, under either naming scheme; another recording's doesn't."""
+    recording = tmp_path / first
+    recording.write_bytes(b"head")
+    alone = source_fingerprint(str(recording))
+    (tmp_path / other).write_bytes(b"another")
+    assert source_fingerprint(str(recording)) == alone
+    (tmp_path / second).write_bytes(b"samples")
+    assert source_fingerprint(str(recording)) != alone
+
+
 def test_nothing_there_is_an_error(tmp_path):
     """A session that isn't there is bad input, not an empty fingerprint."""
     with pytest.raises(BadInput, match="found no recording"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggrade.errors import BadInput, Problem
 from aggrade.recordings.bids import DESCRIPTION, place_of
-from aggrade.recordings.listing import exists, holds
+from aggrade.recordings.listing import beginning_of, exists, holds, main_of
 from aggrade.storage import open_storage
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def _files(url: str, storage_options: Mapping[str, Any] | None) -> Iterable[Obje
         return inside
     above, _, name = url.rpartition("/")
     stem = _SUFFIXES.sub("", name) or name
-    beside = open_storage(above or ".", storage_options).list(stem)
-    return [info for info in beside if info.key == name or info.key.startswith((f"{stem}.", f"{stem}-"))]
+    beside = open_storage(above or ".", storage_options).list(min(stem, beginning_of(name), key=len))
+    own = (f"{stem}.", f"{stem}-")
+    return [info for info in beside if name in (info.key, main_of(info.key)) or info.key.startswith(own)]
 
 
 def _is_visible(key: str) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.recordings import Format
     from aggrade.storage import Storage
 
-__all__ = ["Listing", "exists", "holds", "is_local", "listed", "main_of", "stem_of"]
+__all__ = ["Listing", "beginning_of", "exists", "holds", "is_local", "listed", "main_of", "stem_of"]
 
 HEAD_BYTES = 1024
 PIECE_BYTES = 32 << 20
@@ -153,7 +153,7 @@ class _Remote:
             self.is_file = above.stat(last) is not None
         if self.is_file:
             self._storage = above
-            self.names = _beside(last, (info.key for info in above.list(stem_of(last))))
+            self.names = _beside(last, (info.key for info in above.list(beginning_of(last))))
         else:
             self.names = _names(self._storage, prefixes)
         if not self.names:
@@ -198,6 +198,12 @@ def stem_of(name: str) -> str:
     suffixes = sorted((s for known in FORMATS for s in known.suffixes), key=len, reverse=True)
     found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
     return name[: len(name) - len(found)] or name
+
+
+def beginning_of(name: str) -> str:
+    """Return how the names begin of what belongs to a recording, or continues it."""
+    match = _SPLIT.match(name)
+    return match[1] if match else stem_of(name)
 
 
 def _beside(name: str, siblings: Iterable[str]) -> list[str]:

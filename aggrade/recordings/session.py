@@ -14,6 +14,7 @@ from aggrade.recordings import Session
 from aggrade.recordings.bids_tables import with_sidecars
 from aggrade.recordings.choosing import choose_streams, named_markers
 from aggrade.recordings.clocks import align
+from aggrade.recordings.listing import main_of
 from aggrade.recordings.marker_fit import Marked
 from aggrade.recordings.parts import join, join_markers, place_parts
 from aggrade.stamps import check_stamps, timing_of
@@ -83,7 +84,10 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
             if name in files.sidecars
             for table in files.sidecars[name].tables
         ]
-        yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables}), wanted)
+        continued = [
+            file.name for file in files.files if file.format is None and main_of(file.name) in loaded.sources
+        ]
+        yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables, *continued}), wanted)
 
 
 def _broken_texts(headers: Iterable[StreamHeader]) -> Iterator[Problem]:
