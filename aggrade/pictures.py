@@ -1,11 +1,13 @@
 """Pictures of what lies in a store: quality, one window, one light curve, the sky. PNG, drawn without a display.
 
-Each picture carries a mark of what it shows, so whoever keeps it can tell whether it is still current.
+Each picture carries a mark of what it shows, so whoever keeps it can tell whether it is still current. A character that
+no font of this machine has is drawn as a box.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 from aggrade.figures import draw_lightcurve, draw_session, draw_sky, draw_store, draw_window
@@ -36,7 +38,9 @@ _MARK = "Source"
 
 def _png(figure: Figure, mark: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={_MARK: mark, "Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        figure.savefig(buffer, format="png", metadata={_MARK: mark, "Software": None})
     return buffer.getvalue()
 
 

@@ -122,6 +122,7 @@ class WindowReader:
         store = url_of(store)
         numbers = {"batch_size": batch_size, "threads": threads, "world_size": world_size}
         check_numbers({**numbers, "seed": seed, "rank": rank, "framework": framework})
+        bound = memory_bound(memory, "memory")
         if framework == "torch":
             import_torch()
         parts = open_parts(store, storage_options)
@@ -136,7 +137,7 @@ class WindowReader:
             raise BadInput(_none_chosen(store, where))
         self._loader = Loader(parts, table, samples, threads)
         self._framework = framework
-        group = max(1, memory_bound(memory) // _IN_MEMORY // sum(each.values()))
+        group = max(1, bound // _IN_MEMORY // sum(each.values()))
         self._sharing = Sharing(batch_size, shuffle, seed, drop_last, rank, world_size, group)
         self.sessions = [str(label) for label in table.sessions.labels]
         self.windows = len(table)

@@ -10,9 +10,33 @@ import xarray as xr
 from PIL import Image
 
 from aggrade.errors import BadInput
-from aggrade.pictures import light_curve_picture, picture_mark, window_picture
+from aggrade.figures.style import fonts
+from aggrade.pictures import light_curve_picture, picture_mark, store_picture, window_picture
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
+
+
+def test_characters_without_a_glyph_are_drawn():
+    """An id that the fonts of this machine can't write makes a picture, and no warning."""
+    sessions = np.array(["\N{CJK UNIFIED IDEOGRAPH-88AB}1", "\N{CJK UNIFIED IDEOGRAPH-9A13}2"], object)
+    dataset = xr.Dataset(
+        {"eeg_coverage": (("session", "window"), np.ones((2, 3), "f4"))}, {"session": sessions}
+    )
+    assert picture_mark(store_picture(dataset, mark="m")) == "m"
+
+
+@pytest.mark.parametrize(
+    ("installed", "found"),
+    [
+        ((), []),
+        (("Arial", "DejaVu Sans"), []),
+        (("IPAexGothic", "Noto Sans CJK SC", "Noto Sans CJK JP"), ["Noto Sans CJK JP"]),
+        (("WenQuanYi Zen Hei", "Arial"), ["WenQuanYi Zen Hei"]),
+    ],
+)
+def test_fonts_of_this_machine(installed, found):
+    """Matplotlib's own font comes first, so that pictures look alike; one with more characters follows, if there is any."""
+    assert fonts(installed) == ["DejaVu Sans", *found]
 
 
 def curve(values, status, *, value="mag", offsets=None):

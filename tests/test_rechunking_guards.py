@@ -22,11 +22,11 @@ def test_memory_is_read_as_people_write_it(asked, bound):
     assert memory_bound(asked) == bound
 
 
-@pytest.mark.parametrize("asked", ["", "much", "-1 GB", 0, -5, None, "1 XB"])
+@pytest.mark.parametrize("asked", ["", "much", "-1 GB", 0, -5, None, "1 XB", "1e400 B"])
 def test_memory_that_is_none_is_bad_input(asked):
     """What is no size, or not above 0, is refused."""
-    with pytest.raises(BadInput) as caught:
-        memory_bound(asked)
+    with pytest.raises(BadInput, match=r"^memory: found") as caught:
+        memory_bound(asked, "memory")
     assert caught.value.code == "max-memory"
 
 

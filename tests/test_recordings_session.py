@@ -50,6 +50,35 @@ def test_one_file_has_one_clock(tmp_path):
     assert (session.id, session.sources) == (tmp_path.name, ("a.xdf",))
 
 
+@pytest.mark.parametrize(("samples", "said"), [(0, "0 samples"), (1, "1 sample")])
+def test_a_stream_of_one_sample_is_left_out(tmp_path, caplog, samples, said):
+    """It has no rate; the other modality is cut alone, and the log says so, but not where it wasn't wanted."""
+    streams = [eeg_stream(100 + np.arange(samples)), nirs_stream(100 + np.arange(50) / 10)]
+    write_xdf(tmp_path / "a.xdf", streams)
+    assert set(_session(tmp_path, eeg=[]).streams) == {"fnirs"}
+    assert "left out" not in caplog.text
+    session = _session(tmp_path)
+    assert set(session.streams) == {"fnirs"}
+    assert session.warnings[0].startswith(f"a.xdf: 'EEG' (eeg, {said}) is left out")
+    assert session.warnings[0] in caplog.text
+    write_xdf(tmp_path / "a.xdf", streams[:1])
+    with pytest.raises(
+        BadInput, match=rf"\(eeg, {said}\), expected an EEG or fNIRS stream with two samples or more"
+    ):
+        _session(tmp_path)
+
+
+def test_empty_files_are_all_named(tmp_path):
+    """A file without a byte is said to be empty, whatever its format, with every other one of the session."""
+    names = ("a.edf", "b.snirf", "c_raw.fif", "d.npz")
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BadInput) as caught:
+        _session(tmp_path)
+    told = [(problem.where, problem.found, problem.code) for problem in caught.value.problems]
+    assert told == [(name, "an empty file", "no-data") for name in names]
+
+
 def test_zero_is_that_of_the_streams_that_are_used(tmp_path):
     """Without the EEG the session begins with the fNIRS."""
     streams = [nirs_stream(100.28 + np.arange(50) / 10), eeg_stream(100 + np.arange(1500) / 256)]

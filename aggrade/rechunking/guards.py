@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["compare_problems", "memory_bound", "place_problems", "target_problems"]
 
 
-def memory_bound(asked: int | str) -> int:
+def memory_bound(asked: int | str, name: str = "max_memory") -> int:
     """Return a number of bytes, from a number or from text such as ``"1 GiB"``.
+
+    Parameters
+    ----------
+    asked
+        What a user gave.
+    name
+        The parameter that it was given as.
 
     Raises
     ------
@@ -32,11 +39,11 @@ def memory_bound(asked: int | str) -> int:
     """
     try:
         bound = int(parse_bytes(asked)) if re.search(r"\d", str(asked)) else 0
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         bound = 0
     if bound <= 0:
         fix = "give bytes or a size with its unit"
-        raise BadInput(Problem("max_memory", repr(asked), 'a size such as "1 GiB"', fix, "max-memory"))
+        raise BadInput(Problem(name, repr(asked), 'a size such as "1 GiB"', fix, "max-memory"))
     return bound
 
 

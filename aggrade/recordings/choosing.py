@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from aggrade.recordings import Markers, StreamHeader
     from aggrade.recordings.clocks import How
 
-__all__ = ["Choice", "Wanted", "choose_channels", "choose_markers", "choose_streams", "named_markers"]
+__all__ = [
+    "Choice",
+    "Wanted",
+    "choose_channels",
+    "choose_markers",
+    "choose_streams",
+    "left_out",
+    "named_markers",
+]
 
 MODALITIES = (EEG, FNIRS)
 _TOGETHER_S = 1e-3
@@ -111,6 +119,28 @@ def choose_streams(headers: Sequence[StreamHeader], wanted: Wanted, where: str) 
     return choices
 
 
+def left_out(headers: Iterable[StreamHeader], choices: Mapping[str, Choice], wanted: Wanted) -> list[str]:
+    """Return a sentence for each stream that nothing can be cut from, where its modality is wanted and has no other.
+
+    Parameters
+    ----------
+    headers
+        All streams of the session's files.
+    choices
+        What `choose_streams` found.
+    wanted
+        What is asked for.
+    """
+    names = {one: wanted.channels.get(one) for one in MODALITIES if one not in choices}
+    absent = {one for one, asked in names.items() if asked is None or asked}
+    return [
+        f"{header.source}: {said} is left out: it takes two samples to know a rate"
+        for header in headers
+        if header.modality in absent and header.samples <= 1
+        for said in _said([header])
+    ]
+
+
 def _streams(
     headers: Sequence[StreamHeader], modality: str, name: str | None, where: str
 ) -> tuple[StreamHeader, ...]:
@@ -145,10 +175,8 @@ def _named(headers: Sequence[StreamHeader], modality: str, name: str, where: str
     filled = tuple(header for header in found if header.samples > 1)
     if not filled:
         fix = "choose another stream, or leave the recording out"
-        problem = Problem(
-            setting, f"{found[0].samples} samples in {name!r}", "two or more", fix, "empty-stream"
-        )
-        raise BadInput(problem)
+        said = ", ".join(_said(found))
+        raise BadInput(Problem(setting, said, "two samples or more", fix, "empty-stream"))
     if len(filled) > 1 and not _are_parts(filled):
         fix = "put the file name and a colon before it"
         raise BadInput(Problem(setting, f"{name!r} {len(filled)} times", "one", fix, "ambiguous-streams"))
@@ -281,7 +309,7 @@ def _unknown(header: StreamHeader, modality: str, name: str) -> Problem:
 
 
 def _absent(headers: Sequence[StreamHeader], modality: str, where: str) -> Problem:
-    found = f"no {modality} stream with samples among {_list(headers)}"
+    found = f"no {modality} stream with two samples or more among {', '.join(_said(headers)) or 'none'}"
     fix = f'leave {modality}_channels out, or choose a stream: streams = {{"{modality}": "…"}}'
     return Problem(where, found, f"one, for {modality}_channels", fix, "no-stream")
 
@@ -289,9 +317,10 @@ def _absent(headers: Sequence[StreamHeader], modality: str, where: str) -> Probl
 def _nothing(headers: Sequence[StreamHeader], where: str) -> Problem:
     found = "; ".join(_said(headers)) or "no stream at all"
     fix = 'leave the recording out, or say which stream it is: streams = {"eeg": "…"}'
-    return Problem(where, found, "an EEG or fNIRS stream with samples", fix, "no-stream")
+    return Problem(where, found, "an EEG or fNIRS stream with two samples or more", fix, "no-stream")
 
 
 def _said(headers: Iterable[StreamHeader]) -> Iterator[str]:
     for header in headers:
-        yield f"{header.name!r} ({header.modality or 'no type'}, {header.samples} samples)"
+        samples = "1 sample" if header.samples == 1 else f"{header.samples} samples"
+        yield f"{header.name!r} ({header.modality or 'no type'}, {samples})"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aggrade.errors import BadInput, Problem, raise_all
 from aggrade.recordings import Session
 from aggrade.recordings.bids_tables import with_sidecars
-from aggrade.recordings.choosing import choose_streams, named_markers
+from aggrade.recordings.choosing import choose_streams, left_out, named_markers
 from aggrade.recordings.clocks import align
 from aggrade.recordings.listing import main_of
 from aggrade.recordings.marker_fit import Marked
@@ -66,6 +66,7 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
     BadInput
         If a file is broken, a choice is missing or wrong, or there is no common clock.
     """
+    raise_all(_empty(files), BadInput)
     with ExitStack() as stack:
         opened = [
             with_sidecars(
@@ -77,7 +78,7 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
         headers = [header for recording in opened for header in recording.streams]
         raise_all(_broken_texts(headers), BadInput)
         choices = choose_streams(headers, wanted, files.id)
-        loaded = _load(opened, choices, files.id)
+        loaded = _load(opened, choices, files.id, left_out(headers, choices, wanted))
         tables = [
             table.name
             for name in loaded.sources
@@ -88,6 +89,14 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
             file.name for file in files.files if file.format is None and main_of(file.name) in loaded.sources
         ]
         yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables, *continued}), wanted)
+
+
+def _empty(files: LocalSession) -> Iterator[Problem]:
+    """Yield the recordings that hold no byte."""
+    for file in files.recordings:
+        if not file.path.stat().st_size:
+            fix = "copy it again from where it was made, or leave it out"
+            yield Problem(file.name, "an empty file", "a recording", fix, "no-data")
 
 
 def _broken_texts(headers: Iterable[StreamHeader]) -> Iterator[Problem]:
@@ -102,9 +111,11 @@ def _broken_texts(headers: Iterable[StreamHeader]) -> Iterator[Problem]:
                 yield Problem(where, f"the name {text!r}", "text in Unicode", fix, "unreadable")
 
 
-def _load(opened: list[Recording], choices: Mapping[str, Choice], label: str) -> _Loaded:
+def _load(
+    opened: list[Recording], choices: Mapping[str, Choice], label: str, notes: Iterable[str]
+) -> _Loaded:
     parts = {modality: list(_parts(opened, choice)) for modality, choice in choices.items()}
-    warnings = [text for recording in opened for text in recording.warnings]
+    warnings = [*notes, *(text for recording in opened for text in recording.warnings)]
     _warn(label, warnings)
     placed = place_parts(list(parts.values()), label)
     markers = [item for recording in opened for item in recording.markers()]
