@@ -147,6 +147,30 @@ def test_objects_are_added_again_and_again(nights, tmp_path):
         np.testing.assert_array_equal(copy.dataset[name].values, found[name].values)
 
 
+def test_a_copy_takes_added_objects_in(nights, tmp_path):
+    """A copy made before objects were added, made anew after it, is that of the grown store: behind those that were there."""
+    source, target = str(tmp_path / "lightcurves.zarr"), str(tmp_path / "lightcurves_by_object.zarr")
+    layout = {"chunks": {"object": 5, "epoch": 2}}
+    populate(nights, str(tmp_path), SPEC)
+    aggrade.rechunk(source, target, **layout)
+    write_table(nights / "night_4.csv", newcomers(4))
+    populate(nights, str(tmp_path), SPEC, match={"new_objects": "add"})
+    stale = LightCurves(str(tmp_path))
+    assert stale.layout == "lightcurves.zarr"
+    receipt = aggrade.rechunk(source, target, **layout)
+    assert receipt.details["kept"] > 0
+    grown, copy = cube(tmp_path), LightCurves(str(tmp_path))
+    assert copy.layout == "lightcurves_by_object.zarr"
+    for name in ("lightcurves", "status", "time_offset", "object", "healpix", "ra", "dec"):
+        np.testing.assert_array_equal(copy.dataset[name].values, grown[name].values)
+    near = stale.cone(0.0, 0.0, 4.0).load(), copy.cone(0.0, 0.0, 4.0).load()
+    assert near[0]["object"].size > 3
+    xr.testing.assert_equal(near[0].drop_attrs(), near[1].drop_attrs())
+    aggrade.rechunk(source, str(tmp_path / "anew.zarr"), **layout)
+    anew = xr.open_zarr(tmp_path / "anew.zarr").load()
+    xr.testing.assert_equal(anew.drop_attrs(), copy.dataset.load().drop_attrs())
+
+
 def test_ids_of_another_type_are_not_added(nights, tmp_path):
     """Where the store's ids are integers, a new object called by a text is refused, and nothing changes."""
     populate(nights, str(tmp_path), SPEC)

@@ -3,80 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from dask_processes import ROOT, Cluster, finish, start
 from make_stores import write_zarr
 from tally_storage import reads_in
 from waiting import wait_until
 
 import aggrade
 
-ROOT = Path(__file__).parents[2]
 SHAPE, CHUNK, EPOCHS = (600, 12), 10, 12
 LAYOUT = {"chunks": {"x": (CHUNK, EPOCHS)}, "shards": None, "max_memory": 4 * CHUNK * EPOCHS * 8}
 LATENCY = 0.02
 TIMES = 20
-ENV = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
-    "DASK_DISTRIBUTED__COMM__RETRY__COUNT": "0",
-}
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
-
-
-def _start(*arguments, stderr=subprocess.DEVNULL):
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=stderr)
-
-
-class Cluster:
-    """A scheduler and two workers, each a process that can be killed and is started again when it is needed."""
-
-    def __init__(self, folder):
-        self.folder, self.number = folder, 0
-        self.scheduler, self.workers = None, []
-
-    @property
-    def file(self):
-        """Where the scheduler says how it is reached."""
-        return self.folder / f"scheduler-{self.number}.json"
-
-    def ready(self):
-        """Start whatever does not run."""
-        if self.scheduler is None or self.scheduler.poll() is not None:
-            self.end()
-            self.number += 1
-            options = ["--scheduler-file", self.file, "--port", 0, "--no-dashboard", "--host", "127.0.0.1"]
-            self.scheduler = _start("-m", "distributed.cli.dask_scheduler", *options)
-            wait_until(self._is_told, "a scheduler", seconds=600)
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
-        while len(self.workers) < 2:
-            options = ["--scheduler-file", self.file, "--nthreads", 1, "--no-nanny", "--no-dashboard"]
-            place = ["--local-directory", self.folder, "--death-timeout", 20]
-            self.workers.append(_start("-m", "distributed.cli.dask_worker", *options, *place))
-        return json.loads(self.file.read_text())["address"]
-
-    def _is_told(self):
-        return self.file.exists() and self.file.read_text().endswith("}")
-
-    def end(self):
-        """Kill what still runs."""
-        for process in [*self.workers, self.scheduler]:
-            if process is not None:
-                process.kill()
-                process.wait()
-        self.scheduler, self.workers = None, []
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +50,7 @@ def source(tmp_path_factory):
 def _rechunk(source, target, address, tally):
     """Begin a rechunk in a process of its own."""
     script = ROOT / "tests/rechunk_on_dask.py"
-    return _start(script, source, target, address, tally, LATENCY, json.dumps(LAYOUT), stderr=subprocess.PIPE)
-
-
-def _finish(process):
-    """Wait for the end of a rechunk; return whether it succeeded, and what it said."""
-    _, said = process.communicate(timeout=1200)
-    return process.returncode == 0, said.decode()[-3000:]
+    return start(script, source, target, address, tally, LATENCY, json.dumps(LAYOUT), stderr=subprocess.PIPE)
 
 
 def _objects(target):
@@ -125,7 +66,7 @@ def _objects(target):
 def undisturbed(source, cluster, tmp_path_factory):
     """Return what a rechunk leaves that nobody disturbs, and how many reads it takes."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done, said = _finish(_rechunk(source, folder / "t.zarr", cluster.ready(), folder / "tally"))
+    done, said = finish(_rechunk(source, folder / "t.zarr", cluster.ready(), folder / "tally"))
     assert done, said
     return _objects(folder / "t.zarr"), len(reads_in(folder / "tally"))
 
@@ -147,11 +88,11 @@ def test_killed_at_a_random_moment(source, cluster, undisturbed, tmp_path, numbe
     wait_until(lambda: len(reads_in(tally)) >= moment, f"read {moment}", seconds=1200)
     doomed = {"worker": rng.choice(cluster.workers), "flow": flow, "scheduler": cluster.scheduler}[victim]
     doomed.kill()
-    done, said = _finish(flow)
+    done, said = finish(flow)
     assert done == (victim == "worker"), f"{victim} at {moment}: {said}"
     assert aggrade.recover(str(target)) is None or not done
     if not done:
-        done, said = _finish(_rechunk(source, target, cluster.ready(), tally))
+        done, said = finish(_rechunk(source, target, cluster.ready(), tally))
     assert done, f"{victim} at {moment}: {said}"
     assert _objects(target) == expected, f"{victim} at {moment}"
     assert aggrade.verify(str(target)).ok
