@@ -35,7 +35,9 @@ def rechunk_store(
     shards: Lengths | None = None,
     max_memory: str = "1 GiB",
     anew: bool = False,
+    *,
     compare: Compare = "sampled",
+    keep_versions: int = 1,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,
@@ -64,6 +66,9 @@ def rechunk_store(
     compare
         What is compared with the source before a copy is published: a sample of every array, or all of it, for which both
         sides are read again.
+    keep_versions
+        How many versions of a copy stay that are not served any more. 1: the one before, until the next rechunk begins, for
+        readers that have it open. 0: none.
     cluster
         Where to compute. Left out: on this machine, a worker per core.
     credentials
@@ -87,6 +92,7 @@ def rechunk_store(
         "max_memory": max_memory,
         "anew": anew,
         "compare": compare,
+        "keep_versions": keep_versions,
         "credentials": credentials,
     }
     copies = {source: target} if target else _reading_copies(source, credentials)

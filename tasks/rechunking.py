@@ -44,13 +44,14 @@ def plan_rechunk(
     max_memory: str = "1 GiB",
     anew: bool = False,
     compare: Compare = "sampled",
+    keep_versions: int = 1,
     credentials: str | None = None,
 ) -> RechunkPlan:
     """Return what a rechunk would do. Writes nothing.
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory, anew, compare
+    source, target, chunks, shards, max_memory, anew, compare, keep_versions
         As `aggrade.rechunk` takes them.
     credentials
         Name of a block, or None.
@@ -69,6 +70,7 @@ def plan_rechunk(
         max_memory=max_memory,
         anew=anew,
         compare=compare,
+        keep_versions=keep_versions,
         dry_run=True,
         storage_options=storage_options(credentials),
     )
@@ -92,6 +94,7 @@ def rechunk_pieces(
     max_memory: str = "1 GiB",
     anew: bool = False,
     compare: Compare = "sampled",
+    keep_versions: int = 1,
     cluster: Cluster | None = None,
     credentials: str | None = None,
 ) -> Receipt:
@@ -101,7 +104,7 @@ def rechunk_pieces(
 
     Parameters
     ----------
-    source, target, chunks, shards, max_memory, anew, compare, credentials
+    source, target, chunks, shards, max_memory, anew, compare, keep_versions, credentials
         As for `plan_rechunk`.
     cluster
         Where to compute; a worker per core on this machine if None.
@@ -123,6 +126,7 @@ def rechunk_pieces(
             max_memory=max_memory,
             anew=anew,
             compare=compare,
+            keep_versions=keep_versions,
             map=map_pieces,
             storage_options=storage_options(credentials),
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aggrade.rechunking.plan import SourceState
     from aggrade.storage import Storage
 
-__all__ = ["compare_problems", "memory_bound", "place_problems", "target_problems"]
+__all__ = ["memory_bound", "place_problems", "rule_problems", "target_problems"]
 
 
 def memory_bound(asked: int | str, name: str = "max_memory") -> int:
@@ -47,11 +47,14 @@ def memory_bound(asked: int | str, name: str = "max_memory") -> int:
     return bound
 
 
-def compare_problems(asked: str) -> Iterator[Problem]:
-    """Yield why there is no such comparison: a mistyped word must not turn it off."""
-    if asked not in get_args(Compare):
+def rule_problems(compare: str, keep_versions: int) -> Iterator[Problem]:
+    """Yield why there is no such comparison, which a mistyped word must not turn off, or no such number of versions."""
+    if compare not in get_args(Compare):
         known = " or ".join(map(repr, get_args(Compare)))
-        yield Problem("compare", repr(asked), known, "choose one of them", "compare-rule")
+        yield Problem("compare", repr(compare), known, "choose one of them", "compare-rule")
+    if isinstance(keep_versions, bool) or keep_versions not in {0, 1}:
+        expected = "0 or 1, since the version after the next takes the keys of the one before"
+        yield Problem("keep_versions", repr(keep_versions), expected, "choose one of them", "keep-versions")
 
 
 def place_problems(source: str, target: str) -> Iterator[Problem]:

@@ -88,6 +88,9 @@ class RechunkPlan(_Frozen):
         default=None,
         description="What is needed on the target's disk, and what there is; None where it has none.",
     )
+    prunes: int = Field(
+        default=0, description="Objects of former versions that are deleted when the target shows this."
+    )
     up_to_date: bool = Field(
         default=False, description="Whether the target shows this already; then nothing is done."
     )
@@ -137,7 +140,8 @@ class RechunkPlan(_Frozen):
         state = f"{self.source.store} (generation {self.source.generation})"
         title = f"rechunk {state} → {self.target}, version {self.version}"
         if self.up_to_date:
-            return f"{title}\n  nothing to do: the target shows this state in this layout already"
+            also = f" but to delete {self.prunes} objects of former versions" if self.prunes else ""
+            return f"{title}\n  nothing to do{also}: the target shows this state in this layout already"
         counts = f"{len(self.pieces)} pieces, {self.reads} chunk reads, {self.writes} objects written"
         compared = "all of it is" if self.compare == "full" else "a sample is"
         bound = f"a piece may take {human_bytes(self.max_memory)}; {compared} compared with the source"
@@ -153,7 +157,14 @@ class RechunkPlan(_Frozen):
         )
 
     def _room(self) -> list[str]:
-        return [] if self.room is None else [f"  room: {self.room}"]
+        """Say what is taken of the target's disk, and what becomes of the version served."""
+        lines = [] if self.room is None else [f"  room: {self.room}"]
+        if self.version:
+            fate = (
+                f"is deleted then ({self.prunes} objects)" if self.prunes else "stays until the next rechunk"
+            )
+            lines.append(f"  version {self.version - 1} is served until this one is whole, and {fate}")
+        return lines
 
     def _other_way(self) -> list[str]:
         """Say what a version costs that keeps nothing of the one served, and when that is due."""

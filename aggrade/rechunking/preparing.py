@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from aggrade.commit import read_snapshot
 from aggrade.errors import Damaged, raise_all
+from aggrade.price import Price
 from aggrade.rechunking.bookkeeping import Looked
 from aggrade.rechunking.guards import target_problems
 from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
+from aggrade.rechunking.pruning import former_keys, objects_of, pruning_price
 from aggrade.rechunking.room import expected_bytes, lacking_room, room_for
 from aggrade.rechunking.source import read_source
 from aggrade.rechunking.touching import Served, kept_boxes
@@ -77,7 +79,9 @@ class Looking:
         self._origin = read_source(here)
         self._again = Counter(self._counts)
 
-    def job(self, layout: Mapping[str, Any], *, anew: bool, compare: Compare = "sampled") -> Job:
+    def job(
+        self, layout: Mapping[str, Any], *, anew: bool, compare: Compare = "sampled", keep_versions: int = 1
+    ) -> Job:
         """Look at the target and plan.
 
         Parameters
@@ -88,6 +92,8 @@ class Looking:
             Whether nothing of the version served is to be kept.
         compare
             Whether a sample or all of it is compared before it is published.
+        keep_versions
+            How many versions stay that are not served any more: 0 or 1.
 
         Raises
         ------
@@ -99,12 +105,16 @@ class Looking:
         marks: Marks = {}
         served = None
         plan = self._up_to_date(before, layout) if before is not None else None
+        if plan is not None and before is not None and not keep_versions:
+            plan = self._pruned(plan, before, len(former_keys(self._target, before)))
         if plan is None:
             objects = objects_in(self._origin.storage, self._origin.documents)
             marks = marks_of(objects)
             raise_all(missing_objects(self._origin, marks), Damaged)
             served = None if anew else self._served(before)
             plan = self._plan(before, {**layout, "compare": compare}, marks, served)
+            if before is not None and not keep_versions:
+                plan = self._pruned(plan, before, objects_of(before, plan.documents))
             plan = plan.model_copy(update={"room": self._room(before, plan, objects)})
             raise_all(lacking_room(plan.target, plan.room))
         return Job(replace(self._origin, storage=self._source), before, marks, served, plan)
@@ -157,6 +167,20 @@ class Looking:
         return plan_rechunk(
             state, origin.documents, self._target.url, version=number, kept=kept, looked=looked, **layout
         )
+
+    def _pruned(self, plan: RechunkPlan, before: Snapshot, objects: int) -> RechunkPlan:
+        """Return a plan that also deletes so many objects of former versions."""
+        names = {*plan.documents, *before.documents}
+        if plan.up_to_date:
+            names.update(before.mark["rechunk"].get("retired", ()))
+            again = Price(requests={"GET": 2}) if objects else Price()
+            plan = plan.model_copy(update={"bookkeeping": self._looked(before).price + again})
+        if not objects:
+            return plan
+        price = pruning_price(names, objects)
+        anew = None if plan.anew is None else plan.anew + price
+        changed = {"prunes": objects, "bookkeeping": plan.bookkeeping + price, "anew": anew}
+        return plan.model_copy(update=changed)
 
     def _room(
         self, before: Snapshot | None, plan: RechunkPlan, objects: Mapping[str, Mapping[str, ObjectInfo]]

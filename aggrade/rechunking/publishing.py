@@ -3,7 +3,7 @@
 A target that shows the source's state in the layout asked for is left alone. One that is stale, or has another
 layout, gets its next version beside the one that is served (see `aggrade.rechunking.slots`); the root's
 compare-and-swap makes it the one that is seen. The version before stays until the next rechunk, for readers that
-have it open.
+have it open, unless none is to be kept.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from aggrade.rechunking.checking import last_receipt
 from aggrade.rechunking.clearing import make_room
 from aggrade.rechunking.confirming import confirm_copy
 from aggrade.rechunking.engine import copy_piece
-from aggrade.rechunking.guards import compare_problems, memory_bound, place_problems
+from aggrade.rechunking.guards import memory_bound, place_problems, rule_problems
 from aggrade.rechunking.preparing import Looking
+from aggrade.rechunking.pruning import prune_former
 from aggrade.rechunking.source import OWN_MARKS, read_source
 from aggrade.rechunking.tracing import Trace, form_of, keep_trace
 from aggrade.storage import open_storage, url_of
@@ -63,6 +64,7 @@ def rechunk(
     max_memory: int | str = "1 GiB",
     anew: bool = False,
     compare: Compare = "sampled",
+    keep_versions: int = 1,
     map: Callable[..., Iterable[Any]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -90,6 +92,9 @@ def rechunk(
     compare
         What is compared with the source before it is published: ``"sampled"``, up to eight chunks of every array, or
         ``"full"``, every value, for which both sides are read again.
+    keep_versions
+        How many versions stay that are not served any more: 1, until the next rechunk begins, for readers that have it
+        open; 0, none: it is deleted as soon as the next one is published, and what they have not read yet is gone.
     map
         Runs the pieces: the builtin, or one that sends them to threads, processes or a cluster.
     dry_run
@@ -123,7 +128,8 @@ def rechunk(
         open_storage(target.rstrip("/"), storage_options),
     )
     layout = {"chunks": _plain(chunks), "shards": _plain(shards), "max_memory": memory_bound(max_memory)}
-    return rechunk_storage(here, there, layout, anew=anew, compare=compare, map=map, dry_run=dry_run)
+    rules: dict[str, Any] = {"anew": anew, "compare": compare, "keep_versions": keep_versions}
+    return rechunk_storage(here, there, layout, **rules, map=map, dry_run=dry_run)
 
 
 def _plain(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -146,6 +152,7 @@ def rechunk_storage(
     *,
     anew: bool = False,
     compare: Compare = "sampled",
+    keep_versions: int = 1,
     map: Callable[..., Iterable[Any]] = map,  # noqa: A002 - it is a map, handed in
     dry_run: bool = False,
 ) -> Receipt | RechunkPlan:
@@ -157,20 +164,25 @@ def rechunk_storage(
         The stores.
     layout
         ``chunks``, ``shards`` and ``max_memory`` (bytes) as `aggrade.rechunking.plan.plan_rechunk` takes them.
-    anew, compare, map, dry_run
+    anew, compare, keep_versions, map, dry_run
         As for `rechunk`.
     """
-    raise_all([*place_problems(source.url, target.url), *compare_problems(compare)], BadInput)
+    rules = rule_problems(compare, keep_versions)
+    raise_all([*place_problems(source.url, target.url), *rules], BadInput)
     looking = Looking(source, target)
     if not dry_run:
         recover_store(target)
-    job = looking.job(layout, anew=anew, compare=compare)
+    job = looking.job(layout, anew=anew, compare=compare, keep_versions=keep_versions)
     if dry_run:
         return job.plan
     if job.before is not None and job.plan.up_to_date:
         _log.info("%s shows this state already, nothing to do", target.url)
-        return last_receipt(target, job.before) or _unrecorded(job.before, target)
-    return _carry_out(job, target, map)
+        receipt = last_receipt(target, job.before) or _unrecorded(job.before, target)
+    else:
+        receipt = _carry_out(job, target, map)
+    if job.plan.prunes:
+        prune_former(target)
+    return receipt
 
 
 def _unrecorded(shown: Snapshot, target: Storage) -> Receipt:
