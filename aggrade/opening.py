@@ -76,7 +76,7 @@ def open_dataset(storage: Storage, store: ReadStore | None = None) -> xr.Dataset
             storage.url,
             f"a Zarr store that does not open ({error})",
             "a store with consolidated metadata",
-            "consolidate it with zarr.consolidate_metadata, or restore a backup",
+            "run aggrade verify: it names what to do, or consolidate it with zarr.consolidate_metadata",
             "not-a-store",
         )
         raise Damaged(problem) from error

@@ -14,7 +14,7 @@ from memory_storage import MemoryStorage, Numbered, World
 
 from aggrade.commit import read_snapshot
 from aggrade.commit.snapshot import Snapshot, root_bytes
-from aggrade.errors import Damaged, Refused
+from aggrade.errors import BadInput, Damaged, Refused
 from aggrade.storage.local import LocalStorage
 
 MARK = {"format": 1, "generation": 7, "write_id": "w7", "dim": "session"}
@@ -89,8 +89,6 @@ class TestRead:
     @pytest.mark.parametrize(
         "root",
         [
-            b"",
-            b"not json",
             b"[]",
             b"null",
             b'"text"',
@@ -100,7 +98,6 @@ class TestRead:
             json.dumps(a_root(consolidated_metadata={"metadata": [1]})).encode(),
             json.dumps(a_root(consolidated_metadata={"metadata": {"v": {}}})).encode(),
             json.dumps(a_root(attributes=[1])).encode(),
-            json.dumps(make_document((3,), (1,))).encode(),
         ],
     )
     def test_not_a_root(self, root):
@@ -108,6 +105,20 @@ class TestRead:
         with pytest.raises(Damaged, match="consolidate it with") as caught:
             read_snapshot(storage_with(root))
         assert caught.value.code == "not-a-store"
+
+    @pytest.mark.parametrize("data", [b"", b"{", json.dumps(a_root()).encode()[:-9], b"\xff"])
+    def test_a_torn_root(self, data):
+        """It has to go before a restore can bring the newest state back."""
+        with pytest.raises(Damaged, match="delete it, then restore the newest backup") as caught:
+            read_snapshot(storage_with(data))
+        assert caught.value.code == "root-torn"
+
+    def test_one_array(self):
+        """Who names an array within a store is told to name the store."""
+        root = json.dumps(make_document((3,), (1,))).encode()
+        with pytest.raises(BadInput, match="name the store that it lies in") as caught:
+            read_snapshot(storage_with(root))
+        assert caught.value.code == "one-array"
 
     def test_a_store_without_consolidated_metadata(self, tmp_path):
         """What plain zarr leaves unconsolidated has no switch and is refused."""

@@ -145,6 +145,23 @@ def test_a_restore_brings_it_back(store, lose):
     assert aggrade.append(make_session("s3", 3, 3), store, dry_run=True, **HOW).commit is None
 
 
+@pytest.mark.parametrize("way", ["root", "intent"])
+def test_the_remedy_of_what_is_torn(store, way):
+    """What verify says to do about a torn root or intent makes the store whole."""
+    torn = store / {"root": "zarr.json", "intent": INTENT}[way]
+    torn.write_bytes(torn.read_bytes()[:40])
+    (problem,) = aggrade.verify(store).problems
+    assert "delete it" in problem
+    torn.unlink()
+    if way == "root":
+        assert "restore the newest backup" in problem
+        aggrade.restore(store, aggrade.list_backups(store)[-1])
+    else:
+        assert "verify --repair" in problem
+        assert repair(str(store)).ok
+    assert aggrade.verify(store).ok
+
+
 def test_records_alone_tell_of_a_root(store):
     """With the intent gone as well, a session on record is not said to be there."""
     deleted_with_the_intent(store)

@@ -173,7 +173,7 @@ def _unreadable(storage: Storage, data: bytes) -> AggradeError:
     if version not in {None, *_FORMATS}:
         return _unknown_format(storage, version)
     where = f"{storage.url}/{INTENT}"
-    fix = "look at it, and delete it only if no writer is alive; then run recover"
+    fix = "delete it if no writer is alive, then run verify --repair"
     return Damaged(
         Problem(where, "an object that is not an intent", "JSON of an intent", fix, "intent-unreadable")
     )

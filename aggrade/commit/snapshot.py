@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from aggrade.commit.documents import Document, dims_of, shape_of
-from aggrade.errors import Damaged, Problem, Refused, raise_all
+from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.root_marks import mark_problems
 from aggrade.storage.zarr_store import ReadStore
 
@@ -140,6 +140,8 @@ def read_snapshot(storage: Storage) -> Snapshot | None:
 
     Raises
     ------
+    BadInput
+        If it is one array.
     Damaged
         If the root is not a Zarr v3 group with consolidated metadata, or what aggrade keeps in it was changed by hand.
     Refused
@@ -165,9 +167,11 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         Its root, wherever it was kept.
     """
     try:
-        root = json.loads(stored.data)
+        root = _json(url, stored.data)
         if root.get("zarr_format", 3) != 3:
             raise Refused(_other_format(url, {root["zarr_format"]}))
+        if root.get("node_type") == "array":
+            raise BadInput(_one_array(url))
         documents = root["consolidated_metadata"]["metadata"]
         snapshot = Snapshot(stored.etag, dict(root.get("attributes", {})), dict(documents), stored.data)
         groups = [name for name, doc in documents.items() if doc["node_type"] != "array" or "/" in name]
@@ -186,6 +190,19 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         _check_format(url, snapshot)
     raise_all(mark_problems(f"{url}/{ROOT}", mark), Damaged)
     return snapshot
+
+
+def _json(url: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        found, expected = "an object that is no JSON", "the root that a commit left"
+        fix = "delete it, then restore the newest backup (aggrade restore)"
+        raise Damaged(Problem(f"{url}/{ROOT}", found, expected, fix, "root-torn")) from error
+
+
+def _one_array(url: str) -> Problem:
+    return Problem(url, "one array", "a store of arrays", "name the store that it lies in", "one-array")
 
 
 def _nested(url: str, names: list[str]) -> Problem:

@@ -257,8 +257,10 @@ class Adopting:
         try:
             return json.loads(stored.data)
         except ValueError as error:
-            fix = "restore it from a copy, or name another store"
-            found = Problem(f"{self.url}/{key}", "no JSON", "metadata of Zarr", fix, "not-a-store")
+            fix, code = "restore it from a copy, or name another store", "not-a-store"
+            if key == _ROOT:
+                fix, code = "delete it, then restore the newest backup (aggrade restore)", "root-torn"
+            found = Problem(f"{self.url}/{key}", "no JSON", "metadata of Zarr", fix, code)
             raise Damaged(found) from error
 
     def _switch(self, base: _Format2, root: dict[str, Any], replacing: str | None) -> ObjectInfo:
