@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aggrade.storage import ObjectInfo, Storage, StoredObject
 
-__all__ = ["Counted", "counted", "requests_in"]
+__all__ = ["Counted", "counted", "counts_of", "requests_in"]
 
 _LOCK = threading.Lock()
 
@@ -30,6 +30,20 @@ def counted(storage: Storage, counts: Counter[str] | None = None) -> tuple[Stora
     """
     wrapped = Counted(storage.inner if isinstance(storage, Adopting) else storage, counts)
     return (storage.on(wrapped) if isinstance(storage, Adopting) else wrapped), wrapped.counts
+
+
+def counts_of(storage: Storage) -> Counter[str] | None:
+    """Return where the requests of a storage are counted, None if they aren't.
+
+    Parameters
+    ----------
+    storage
+        Whatever it is wrapped in.
+    """
+    layer: Storage | None = storage
+    while layer is not None and not isinstance(layer, Counted):
+        layer = getattr(layer, "inner", None)
+    return layer.counts if isinstance(layer, Counted) else None
 
 
 def requests_in(counts: Mapping[str, int]) -> dict[str, int]:

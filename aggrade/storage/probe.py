@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aggrade.errors import BadInput, Problem
 from aggrade.price import Price
 from aggrade.storage import ConditionFailed, bare
+from aggrade.storage.counting import counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,11 +137,21 @@ def conditions(storage: Storage, recorded: Probe | None = None) -> Probe | None:
     if known is None and getattr(bare(storage), "is_rehearsed", False):
         return presumed(storage, recorded)
     if known is None:
-        known = probe(storage)
+        known = _asked(storage)
         if known.safe:
             with _GUARD:
                 _KNOWN[address] = known
     return known
+
+
+def _asked(storage: Storage) -> Probe:
+    """Probe a server; where requests are counted, as many as it gets: one call to a storage may be several."""
+    counts = counts_of(storage)
+    if counts is None:
+        return probe(storage)
+    seen = probe(bare(storage))
+    counts.update(PROBE_PRICE.requests)
+    return seen
 
 
 def presumed(storage: Storage, recorded: Probe | None) -> Probe | None:

@@ -113,6 +113,14 @@ def test_with_a_catalogue(store, plain_store, s3_prefix, s3_proxy, kinds, kind):
     ]
 
 
+def test_the_first_append_to_a_bucket(s3_bucket, s3_proxy):
+    """What the server is asked first is in the price and in the receipt, as often as it is asked."""
+    url, options, receipts = f"{s3_bucket.url}/windows.zarr", s3_proxy.storage_options, []
+    plan = append(small_session("first"), url, options, dry_run=True)
+    cost = cost_of(s3_proxy, lambda: receipts.append(append(small_session("first"), url, options)))
+    assert plan.price.requests == cost.requests == receipts[0].requests
+
+
 def test_a_dry_run_sends_what_it_says(store, s3_proxy, kinds):
     """It reads what the append reads, and writes nothing."""
     url = store("small")
