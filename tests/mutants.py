@@ -214,6 +214,12 @@ MUTANTS = (
         by="tests/faults/test_schedules.py::test_woken_amid_its_successors_commit",
     ),
     _mutant(
+        "missing-backup",
+        "a state is put together without a backup that holds what was taken away since",
+        ("aggrade/restoring.py", "    demand_backups(state, now)\n", ""),
+        by="tests/test_restore_checking.py",
+    ),
+    _mutant(
         "incomplete",
         "a commit is published whose objects were not all written",
         (f"{COMMIT}/transaction.py", "        self._demand_complete(done)\n", ""),
