@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import h5py
@@ -63,6 +64,12 @@ def _xdf(folder: Path) -> None:
     write_xdf(folder / "a.xdf", streams)
 
 
+def _packed_xdf(folder: Path) -> None:
+    _xdf(folder)
+    packed = gzip.compress((folder / "a.xdf").read_bytes(), mtime=0)
+    (folder / "a.xdf").rename(folder / "a.xdfz").write_bytes(packed)
+
+
 def _snirf(folder: Path, *, packed: bool) -> None:
     x = counted(_SAMPLES, 2)
     stimuli = {"go": [(1.5, 0, 1)]}
@@ -79,6 +86,10 @@ def _edf(folder: Path) -> None:
     texts = [f"+{second}\x14\x14\0".encode() for second in range(6)]
     texts[1] += b"+1.5\x14go\x14\0"
     write_edf_signals(folder / "a.edf", [*_signals(), EdfSignal.texts(texts)], 6, kind="EDF+C")
+
+
+def _plain_edf(folder: Path) -> None:
+    write_edf_signals(folder / "a.edf", _signals(), 6)
 
 
 def _bdf(folder: Path) -> None:
@@ -121,12 +132,15 @@ def _npz(folder: Path, *, packed: bool) -> None:
 
 MAKERS: dict[str, Callable[[Path], object]] = {
     "XDF": _xdf,
+    "XDF packed": _packed_xdf,
     "SNIRF": lambda folder: _snirf(folder, packed=False),
     "SNIRF in chunks": lambda folder: _snirf(folder, packed=True),
-    "EDF": _edf,
+    "EDF": _plain_edf,
+    "EDF+": _edf,
     "BDF": _bdf,
     "BrainVision": _brainvision,
     "FIF": lambda folder: write_fif(folder / "a_raw.fif", counted(_SAMPLES, 2), rate=float(RATE)),
+    "FIF packed": lambda folder: write_fif(folder / "a_raw.fif.gz", counted(_SAMPLES, 2), rate=float(RATE)),
     "EEGLAB": lambda folder: write_set(folder / "a.set", counted(_SAMPLES, 2)),
     "EEGLAB in two files": lambda folder: write_set(folder / "a.set", counted(_SAMPLES, 2), fdt="a.fdt"),
     "EEGLAB packed": lambda folder: write_set(folder / "a.set", counted(_SAMPLES, 2), compressed=True),
@@ -143,7 +157,11 @@ FILES = [
         (kind, name)
         for kind, name in (("XDF", "a.xdf"), ("SNIRF", "a.snirf"), ("SNIRF in chunks", "a.snirf"))
     ),
-    *((kind, name) for kind, name in (("EDF", "a.edf"), ("BDF", "a.bdf"), ("FIF", "a_raw.fif"))),
+    *((kind, name) for kind, name in (("XDF packed", "a.xdfz"), ("EDF", "a.edf"), ("EDF+", "a.edf"))),
+    *(
+        (kind, name)
+        for kind, name in (("BDF", "a.bdf"), ("FIF", "a_raw.fif"), ("FIF packed", "a_raw.fif.gz"))
+    ),
     *(("BrainVision", f"a.{ending}") for ending in ("vhdr", "vmrk", "eeg")),
     *((kind, "a.set") for kind in ("EEGLAB", "EEGLAB in two files", "EEGLAB packed", "EEGLAB 7.3")),
     ("EEGLAB in two files", "a.fdt"),

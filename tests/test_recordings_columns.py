@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggrade.recordings.columns import Columns
+from aggrade.recordings.columns import Columns, made_up
 
 
 class _Watched:
@@ -63,3 +63,35 @@ def test_a_table_of_one_column(tmp_path):
         columns = Columns(file.create_dataset("x", data=np.arange(9.0)), [0], "a")
         assert columns.shape == (9, 1)
         assert np.array_equal(columns[2:5], [[2], [3], [4]])
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}])
+def test_an_index_of_chunks_that_was_damaged(tmp_path, options):
+    """Zeros anywhere in a file with chunks: no number that is read lies in another place than it was written to."""
+    values = 1.0 + np.arange(600.0).reshape(150, 4)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=values, chunks=(8, 2), **options)
+        assert made_up(file["x"]) == ""
+    content, flaws = path.read_bytes(), 0
+    for place in range(0, len(content), 48):
+        path.write_bytes(content[:place] + bytes(min(64, len(content) - place)) + content[place + 64 :])
+        try:
+            with h5py.File(path) as file:
+                flaw = made_up(file["x"])
+                read = file["x"][()]
+        except (OSError, RuntimeError, KeyError, ValueError):
+            continue
+        flaws += "index" in flaw
+        assert flaw or not np.isin(read[read != values], values[values != 0]).any(), place
+    assert flaws
+
+
+def test_chunks_that_were_not_written(tmp_path):
+    """They are counted, unless the fill value says what they are."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        zeros = file.create_dataset("x", (40, 4), "f4", chunks=(8, 2))
+        nothing = file.create_dataset("y", (40, 4), "f4", chunks=(8, 2), fillvalue=np.nan)
+        zeros[:8], nothing[:8] = 1, 1
+        assert made_up(zeros) == "a dataset of which 8 of 10 chunks were never written"
+        assert made_up(nothing) == ""

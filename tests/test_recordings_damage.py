@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SPEC = {"window_size_s": 1.0}
 PLACES = 20
+BLOCK = 512
+"""Bytes that a disk loses at once."""
 each_file = pytest.mark.parametrize(("kind", "name"), FILES, ids=[f"{kind}-{name}" for kind, name in FILES])
 
 
@@ -98,6 +100,21 @@ def _check_corrupt(whole, target, kind, name, seed, changes):
                 assert coverage == pytest.approx(1 - np.isnan(values).all(axis=2).mean(axis=2), abs=1e-6)
 
 
+def _check_zeroed(whole, target, kind, name, seed, places):
+    folder, windows = whole(kind)
+    content = (folder / name).read_bytes()
+    for number, place in enumerate(np.random.default_rng(seed).integers(0, len(content), places)):
+        zeroed = content[:place] + bytes(min(BLOCK, len(content) - place)) + content[place + BLOCK :]
+        found = _cut(_copy(folder, target / str(number), name, zeroed))
+        if found is not None:
+            said = f"zeros at {place} of {len(content)}"
+            assert found["window_start"].variable.equals(windows["window_start"].variable), said
+            for modality in {"eeg", "fnirs"} & set(windows.variables):
+                held, there = found[modality].values, windows[modality].values
+                told = (found[f"{modality}_coverage"].values < 1).any()
+                assert told or np.count_nonzero(held != there) <= BLOCK, said
+
+
 def _seed(*parts):
     return zlib.crc32(" ".join(map(str, parts)).encode())
 
@@ -119,6 +136,23 @@ def test_an_empty_file(whole, tmp_path, kind, name):
 def test_a_damaged_beginning(whole, tmp_path, kind, name):
     """With random bytes changed in its first 3,000, a file is refused or cut; nothing else is raised."""
     _check_corrupt(whole, tmp_path, kind, name, _seed("change", kind, name), 8)
+
+
+@each_file
+def test_a_block_of_zeros(whole, tmp_path, kind, name):
+    """With a block of zeros anywhere, a file is refused, or no window moves and no sample but those of the block changes.
+
+    Stamps that were lost are another loss, which the windows tell of.
+    """
+    _check_zeroed(whole, tmp_path, kind, name, _seed("zeros", kind, name), 5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+@each_file
+def test_a_block_of_zeros_often(whole, tmp_path, kind, name, seed):
+    """The same as for five places at a thousand."""
+    _check_zeroed(whole, tmp_path, kind, name, _seed("zeros", kind, name, seed), 50)
 
 
 @pytest.mark.long

@@ -116,19 +116,23 @@ def _as_stored(path):
     return found, markers
 
 
+def _set(t, reset, name):
+    """Return stamps of a clock that may have been set, and the offsets by which the recorder tells so."""
+    after, by, whose = reset or (0.0, 0.0, "")
+    after, by = 200.0 + after, by if whose == name else 0.0
+    ticks = np.arange(200.0, 214.0, 0.5)
+    offsets = [(tick + by, -by) if tick >= after else (tick, 0.0) for tick in ticks]
+    return np.where(t >= after, t + by, t), offsets
+
+
 def _check_xdf(folder, run, other, reset, spec, *, with_fnirs):
     eeg_t, eeg = _stamps(run, 40.0, 14.0, 200.0)
-    streams = [eeg_stream(eeg_t, eeg, rate=40.0)]
+    shown, offsets = _set(eeg_t, reset, "EEG")
+    streams = [eeg_stream(shown, eeg, rate=40.0, clock_offsets=offsets)]
     if with_fnirs:
         nirs_t, nirs = _stamps(other, 10.0, 13.0, 200.4)
-        shown = nirs_t.copy()
-        ticks = np.arange(200.0, 214.0, 0.5)
-        offsets = [(tick, 0.0) for tick in ticks]
-        if reset is not None:
-            shown[nirs_t >= 200.0 + reset] -= 150.0
-            offsets = [(tick - 150.0, 150.0) if tick >= 200.0 + reset else (tick, 0.0) for tick in ticks]
-        names = ("o1", "o2")
-        streams.append(nirs_stream(shown, nirs, labels=names, clock_offsets=offsets))
+        shown, offsets = _set(nirs_t, reset, "NIRS")
+        streams.append(nirs_stream(shown, nirs, labels=("o1", "o2"), clock_offsets=offsets))
     streams.append(marker_stream(eeg_t[0] + np.array([1.0, 1.25, 6.0, 9.5]), ["a", "b", "a", "b"]))
     (folder / "a.xdf").write_bytes(xdf_bytes(streams))
     found, markers = _as_stored(folder / "a.xdf")
@@ -145,13 +149,20 @@ def _check_xdf(folder, run, other, reset, spec, *, with_fnirs):
     _assert_equal(cut_windows(folder, asked), starts, expected, labelled, asked)
 
 
-def _check_snirf(folder, run, spec):
+def _check_snirf(folder, run, reset, spec):
     t, x = _stamps(run, 10.0, 30.0, 7.25)
+    place, by = reset or (0.0, 0.0)
+    t[int(place * len(t)) :] += by
     onsets = [t[0] + 2.0, t[0] + 2.25, t[0] + 20.0]
     stimuli = {"a": [(onsets[0], 0, 1), (onsets[2], 0, 1)], "b": [(onsets[1], 0, 1)]}
     path = write_snirf(folder / "a.snirf", t, x, stimuli=stimuli)
     with h5py.File(path) as file:
         t, x = file["nirs/data1/time"][()], file["nirs/data1/dataTimeSeries"][()]
+    if np.diff(t).min() < -1:
+        with pytest.raises(BadInput) as caught:
+            cut_windows(path, spec)
+        assert [problem.code for problem in caught.value.problems] == ["clock-back"]
+        return
     starts, expected = _expected({"fnirs": (t - t[0], x)}, spec, {"fnirs": 0.0})
     asked = {**spec, "mapping": {"a": 0, "b": 1}}
     markers = [(onsets[0] - t[0], 0), (onsets[1] - t[0], 1), (onsets[2] - t[0], 0)]
@@ -161,11 +172,16 @@ def _check_snirf(folder, run, spec):
 xdf = given(
     run=runs,
     other=runs,
-    reset=st.none() | st.floats(3.0, 11.0),
+    reset=st.none()
+    | st.tuples(st.floats(3.0, 11.0), st.sampled_from([-150.0, 150.0]), st.sampled_from(list(NAMES))),
     spec=specs,
     with_fnirs=st.booleans(),
 )
-snirf = given(run=runs, spec=specs)
+snirf = given(
+    run=runs,
+    reset=st.none() | st.tuples(st.floats(0.05, 0.95), st.sampled_from([-150.0, -3.0, -0.5, 0.7, 9.0])),
+    spec=specs,
+)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=LOOSE)
@@ -175,14 +191,15 @@ def test_any_xdf_equals_the_slow_reading(tmp_path_factory, run, other, reset, sp
     _check_xdf(tmp_path_factory.mktemp("xdf"), run, other, reset, spec, with_fnirs=with_fnirs)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=LOOSE)
+@settings(max_examples=16, deadline=None, suppress_health_check=LOOSE)
 @snirf
-def test_any_snirf_equals_the_slow_reading(tmp_path_factory, run, spec):
-    """Whatever gaps, drifts, jitter and rejected samples a SNIRF has, every window is as documented."""
-    _check_snirf(tmp_path_factory.mktemp("snirf"), run, spec)
+def test_any_snirf_equals_the_slow_reading(tmp_path_factory, run, reset, spec):
+    """Whatever gaps, drifts, jitter, rejected samples and clocks that were set a SNIRF has, every window is as documented."""
+    _check_snirf(tmp_path_factory.mktemp("snirf"), run, reset, spec)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @settings(max_examples=600, deadline=None, suppress_health_check=LOOSE)
 @xdf
 def test_very_many_xdf_equal_the_slow_reading(tmp_path_factory, run, other, reset, spec, with_fnirs):
@@ -191,8 +208,9 @@ def test_very_many_xdf_equal_the_slow_reading(tmp_path_factory, run, other, rese
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @settings(max_examples=600, deadline=None, suppress_health_check=LOOSE)
 @snirf
-def test_very_many_snirf_equal_the_slow_reading(tmp_path_factory, run, spec):
+def test_very_many_snirf_equal_the_slow_reading(tmp_path_factory, run, reset, spec):
     """The same as for a few."""
-    _check_snirf(tmp_path_factory.mktemp("snirf"), run, spec)
+    _check_snirf(tmp_path_factory.mktemp("snirf"), run, reset, spec)

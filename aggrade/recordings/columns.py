@@ -100,10 +100,10 @@ class Columns:
 
 
 def made_up(table: Any) -> str:
-    """Say why HDF5 may give numbers for a dataset that nobody wrote; an empty text if it can't.
+    """Say why HDF5 may give numbers for a dataset that nobody wrote, or wrote elsewhere; an empty text if it can't.
 
     It reads the fill value, as a rule 0, where nothing was written and where another file is not there. A fill
-    value of NaN says what it is.
+    value of NaN says what it is. Where a chunk lies, it takes from an index that bears no checksum as a rule.
 
     Parameters
     ----------
@@ -112,14 +112,39 @@ def made_up(table: Any) -> str:
     """
     if table.is_virtual or table.external:
         return "a dataset whose numbers lie in other files"
-    if not table.size or (table.dtype.kind == "f" and np.isnan(table.fillvalue)):
+    if not table.size:
         return ""
+    says_so = table.dtype.kind == "f" and np.isnan(table.fillvalue)
     if table.chunks is None:
-        return "" if table.id.get_storage_size() else "a dataset that was never written"
+        return "" if says_so or table.id.get_storage_size() else "a dataset that was never written"
+    places = _places(table)
+    if not _can_be(table, places):
+        return "a dataset whose chunks lie where they can't: its index is damaged"
     chunks = prod(ceil(length / part) for length, part in zip(table.shape, table.chunks, strict=True))
-    written = table.id.get_num_chunks()
+    missing = chunks - len(places)
     return (
         ""
-        if written >= chunks
-        else f"a dataset of which {chunks - written} of {chunks} chunks were never written"
+        if says_so or not missing
+        else f"a dataset of which {missing} of {chunks} chunks were never written"
     )
+
+
+def _places(table: Any) -> list[tuple[tuple[int, ...], int, int]]:
+    """Return what the index says: the first element of each chunk, and the bytes of the file that it takes."""
+    found: list[tuple[tuple[int, ...], int, int]] = []
+    table.id.chunk_iter(lambda chunk: found.append((chunk.chunk_offset, chunk.byte_offset, chunk.size)))
+    return found
+
+
+def _can_be(table: Any, places: list[tuple[tuple[int, ...], int, int]]) -> bool:
+    """Tell whether chunks lie on the grid, each once, in bytes of their own."""
+    firsts = {first for first, _, _ in places}
+    on_grid = all(
+        0 <= at < length and at % part == 0
+        for first in firsts
+        for at, length, part in zip(first, table.shape, table.chunks, strict=True)
+    )
+    spans = sorted((begin, begin + size) for _, begin, size in places)
+    apart = all(begin > 0 and end > begin for begin, end in spans)
+    apart = apart and all(one[1] <= other[0] for one, other in pairwise(spans))
+    return on_grid and apart and len(firsts) == len(places)
