@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -181,9 +181,9 @@ def test_the_deepest_exposure_counts(value, deep):
     table = object_table(np.arange(2), np.array([0.0, 50.0]), np.zeros(2), "objects")
     here = {"ra": 0.0, "dec": 0.0, "radius": 1.0}
     exposures = [
-        Exposure(**here, measurement="g", limit=20.0),
-        Exposure(**here, measurement="g"),
-        Exposure(**here, measurement="g", limit=22.0),
+        Exposure(**here, measurement="g", limit=20.0, time=5.0),
+        Exposure(**here, measurement="g", time=1.0),
+        Exposure(**here, measurement="g", limit=22.0, time=4.0),
         Exposure(**here, limit=21.0, measurement="i"),
         Exposure(**here, measurement=None),
     ]
@@ -192,8 +192,20 @@ def test_the_deepest_exposure_counts(value, deep):
     at = table.ids.tolist().index(0)
     assert found.cells[at].tolist() == [True, True, False]
     assert found.limit[at, 0] == deep
+    assert found.time[at, 0] == (4.0 if value == "mag" else 5.0)
+    assert np.isnan(found.time[at, 1:]).all()
     assert np.isnan(found.limit[at, 1:]).all()
     assert not found.cells[1 - at].any()
+
+
+def test_of_equally_deep_exposures_the_first_counts():
+    """Whatever their order in the table, the earliest known time is taken; without any time there is none."""
+    places = Places.at(np.zeros(1), np.zeros(1))
+    here = {"ra": 0.0, "dec": 0.0, "radius": 1.0, "limit": 21.0}
+    exposures = [Exposure(**here, time=time) for time in (7.0, None, 3.0, 5.0)]
+    for order in permutations(exposures):
+        assert covered(order, places, ["g"], ["g"], "mag").time.tolist() == [[3.0]]
+    assert covered(exposures[1:2], places, ["g"], ["g"], "mag").time is None
 
 
 def test_where_nothing_lies_nothing_is_covered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from make_catalogues import write_table
 
@@ -84,6 +85,29 @@ def test_corners_make_polygons(tmp_path):
     assert read.of_epochs == {
         f"v{night}": (Exposure(corners=((-float(night), 0.0), (1.0, 0.0), (0.0, 1.0))),) for night in (1, 2)
     }
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("mjd", [61000.25, 61000.5]),
+        ("jd", [2461000.75, 2461001.0]),
+        ("isot", ["2025-11-21T06:00:00", "2025-11-21 12:00:00"]),
+    ],
+)
+def test_times_are_written_as_in_the_catalogues(form, written, tmp_path):
+    """Each exposure's time becomes MJD by the specification's format; one that is missing is the epoch's."""
+    frame = pd.DataFrame({**TABLE, "begin": [*written, None]})
+    frame.to_csv(tmp_path / "exposures.csv", index=False)
+    asked = spec(tmp_path / "exposures.csv", **CIRCLES, time="begin").model_copy(update={"time_format": form})
+    found = read_exposures(asked, None).of_epochs
+    assert [each.time for each in (*found["7"], *found["9"])] == [61000.25, 61000.5, None]
+
+
+def test_times_in_another_format_are_told(tmp_path):
+    """A JD where an MJD is said is refused."""
+    path = write_table(tmp_path / "exposures.csv", {**TABLE, "begin": [2461000.5] * 3})
+    assert "is no MJD of our age" in wrong(path, **CIRCLES, time="begin")["begin"]
 
 
 def test_without_a_table_nothing_is_read():

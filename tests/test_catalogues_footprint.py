@@ -122,6 +122,7 @@ def test_the_digest_of_exposures_is_that_of_what_they_say():
         {"radius": 0.6},
         {"limit": 20.0},
         {"limit": None},
+        {"time": 61000.5},
         {"measurement": "r"},
     ]
     others = [exposures_digest([one.model_copy(update=change), two]) for change in changed]

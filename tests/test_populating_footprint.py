@@ -23,6 +23,7 @@ TABLE = {
     "dec": "dec",
     "radius": "radius",
     "limit": "depth",
+    "time": "mjd",
     "measurement": "band",
 }
 SPEC = {
@@ -65,28 +66,32 @@ def exposures(night):
         for band in BANDS
         if rng.uniform() < 0.8
     ]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [*rows, {**rows[0], "depth": np.nan}, {**rows[0], "depth": 23.5}, {**rows[-1], "depth": 20.5}]
     )
+    times = 61000.0 + night + rng.uniform(0, 0.4, len(table))
+    return table.assign(mjd=np.where(rng.uniform(size=len(table)) < 0.7, times, np.nan))
 
 
 def looked_at(night, objects):
-    """Return (object, band) who was looked at, and the deepest limit, one exposure after the other."""
+    """Return (object, band) who was looked at, the deepest limit, and its time, one exposure after the other."""
     looked = np.zeros((len(objects), len(BANDS)), bool)
-    limit = np.full(looked.shape, np.nan)
+    limit, time = np.full(looked.shape, np.nan), np.full(looked.shape, np.nan)
     table = exposures(night)
     apart = angles(objects.ra, objects.dec, table.ra, table.dec) / 3600
     for index, each in enumerate(table.itertuples()):
         within, band = apart[:, index] <= each.radius, BANDS.index(each.band)
+        deeper = within & ((each.depth > limit[:, band]) | (np.isnan(limit[:, band]) & ~looked[:, band]))
+        deeper |= within & np.isnan(limit[:, band]) & np.isfinite(each.depth)
         looked[within, band] = True
-        limit[within, band] = np.fmax(limit[within, band], each.depth)
-    return looked, limit
+        limit[deeper, band], time[deeper, band] = each.depth, each.mjd
+    return looked, limit, time
 
 
 def detections(night, objects):
     """Return a night's rows: a third of the objects that were looked at in any band; a sentinel where one was not seen."""
     rng = np.random.default_rng([5, night])
-    looked, _ = looked_at(night, objects)
+    looked, _, _ = looked_at(night, objects)
     seen = looked & (rng.uniform(size=looked.shape) < 0.4)
     rows = np.flatnonzero(seen.any(axis=1))
     mag = np.where(seen, rng.uniform(15, 20, looked.shape), 99.0)[rows]
@@ -127,7 +132,7 @@ def cube(root):
 def check_night(dataset, night, objects, shown):
     """Compare one night with the tables, cell by cell."""
     rows = pd.DataFrame(detections(night, objects)).set_index("id").reindex(objects.object)
-    looked, limit = looked_at(night, objects)
+    looked, limit, time = looked_at(night, objects)
     mag = rows[[f"mag_{band}" for band in BANDS]].to_numpy("f4")
     seen = mag < 40
     cells = dataset.sel(object=objects.object.to_numpy()[shown], epoch=str(night), measurement=list(BANDS))
@@ -136,9 +141,10 @@ def check_night(dataset, night, objects, shown):
     assert np.array_equal(cells.status.values, status[shown])
     assert np.array_equal(cells.lightcurves.values[:, :, 0], value[shown], equal_nan=True)
     assert np.isnan(cells.lightcurves.values[:, :, 1]).all()
-    offset = np.where(
-        seen, (rows.mjd.to_numpy()[:, None] - cells.epoch_time.item()) * 86400, np.where(looked, 0, np.nan)
+    times = np.where(
+        seen, rows.mjd.to_numpy()[:, None], np.where(np.isnan(time), cells.epoch_time.item(), time)
     )
+    offset = np.where(seen | looked, (times - cells.epoch_time.item()) * 86400, np.nan)
     assert np.allclose(cells.time_offset.values, offset[shown], atol=2e-6, equal_nan=True)
     return int((looked & ~seen)[shown].sum())
 
@@ -236,6 +242,9 @@ def test_a_night_on_which_nothing_was_seen_has_limits(objects, tmp_path):
     )
     status = cube(tmp_path).sel(object=objects.object.to_numpy()).status.values[..., 0]
     assert np.array_equal(status, np.repeat(np.where(near, 2, 0)[:, None], 2, axis=1))
+    offset = cube(tmp_path).sel(object=objects.object.to_numpy()).time_offset.values[..., 0]
+    assert np.array_equal(np.isfinite(offset), status == 2)
+    assert offset[status == 2].max() > 60
 
 
 def test_the_extent_of_the_rows_must_be_said(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -95,10 +95,13 @@ class Covered(NamedTuple):
         (place, measurement) bool.
     limit
         (place, measurement) float32: of the deepest exposure, NaN where none of them says it.
+    time
+        (place, measurement) float64: of that exposure, MJD, NaN where it is the epoch's; None if all are.
     """
 
     cells: NDArray[np.bool_]
     limit: NDArray[np.float32]
+    time: NDArray[np.float64] | None = None
 
 
 def covered(
@@ -108,7 +111,7 @@ def covered(
     here: Sequence[str],
     value: str,
 ) -> Covered:
-    """Return which places some exposures cover.
+    """Return which places some exposures cover. Of several, the deepest counts; of these, the first.
 
     Parameters
     ----------
@@ -123,17 +126,30 @@ def covered(
     value
         ``"mag"``, of which the deepest limit is the largest number, or ``"flux"``, of which it is the smallest.
     """
-    deepest: Any = np.fmax if value == "mag" else np.fmin
-    shape = (len(places.ra), len(measurements))
+    shape, ordered = (len(places.ra), len(measurements)), _shallow_first(exposures, value)
     cells, limit = np.zeros(shape, bool), np.full(shape, np.nan, np.float32)
-    for exposure in exposures:
+    has_times = any(exposure.time is not None for exposure in ordered)
+    time = np.full(shape, np.nan) if has_times else None
+    for exposure in ordered:
         found = places.within(exposure)
         names = here if exposure.measurement is None else (exposure.measurement,)
         for column in (measurements.index(name) for name in names if name in measurements):
             cells[found, column] = True
-            if exposure.limit is not None:
-                limit[found, column] = deepest(limit[found, column], np.float32(exposure.limit))
-    return Covered(cells, limit)
+            limit[found, column] = np.nan if exposure.limit is None else exposure.limit
+            if time is not None:
+                time[found, column] = np.nan if exposure.time is None else exposure.time
+    return Covered(cells, limit, time)
+
+
+def _shallow_first(exposures: Iterable[Exposure], value: str) -> list[Exposure]:
+    """Return exposures so that each may overwrite those before it: unknown limits, shallow ones, deep ones."""
+    sign = 1 if value == "mag" else -1
+
+    def depth(exposure: Exposure) -> tuple[bool, float, bool, float]:
+        limit, time = exposure.limit, exposure.time
+        return limit is not None, sign * (limit or 0.0), time is not None, -(time or 0.0)
+
+    return sorted(exposures, key=depth)
 
 
 def exposures_of_epoch(epoch: Epoch, exposures: Sequence[Exposure] | None) -> Sequence[Exposure]:

@@ -14,6 +14,7 @@ from aggrade.catalogues.footprint import Exposure
 from aggrade.catalogues.interpreting import key_of_value
 from aggrade.catalogues.reading import read_table
 from aggrade.catalogues.tables import Wanted
+from aggrade.catalogues.times import mjd_of_column
 from aggrade.errors import BadInput, raise_all
 from aggrade.sky import in_polygon
 
@@ -93,8 +94,10 @@ class _File:
         self.looked = looked
         self.spec = spec
         self.notes = Notes(source.key)
-        numbers = frozenset({*looked.degrees, *([looked.limit] if looked.limit else [])})
-        self.wanted = Wanted(numbers, frozenset(looked.labels))
+        is_text = spec.time_format == "isot"
+        numbers = {*looked.degrees, looked.limit, None if is_text else looked.time}
+        labels = {*looked.labels, looked.time if is_text else None}
+        self.wanted = Wanted(frozenset(filter(None, numbers)), frozenset(filter(None, labels)))
         self.table: Table = read_table(read_source(source, storage_options), source.key, self.wanted)
 
     def exposures(self) -> Iterator[tuple[str, Exposure]]:
@@ -106,12 +109,14 @@ class _File:
             return
         epochs = self.names(self.looked.epoch, "epoch")
         regions = self.polygons() if self.looked.corners else self.circles()
-        measured, limits = self.measurements(), self.limits()
+        measured, limits, times = self.measurements(), self.limits(), self.times()
         if self.notes.problems:
             return
-        for key, region, measurement, limit in zip(epochs, regions, measured, limits, strict=True):
+        for key, region, measurement, limit, time in zip(
+            epochs, regions, measured, limits, times, strict=True
+        ):
             if measurement is not None:
-                yield key, Exposure(**region, **measurement, **limit)
+                yield key, Exposure(**region, **measurement, **limit, time=time)
 
     def names(self, name: str | None, what: str) -> list[str]:
         """Return what a column of names says in each row, and note the rows in which it says nothing."""
@@ -180,6 +185,20 @@ class _File:
             {"limit": value, "unit": column.unit} if told else {}
             for value, told in zip(values.tolist(), known.tolist(), strict=True)
         ]
+
+    def times(self) -> list[float | None]:
+        """Return each row's time, None where it is the epoch's."""
+        name, spec = self.looked.time, self.spec
+        if name is None:
+            return [None] * self.table.rows
+        column = self.table.columns[name]
+        made = self.notes.trial(
+            lambda: mjd_of_column(column, spec.time_format, spec.time_scale, spec.time_ref),
+            name,
+            "correct the specification or the table",
+            "time",
+        )
+        return [] if made is None else [None if np.isnan(time) else time for time in made.tolist()]
 
 
 def _is_in_hemisphere(corners: tuple[tuple[float, ...], ...]) -> bool:

@@ -117,7 +117,7 @@ class _Block:
         if "time_offset" in self.arrays:
             self.arrays["time_offset"][..., place][at] = (picked["time"] - time) * _SECONDS_PER_DAY
 
-    def put_undetected(self, place: int, looked: Covered) -> int:
+    def put_undetected(self, place: int, looked: Covered, time: float) -> int:
         """Put a limit into the cells that were looked at and hold nothing; return how many these are."""
         put = 0
         for band in range(len(self.measurements)):
@@ -126,7 +126,9 @@ class _Block:
             status[at] = LIMIT
             self.arrays["lightcurves"][at, band, 0, place] = looked.limit[at, band]
             if "time_offset" in self.arrays:
-                self.arrays["time_offset"][at, band, place] = 0.0
+                times = np.full(len(at), np.nan) if looked.time is None else looked.time[at, band]
+                offsets = np.nan_to_num((times - time) * _SECONDS_PER_DAY)
+                self.arrays["time_offset"][at, band, place] = offsets
             put += len(at)
         return put
 
@@ -168,7 +170,8 @@ def _fill(
             )
     if how.spec.footprint is None:
         return matched.counts
-    undetected = block.put_undetected(place, _looked(epoch, loaded, objects, block.measurements))
+    looked = _looked(epoch, loaded, objects, block.measurements)
+    undetected = block.put_undetected(place, looked, report.time)
     counts = {name: matched.counts[name] + undetected for name in ("cells", "limits")}
     return {**matched.counts, **counts, "undetected": undetected}
 

@@ -52,6 +52,10 @@ class Footprint(_Frozen):
     limit: str | None = Field(
         default=None, description="Its column of the limit of detection, in the measurement's unit."
     )
+    time: str | None = Field(
+        default=None,
+        description="Its column of each exposure's time, written as the catalogues' times are; without it, the epoch's.",
+    )
     measurement: str | None = Field(
         default=None,
         description="Its column of the measurement that was exposed; without it, all that the epoch's files have.",
@@ -120,6 +124,7 @@ class Exposure(_Frozen):
         default=None, description="What was measured; None: all that the epoch's files have."
     )
     limit: float | None = Field(default=None, description="Limit of detection; None where it isn't known.")
+    time: float | None = Field(default=None, description="MJD; None: the epoch's.")
     unit: str | None = Field(default=None, description="Unit of the limit, if the table says it.")
 
 

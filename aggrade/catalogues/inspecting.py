@@ -221,13 +221,17 @@ def _report(epoch: EpochSources, found: Epoch, problems: tuple[Problem, ...]) ->
         digest=found.digest,
         mark=found.mark,
         time=0.0 if problems else catalogue.mean_time,
-        varies=catalogue.varies,
+        varies=catalogue.varies or _times_differ(epoch, catalogue.mean_time),
         filter=catalogue.filter,
         units={name: unit or "" for name, unit in zip(catalogue.measurements, catalogue.units, strict=True)},
         rows=catalogue.rows,
         cells=int((catalogue.status != NOT_OBSERVED).sum()),
         problems=problems,
     )
+
+
+def _times_differ(epoch: EpochSources, time: float) -> bool:
+    return any(each.time not in (None, time) for each in epoch.exposures or ())
 
 
 def _epoch_problems(
