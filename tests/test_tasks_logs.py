@@ -12,6 +12,7 @@ from prefect import flow, get_client, task
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, APILogWorker, PrefectConsoleHandler
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 from aggrade.errors import BadInput, Problem
 from tasks.logs import PlainErrors, RunLogHandler, in_a_run, send_core_logs
@@ -88,7 +89,8 @@ def logged(error, level):
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
-        logger.error("Encountered exception during execution: %r", error, exc_info=error)
+        with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+            logger.error("Encountered exception during execution: %r", error, exc_info=error)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
