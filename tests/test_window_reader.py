@@ -273,7 +273,7 @@ def test_a_session_that_is_removed_meanwhile_ends_the_epoch(tmp_path):
         ({"where": {"nothing": 1}}, r"where\['nothing'\]: found no such variable"),
         ({"start": (0, 9)}, "a step from 0 to 6"),
         ({"start": (-1, 0)}, "an epoch from 0"),
-        ({"memory": "much"}, "max_memory"),
+        ({"memory": "much"}, "^memory: found"),
     ],
 )
 def test_wrong_parameters_are_refused(root, wrong, said):
