@@ -12,6 +12,7 @@ import pandas as pd
 from aggrade.commit import Manifest, backups_beside, find_receipt, manifests, read_intent, read_snapshot
 from aggrade.commit.backup import MANIFEST
 from aggrade.commit.intent import least_shown
+from aggrade.commit.purging import mark_purged
 from aggrade.commit.snapshot import demand_root
 from aggrade.errors import BadInput, Damaged, Problem
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
@@ -201,9 +202,11 @@ def _is_younger(manifest: Manifest, limit: datetime) -> bool:
 
 
 def delete_backups(storage: Storage, old: Iterable[Manifest]) -> None:
-    """Delete backups of one store, each one's manifest first, so that half a backup is none."""
+    """Delete backups of one store; until the last of one is gone, its manifest says that it is purged."""
     backups = backups_beside(storage)
     for manifest in old:
-        backups.delete([f"{manifest.id}/{MANIFEST}"])
-        backups.delete([info.key for info in backups.list(f"{manifest.id}/")])
+        mark_purged(backups, manifest)
+        key = f"{manifest.id}/{MANIFEST}"
+        backups.delete([info.key for info in backups.list(f"{manifest.id}/") if info.key != key])
+        backups.delete([key])
         _log.info("deleted backup %s of %s", manifest.id, storage.url)

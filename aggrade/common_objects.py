@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aggrade.commit.chunks import Chunks
-from aggrade.commit.documents import dims_of, key_of, shape_of, units_in
+from aggrade.commit.documents import dims_of, index_of, key_of, shape_of, unit_of, units_in
 from aggrade.commit.marking import DIGITS, common_name
 from aggrade.commit.salting import unsalted
 from aggrade.settings import settings
@@ -56,6 +56,20 @@ def common_problems(storage: Storage, shown: Snapshot, checked: Counter[str]) ->
                 yield f"{storage.url}/{name}: {len(keys)} objects {told}, such as {keys[0]}; {_FIX}."
 
 
+def _as_shown(chunks: Chunks, document: Document, key: str, data: bytes) -> bytes:
+    """Return the object that holds what one shows, and nothing that was undone, or left, beyond the array's shape."""
+    index = index_of(key.partition("/")[0], document, key) or ()
+    place = zip(index, unit_of(document), shape_of(document), strict=True)
+    part = tuple(slice(0, size - i * unit) for i, unit, size in place)
+    clean = chunks.values(None)
+    clean[part] = chunks.values(data)[part]
+    return chunks.bytes_of(clean)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
 def _looked_at(
     storage: Storage, name: str, document: Document, common: Mapping[str, str]
 ) -> dict[str, list[str]]:
@@ -72,11 +86,11 @@ def _looked_at(
         if stored is None:
             return "missing"
         try:
-            chunks.values(stored.data)
+            shown = _as_shown(chunks, document, key, stored.data)
         except (RuntimeError, ValueError):
             return "torn"
-        digest = hashlib.sha256(unsalted(document, stored.data)).hexdigest()[:DIGITS]
-        return "changed" if wanted[key] not in {None, digest} else "whole"
+        digests = {_digest(unsalted(document, data)) for data in (stored.data, shown)}
+        return "whole" if wanted[key] in {None, *digests} else "changed"
 
     with ThreadPoolExecutor(settings().parallel_objects) as pool:
         states = list(zip(wanted, pool.map(state, wanted), strict=True))

@@ -51,7 +51,7 @@ def foreign_problems(storage: Storage, shown: Snapshot, records: Iterable[LayerR
         Of its layers, each where it says. Rows that bear none, such as another tool's, or withdrawn ones, are left out.
     """
     hidden = set(shown.mark.get("superseded") or [])
-    rows = {one.index: _Reach(one, shown) for one in records if one.targets and one.index not in hidden}
+    rows = {one.index: _Reach(one, shown) for one in records if one.index not in hidden}
     seen = list(_suspects(storage, shown, rows))
     chunks = {name: Chunks(shown.documents[name]) for name in {one.name for one in seen}}
 
@@ -148,7 +148,7 @@ def _may_be_strange(reach: _Reach, name: str, document: Document, index: tuple[i
     if reach.claims(name, index):
         return False
     if _is_alone(document, dim):
-        return True
+        return bool(reach.record.targets)
     shape, unit = shape_of(document), unit_of(document)
     masks = zip(reach.own(document, index), index, unit, shape, dims_of(document), strict=True)
     return not all(mask[: size - at * one].all() for mask, at, one, size, name in masks if name != dim)

@@ -31,13 +31,14 @@ class Receipt(BaseModel):
     bytes_written: int = Field(default=0, description="Bytes written.")
     requests: dict[str, int] = Field(
         default_factory=dict,
-        description="Requests sent, by kind: of an append all, of others those before the receipt was written.",
+        description="Requests sent, by kind: of an append all, of others those from intent to receipt.",
     )
     seconds: float = Field(default=0.0, description="Wall time from intent to release, in seconds.")
     backup: str | None = Field(default=None, description="Name of the backup of what was overwritten.")
     undo: str | None = Field(default=None, description="The command that undoes this commit.")
     root_digest: str = Field(
-        default="", description="Digest of arrays and attributes that the root showed then, lengths left out."
+        default="",
+        description="Digest of arrays and attributes that the root showed then, growing lengths left out.",
     )
     details: dict[str, Any] = Field(
         default_factory=dict, description="Counts that belong to this kind of commit."

@@ -123,7 +123,7 @@ class _Array:
             wanted = ()
         if how == "moves":
             wanted += tuple(sorted(index for index in lying - set(wanted) if in_grid(after, index)))
-        abandons = _abandoned(self.name, after, self.dim, lying)
+        abandons = _abandoned(self.name, after, self.dim, lying | set(wanted))
         keeps = everything(self.name, after) if how == "moves" else beyond(self.name, after, self.dim)
         return ArrayPlan(self.name, how, self.document, after, wanted, abandons, keeps)
 

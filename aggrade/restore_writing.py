@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from aggrade.commit.backup import COPIES
 from aggrade.commit.chunks import Chunks
-from aggrade.commit.documents import key_of
+from aggrade.commit.documents import key_of, shape_of, unit_of
+from aggrade.commit.erasing import same_values
 from aggrade.commit.salting import salted, unsalted
 from aggrade.commit.states import ARCHIVES_HELD, KeptState
 from aggrade.commit.writer import Writer, WrittenObject, write_object
@@ -54,10 +55,25 @@ def write_as_it_was(
             return None
         chunks = Chunks(array.before)
         data = chunks.bytes_of(chunks.values(None))
-    plain = unsalted(array.before, data)
+    plain = unsalted(array.before, _as_shown(array, index, data))
     salty = plain if etag is None else salted(array.before, plain, writer.generation)
     done = write_object(writer.storage, key, salty, etag)
     return replace(done, sha256=hashlib.sha256(plain).hexdigest())
+
+
+def _as_shown(array: ArrayPlan, index: tuple[int, ...], data: bytes) -> bytes:
+    """Return a small object without what lies beyond the array's shape, where later commits may have left something."""
+    place = zip(index, unit_of(array.before), shape_of(array.before), strict=True)
+    part = tuple(slice(0, min(unit, size - i * unit)) for i, unit, size in place)
+    if len(data) > _FETCHED or [piece.stop for piece in part] == list(unit_of(array.before)):
+        return data
+    chunks = Chunks(array.before)
+    try:
+        values, clean = chunks.values(data), chunks.values(None)
+    except (RuntimeError, ValueError):
+        return data
+    clean[part] = values[part]
+    return data if same_values(values, clean) else chunks.bytes_of(clean)
 
 
 def in_hand(arrays: Iterable[ArrayPlan]) -> int:

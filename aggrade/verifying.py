@@ -251,7 +251,8 @@ def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> I
             fix = "if another tool has appended, keep its rows by zarr.consolidate_metadata, else run verify --repair"
             yield f"{storage.url}/{name}: {told}; {fix}."
         elif stored is None or _json(stored.data) != document:
-            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; run verify --repair."
+            fix = "run verify --repair" if snapshot.generation else "run zarr.consolidate_metadata"
+            yield f"{storage.url}/{name}: its zarr.json is not what the root shows; {fix}."
 
 
 def _json(data: bytes) -> Any:
@@ -295,7 +296,7 @@ def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: s
         if count > 1:
             yield f"{storage.url}: layer {label!r} is there {count} times; restore."
         if label not in recorded and label not in adopted:
-            yield f"{storage.url}: layer {label!r} has no record; run verify --repair, and restore if that can't make it anew."
+            yield f"{storage.url}: layer {label!r} has no record; run verify --repair, and if that can't make it anew, as of another tool's row, remove it and append it."
     for label in sorted(recorded - set(labels)):
         yield f"{storage.url}: the record of layer {label!r} has no row; restore."
 

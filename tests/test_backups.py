@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,6 +49,11 @@ def prune(open_world, world):
 def generations(storage):
     """Return the states that backups of a store keep."""
     return [manifest.generation for manifest in manifests(storage)]
+
+
+def prune_in(open_world, world, hooks=None):
+    """Delete all backups of the first store in a world."""
+    return aggrade.prune_backups(f"{ROOT}/s.zarr", 0, storage_options=open_world(world, hooks))
 
 
 class TestList:
@@ -118,17 +124,24 @@ class TestPrune:
         prune(0)
         assert not [key for key in world.objects if "s.zarr.backups/" in key]
 
-    def test_half_of_one_is_none(self, prune, storage, world):
-        """Whoever dies while pruning leaves no backup that looks whole."""
-        rehearsal = Numbered()
-        aggrade.prune_backups(
-            f"{ROOT}/s.zarr", 0, dry_run=True, storage_options={"world": world, "hooks": rehearsal}
-        )
-        with pytest.raises(Killed):
-            prune(0, hooks=DiesAt(world, rehearsal.count + 3, after=False))
-        for manifest in manifests(storage):
-            folder = f"data/s.zarr.backups/{manifest.id}/"
-            assert f"{folder}objects.zip" in world.objects
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_half_of_one_is_none(self, open_world, world, after):
+        """Whoever dies while pruning, at any request, leaves no backup that looks whole, and nothing to be missed."""
+        for request in itertools.count(1):
+            there = world.copy()
+            try:
+                prune_in(open_world, there, DiesAt(there, request, after=after))
+                break
+            except Killed:
+                pass
+            for manifest in manifests(MemoryStorage(there, "data/s.zarr")):
+                folder = f"data/s.zarr.backups/{manifest.id}/"
+                assert manifest.purged or f"{folder}objects.zip" in there.objects
+            report = aggrade.verify(f"{ROOT}/s.zarr", storage_options=open_world(there))
+            assert not [one for one in report.problems if "backup" in one], report
+            prune_in(open_world, there)
+            assert not [key for key in there.objects if "s.zarr.backups/" in key]
+        assert request > 12
 
 
 class TestAge:

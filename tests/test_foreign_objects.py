@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import CHUNKS, make_session
-from memory_storage import MemoryStorage, World, open_world
+from memory_storage import DiesAt, Killed, MemoryStorage, World, open_world
 
 import aggrade
 from aggrade.commit import find_layer, read_snapshot
 from aggrade.commit.chunks import Chunks
 from aggrade.foreign_objects import reached
+from aggrade.repairing import repair
 
 __all__ = ["open_world"]
 
@@ -136,6 +139,92 @@ def test_a_session_on_fewer_channels(store):
     row = list(map(str, shown(store)["session"].values)).index("narrow")
     store.change(f"eeg/c/{row}/0/1/0", put((0, 0, 0, 0), 1.5))
     assert any("layer 'narrow' shows values that it did not bring" in one for one in store.problems())
+
+
+BASE, OTHER = ["E0", "E1", "E2"], ["E0", "E4"]
+
+
+def gains(label, names, seed):
+    """Return a session of one small array by channel, which shares its objects with another session."""
+    values = np.random.default_rng(seed).standard_normal((1, len(names)))
+    coords = {"session": [label], "eeg_channel": np.array(names, object)}
+    return xr.Dataset({"gain": (("session", "eeg_channel"), values)}, coords)
+
+
+class TestUndone:
+    """A restore gives up a session that shared an object with one that stays, on a channel that this one lacks."""
+
+    @pytest.fixture
+    def world(self, open_world):
+        """Return the options of a world, and the backup of the state before the session that is given up."""
+        options = open_world(World())
+        for seed, (label, names) in enumerate({"a": BASE, "g": OTHER, "h": BASE}.items()):
+            self.append(options, gains(label, names, seed))
+        return options, self.append(options, gains("x", OTHER, 3)).backup
+
+    def append(self, options, session):
+        """Append a session of any channels."""
+        chunks = {"gain": (2, 3), "session": 2}
+        return aggrade.append(session, STORE, channels="union", chunks=chunks, storage_options=options)
+
+    @pytest.mark.parametrize("moves", [False, True], ids=["stays", "moves"])
+    def test_nothing_of_it_comes_to_light(self, world, moves):
+        """The next session in its place shows its own values alone, whether the array lies where it lay or moved."""
+        options, backup = world
+        if moves:
+            aggrade.remove(STORE, "g", storage_options=options)
+        aggrade.restore(STORE, backup, storage_options=options)
+        self.append(options, gains("y", BASE, 5))
+        found = aggrade.open_windows(STORE, storage_options=options).load()
+        row = list(map(str, found["session"].values)).index("y")
+        np.testing.assert_array_equal(found["gain"][row, :3], gains("y", BASE, 5)["gain"][0])
+        assert np.isnan(found["gain"][row, 3])
+        assert aggrade.verify(STORE, storage_options=options).ok
+
+    def test_it_would_be_noticed(self, world):
+        """A value on the channel that a session lacks is found where no object is a session's own."""
+        options, _ = world
+        storage = MemoryStorage(options["world"], "data/windows.zarr")
+        chunks = Chunks(read_snapshot(storage).documents["gain"])
+        values = chunks.values(storage.read("gain/c/1/1").data).copy()
+        values[0, 0] = 1.5
+        data = chunks.bytes_of(values)
+        options["world"].objects["data/windows.zarr/gain/c/1/1"] = (data, "other")
+        problems = aggrade.verify(STORE, storage_options=options).problems
+        assert any("layer 'h' shows values that it did not bring" in one for one in problems), problems
+
+    @pytest.mark.parametrize("kind", ["touched", "full"])
+    def test_names_of_channels_that_were_undone(self, open_world, kind):
+        """The object that holds them may hold the longer list still: what it shows is what was written."""
+        options = open_world(World())
+        self.append(options, gains("a", ["E0", "E1"], 0))
+        chunks = {"gain": (2, 3), "session": 2}
+        backup = aggrade.append(
+            gains("b", OTHER, 1), STORE, channels="union", chunks=chunks, backup=kind, storage_options=options
+        ).backup
+        aggrade.restore(STORE, backup, storage_options=options)
+        assert aggrade.verify(STORE, storage_options=options).ok
+        assert repair(STORE, storage_options=options).ok
+        self.append(options, gains("c", ["E0", "E1"], 2))
+        assert aggrade.verify(STORE, storage_options=options).ok
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    def test_a_writer_of_new_channels_dies(self, open_world, after):
+        """At whatever request: verify finds nothing wrong once the store is recovered, and after a repair."""
+        start = World()
+        self.append(open_world(start), gains("a", ["E0", "E1"], 0))
+        for request in itertools.count(1):
+            world = start.copy()
+            options = open_world(world)
+            try:
+                self.append(open_world(world, DiesAt(world, request, after=after)), gains("b", OTHER, 1))
+                break
+            except Killed:
+                aggrade.recover(STORE, storage_options=options)
+            report = aggrade.verify(STORE, storage_options=options)
+            assert report.ok, (request, report)
+            assert repair(STORE, storage_options=options).ok
+        assert request > 12
 
 
 def shown(store):

@@ -301,6 +301,7 @@ CHANGES = {
     "a unit": lambda root: root["consolidated_metadata"]["metadata"]["v"]["attributes"].update(units="mV"),
     "a fill value": lambda root: root["consolidated_metadata"]["metadata"]["v"].update(fill_value=7.0),
     "a row that is hidden": lambda root: root["attributes"]["aggrade"].update(superseded=[1]),
+    "a length": lambda root: root["consolidated_metadata"]["metadata"]["v"]["shape"].__setitem__(1, 1),
     "an array less": lambda root: root["consolidated_metadata"]["metadata"].pop("v"),
 }
 

@@ -16,6 +16,7 @@ from storage_conformance import StorageConformance
 
 import aggrade
 from aggrade.errors import Conflict, Damaged, Refused, Unavailable
+from aggrade.repairing import repair
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.local import LocalStorage
 
@@ -118,6 +119,28 @@ class TestForms:
         plan = append(SECOND, store, dry_run=True)
         assert plan.commit.layers[0].index == 1
         assert files(tmp_path) == before
+
+    @pytest.mark.parametrize("earlier", [False, True], ids=["first append", "second append"])
+    def test_a_full_backup_is_restored(self, tmp_path, form, earlier):
+        """The command that a receipt names undoes the append, whatever form the store was in."""
+        store = write(tmp_path / "windows.zarr", form)
+        rows = [FIRST]
+        if earlier:
+            append(SECOND, store)
+            rows.append(SECOND)
+        backup = append(LONGER, store, backup="full").backup
+        aggrade.restore(store, backup)
+        assert_holds(aggrade.open_windows(store).load(), rows)
+        assert aggrade.verify(store).ok
+
+    def test_a_repair_before_it_is_ours(self, tmp_path, form):
+        """Documents are not ours to write then: the store can be appended to afterwards."""
+        store = write(tmp_path / "windows.zarr", form)
+        group = zarr.open_group(store, mode="r+", use_consolidated=False)
+        group["eeg"].attrs["note"] = "by hand"
+        repair(store)
+        append(SECOND, store)
+        assert_holds(aggrade.open_windows(store).load(), [FIRST, SECOND])
 
     def test_looking_and_recovering(self, tmp_path, form):
         """A store of another tool's is verified, surveyed and recovered as it is, without a write."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aggrade.commit.plan import Erasure
     from aggrade.storage import Storage
 
-__all__ = ["first_generation", "purge", "to_purge"]
+__all__ = ["first_generation", "mark_purged", "purge", "to_purge"]
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def purge(storage: Storage, doomed: list[Manifest]) -> None:
     before = [manifest for manifest in manifests(storage) if manifest.purged]
     for manifest in (*doomed, *before):
         if not manifest.purged:
-            _mark(backups, manifest)
+            mark_purged(backups, manifest)
         keys = [info.key for info in backups.list(f"{manifest.id}/")]
         backups.delete([key for key in keys if key != f"{manifest.id}/{MANIFEST}"])
     drop_unpublished(backups)
@@ -152,7 +152,16 @@ def purge(storage: Storage, doomed: list[Manifest]) -> None:
         backups.delete([info.key for info in backups.list(f"{name}/")])
 
 
-def _mark(backups: Storage, manifest: Manifest) -> None:
+def mark_purged(backups: Storage, manifest: Manifest) -> None:
+    """Have a backup's manifest say that it can't be restored any more.
+
+    Parameters
+    ----------
+    backups
+        The storage of a store's backups.
+    manifest
+        The backup's. One that is gone stays so.
+    """
     emptied = {"purged": True, "objects": {}, "copied": (), "regions": (), "size": 0}
     data = manifest.model_copy(update=emptied).model_dump_json(indent=1).encode()
     key = f"{manifest.id}/{MANIFEST}"

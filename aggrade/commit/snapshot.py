@@ -94,10 +94,15 @@ class Snapshot:
     def digest(self) -> str:
         """SHA-256 of what it shows of arrays and attributes, by which a change by hand is told.
 
-        Lengths are left out, for another tool may append and consolidate; so is what names one commit.
+        The length of dimensions that grow is left out, for another tool may append and consolidate; so is what names
+        one commit.
         """
         attributes = {**self.attributes, "aggrade": _without(self.mark, _OF_ONE_COMMIT)}
-        arrays = {name: _without(document, {"shape"}) for name, document in self.documents.items()}
+        growing = {self.mark.get("dim"), *(self.mark.get("grow") or ())}
+        arrays = {
+            name: {**document, "shape": _lengths(document, growing)}
+            for name, document in self.documents.items()
+        }
         return hashlib.sha256(json.dumps([attributes, arrays], sort_keys=True).encode()).hexdigest()
 
     def open(self, storage: Storage) -> zarr.Group:
@@ -124,6 +129,11 @@ class Snapshot:
             ReadStore(storage), decode_cf=decoded, create_default_indexes=False, **options
         )
         return opened
+
+
+def _lengths(document: Document, growing: set[str | None]) -> dict[str, int]:
+    pairs = zip(dims_of(document), shape_of(document), strict=False)
+    return {dim: size for dim, size in pairs if dim not in growing}
 
 
 def _without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:

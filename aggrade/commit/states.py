@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, backups_beside, manifests
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.layers import LAYERS, RECEIPTS
-from aggrade.commit.snapshot import ROOT, Snapshot, snapshot_of
+from aggrade.commit.snapshot import ROOT, Snapshot, read_snapshot, snapshot_of
 from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.storage import StoredObject
+from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,13 +150,14 @@ def kept_root(storage: Storage, manifest: Manifest) -> Snapshot:
     """Return the state that a backup was made of, as its root showed it."""
     backups = backups_beside(storage)
     if manifest.holds_copy(ROOT):
-        stored = backups.read(f"{manifest.id}/{COPIES}{ROOT}")
-        data = None if stored is None else stored.data
-    else:
-        stored = backups.read(f"{manifest.id}/{ARCHIVE}")
-        data = None if stored is None else _member(backups, manifest, stored.data)
-    if data is None:
+        shown = read_snapshot(Adopting(backups.within(f"{manifest.id}/{COPIES}".rstrip("/"))))
+        if shown is None:
+            raise Damaged(_gone(backups, manifest, ROOT))
+        return shown
+    stored = backups.read(f"{manifest.id}/{ARCHIVE}")
+    if stored is None:
         raise Damaged(_gone(backups, manifest, ROOT))
+    data = _member(backups, manifest, stored.data)
     return snapshot_of(f"{backups.url}/{manifest.id}", StoredObject(data, ""))
 
 
