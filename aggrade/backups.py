@@ -14,7 +14,7 @@ from aggrade.commit.backup import MANIFEST
 from aggrade.commit.intent import least_shown
 from aggrade.commit.purging import mark_purged
 from aggrade.commit.snapshot import demand_root
-from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem, Unavailable
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
@@ -202,11 +202,18 @@ def _is_younger(manifest: Manifest, limit: datetime) -> bool:
 
 
 def delete_backups(storage: Storage, old: Iterable[Manifest]) -> None:
-    """Delete backups of one store; until the last of one is gone, its manifest says that it is purged."""
+    """Delete backups of one store, so that half a backup is none: its manifest says so until the last of it is gone.
+
+    Where nothing can be written, as on a disk that is full, the manifest goes first.
+    """
     backups = backups_beside(storage)
     for manifest in old:
-        mark_purged(backups, manifest)
         key = f"{manifest.id}/{MANIFEST}"
+        try:
+            mark_purged(backups, manifest)
+        except (BadInput, Unavailable) as error:
+            _log.info("backup %s can't be marked before it is deleted: %s", manifest.id, error)
+            backups.delete([key])
         backups.delete([info.key for info in backups.list(f"{manifest.id}/") if info.key != key])
         backups.delete([key])
         _log.info("deleted backup %s of %s", manifest.id, storage.url)

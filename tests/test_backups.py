@@ -13,7 +13,7 @@ import aggrade
 from aggrade.commit import Transaction, manifests, read_intent
 from aggrade.commit.purging import purge
 from aggrade.commit.snapshot import read_snapshot
-from aggrade.errors import BadInput, Damaged
+from aggrade.errors import BadInput, Damaged, Problem, Unavailable
 
 __all__ = ["open_world"]
 
@@ -142,6 +142,20 @@ class TestPrune:
             prune_in(open_world, there)
             assert not [key for key in there.objects if "s.zarr.backups/" in key]
         assert request > 12
+
+    def test_where_nothing_can_be_written(self, prune, world):
+        """A full disk is what backups are pruned for."""
+        assert len(prune(0, hooks=Full())) == 4
+        assert not [key for key in world.objects if "s.zarr.backups/" in key]
+
+
+class Full(Hooks):
+    """No room for another object."""
+
+    def before(self, kind, key):
+        """See `Hooks.before`."""
+        if kind == "PUT":
+            raise Unavailable(Problem(key, "no space left", "room for it", "make room", "no-space"))
 
 
 class TestAge:
