@@ -161,7 +161,7 @@ def _own_targets(
     """Yield where objects lie that are the layer's alone; an array of a modality that it lacks has none."""
     dim, index = shown.mark["dim"], record.index
     known = {d: length_at(shown.mark, d, index, shown.length(d))[0] for d in shown.mark.get("channels", {})}
-    limits = {**known, **sizes}
+    limits = {**known, **{d: size for d, size in sizes.items() if d not in record.runs}}
     for name, document in sorted(shown.documents.items()):
         dims, unit = dims_of(document), unit_of(document)
         if dim not in dims or unit[dims.index(dim)] != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -230,6 +231,9 @@ def test_a_lost_record_is_made_anew(options, world, sessions):
     report = aggrade.verify(STORE, storage_options=options)
     assert report.ok, str(report)
     assert {key for key in world.objects if "/.aggrade/layers/" in key} == set(records)
+    for key, before in records.items():
+        one, other = json.loads(world.objects[key][0]), json.loads(before)
+        assert (one["objects"], one["objects_sha256"]) == (other["objects"], other["objects_sha256"])
 
 
 def test_restored_to_before_the_axis_grew(options, sessions):
