@@ -159,14 +159,20 @@ def _is_alone(document: Document, dim: str) -> bool:
     return unit_of(document)[dims_of(document).index(dim)] == 1
 
 
+def _shown(document: Document, index: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the part of an object that lies within the shape: beyond it, what a restore gave up waits to be cleared."""
+    place = zip(index, unit_of(document), shape_of(document), strict=True)
+    return tuple(slice(0, min(unit, size - at * unit)) for at, unit, size in place)
+
+
 def _strange_rows(
     data: bytes, one: _Seen, shown: Snapshot, rows: Mapping[int, _Reach], chunks: Chunks
 ) -> list[int]:
-    """Return the rows in an object that hold values beside their layer's own. Of a shared one that is torn, its content tells."""
+    """Return the rows in an object that show values beside their layer's own. Of a shared one that is torn, its content tells."""
     document, dim = shown.documents[one.name], shown.mark["dim"]
     within = {row: at for at, row in enumerate(_rows_of(document, one.index, dim)) if row in rows}
     try:
-        values, clean = chunks.values(data), chunks.values(None)
+        values, clean = (chunks.values(content)[_shown(document, one.index)] for content in (data, None))
     except (RuntimeError, ValueError):
         return list(within) if _is_alone(document, dim) else []
     axis = dims_of(document).index(dim)
@@ -174,7 +180,8 @@ def _strange_rows(
     for row, at in within.items():
         there, nothing = (np.take(one_, [at], axis) for one_ in (values, clean))
         if not _is_alone(document, dim):
-            masks = rows[row].own(document, one.index)
+            own = zip(rows[row].own(document, one.index), there.shape, strict=True)
+            masks = [mask[:size] for mask, size in own]
             masks[axis] = np.ones(1, bool)
             nothing[np.ix_(*masks)] = there[np.ix_(*masks)]
         if not same_values(there, nothing):

@@ -208,6 +208,29 @@ class TestUndone:
         self.append(options, gains("c", ["E0", "E1"], 2))
         assert aggrade.verify(STORE, storage_options=options).ok
 
+    def test_windows_that_a_restore_gave_up(self, open_world):
+        """They lie on behind a shorter session that came again, and a longer one next to it does not bring them to light."""
+        options = open_world(World())
+
+        def grow(label, windows, seed):
+            session = make_session(label, windows, seed)
+            return aggrade.append(
+                session, STORE, grow=("window",), chunks=CHUNKS, storage_options=options
+            ).backup
+
+        grow("first", 3, 0)
+        before = grow("short", 4, 1)
+        undone = aggrade.restore(STORE, before, storage_options=options).backup
+        grow("long", 5, 2)
+        aggrade.restore(STORE, undone, storage_options=options)
+        assert aggrade.verify(STORE, storage_options=options).ok
+        grow("next", 6, 3)
+        report = aggrade.verify(STORE, storage_options=options)
+        assert report.ok, report
+        found = aggrade.open_windows(STORE, storage_options=options).load()
+        assert np.isfinite(found["window_start"][1, :4]).all()
+        assert np.isnan(found["window_start"][1, 4:]).all()
+
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     def test_a_writer_of_new_channels_dies(self, open_world, after):
         """At whatever request: verify finds nothing wrong once the store is recovered, and after a repair."""
