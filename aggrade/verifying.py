@@ -14,7 +14,7 @@ from aggrade.append_rows import STAMPS
 from aggrade.backup_checks import backup_problems
 from aggrade.commit import find_receipt, layers_of, read_intent, read_snapshot
 from aggrade.commit.agreement import disagreements, document_key
-from aggrade.commit.documents import dims_of, key_of, labels_of, shape_of
+from aggrade.commit.documents import key_of, labels_of
 from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import replaced_before
 from aggrade.commit.looking import known_generation
@@ -184,7 +184,7 @@ def _state(storage: Storage, found: Finding) -> Iterator[str]:
     changed = changed_root(remembering, snapshot)
     if changed is not None:
         yield str(changed)
-    sizes = list(_sizes(storage, snapshot))
+    sizes = [f"{storage.url}: {problem}" for problem in snapshot.uneven]
     yield from sizes
     yield from _documents(storage, snapshot, checked)
     damage = list(sizes)
@@ -206,7 +206,7 @@ def _state(storage: Storage, found: Finding) -> Iterator[str]:
 def is_damaged(storage: Storage, shown: Snapshot) -> bool:
     """Tell whether layers, or what is common to them, are not what was written. Every object of the store is read."""
     known, checked = Remembering(storage), Counter[str]()
-    return bool([*_layers(known, shown, checked), *common_problems(known, shown, checked)])
+    return bool(shown.uneven or [*_layers(known, shown, checked), *common_problems(known, shown, checked)])
 
 
 def _intent(storage: Storage, found: Finding) -> Generator[str, None, tuple[Intent, str] | None]:
@@ -229,14 +229,6 @@ def _is_still(storage: Storage, intent: tuple[Intent, str] | None) -> bool:
     """Tell whether nobody has written meanwhile: what a live writer puts there is no orphan."""
     now = storage.stat(INTENT)
     return (now.etag if now else None) == (intent[1] if intent else None)
-
-
-def _sizes(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
-    """Arrays agree about the length of dimensions."""
-    for name, document in snapshot.documents.items():
-        for dim, size in zip(dims_of(document), shape_of(document), strict=False):
-            if snapshot.sizes[dim] != size:
-                yield f"{storage.url}/{name}: {dim} is {size} long, elsewhere {snapshot.sizes[dim]}; restore."
 
 
 def _documents(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iterator[str]:

@@ -423,6 +423,24 @@ def test_what_cannot_be_guarded_is_refused(tmp_path, change, found):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_that_contradicts_itself_is_damage(tmp_path, version, dry_run):
+    """Another tool made one array longer and stopped: append and remove say which, and write nothing."""
+    store, session = str(tmp_path / "windows.zarr"), make_session("a", 3, 1)[["eeg", "label"]]
+    session.to_zarr(store, zarr_format=version, consolidated=False)
+    longer = zarr.open_group(store)["eeg"]
+    longer.resize((2, *longer.shape[1:]))
+    before = files(tmp_path)
+    with pytest.raises(Damaged, match=r"'session': found 1 in label, session and 2 in eeg") as caught:
+        aggrade.append(make_session("b", 3, 2)[["eeg", "label"]], store, grow=("window",), dry_run=dry_run)
+    assert caught.value.problems[0].code == "dimension-length"
+    with pytest.raises(Damaged, match="resize the arrays"):
+        aggrade.remove(store, "a", dry_run=dry_run)
+    assert "found 1 in label, session and 2 in eeg" in str(aggrade.verify(store))
+    assert files(tmp_path) == before
+
+
 def test_torn_metadata_are_damage(tmp_path):
     """Metadata that are no JSON are named."""
     store = write(tmp_path / "windows.zarr", (2, True))

@@ -86,6 +86,15 @@ class Snapshot:
             for dim, size in zip(dims_of(document), shape_of(document), strict=False)
         }
 
+    @cached_property
+    def uneven(self) -> list[Problem]:
+        """What contradicts itself: each dimension that is longer in one array than in another."""
+        lengths: dict[str, dict[int, list[str]]] = {}
+        for name, document in self.documents.items():
+            for dim, size in zip(dims_of(document), shape_of(document), strict=False):
+                lengths.setdefault(dim, {}).setdefault(size, []).append(name)
+        return [_uneven(dim, found) for dim, found in lengths.items() if len(found) > 1]
+
     def length(self, dim: str) -> int:
         """Return the length of a dimension, 0 if the store doesn't have it."""
         return self.sizes.get(dim, 0)
@@ -119,7 +128,13 @@ class Snapshot:
         decoded
             Values as users see them, or as stored. Whole numbers that are labels stay what they are, though xarray
             would take one that is the fill value for missing, and make floats of the others.
+
+        Raises
+        ------
+        Damaged
+            If a dimension is longer in one array than in another.
         """
+        raise_all(self.uneven, Damaged)
         options: dict[str, Any] = {"consolidated": True, "zarr_format": 3, "chunks": None}
         if decoded:
             options["mask_and_scale"] = {
@@ -129,6 +144,12 @@ class Snapshot:
             ReadStore(storage), decode_cf=decoded, create_default_indexes=False, **options
         )
         return opened
+
+
+def _uneven(dim: str, lengths: dict[int, list[str]]) -> Problem:
+    found = " and ".join(f"{size} in {', '.join(sorted(names))}" for size, names in sorted(lengths.items()))
+    fix = "restore a backup; of a store that isn't ours yet, resize the arrays that another tool left behind or ahead"
+    return Problem(f"dimension {dim!r}", found, "one length in all arrays", fix, "dimension-length")
 
 
 def _lengths(document: Document, growing: set[str | None]) -> dict[str, int]:
