@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from disk_room import disk
 from make_datasets import CHUNKS, make_session
 
 import aggrade
 
-
-class Usage(NamedTuple):
-    """What a disk says of itself."""
-
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture
-def disk(monkeypatch):
-    """Return a function that sets how many bytes every disk has left."""
-
-    def leave(free):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2 * free, free, free))
-
-    return leave
+__all__ = ["disk"]
 
 
 def append(url, label, seed, windows=3, **how):

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import xarray as xr
+from disk_room import disk
 from make_documents import make_document
 from make_stores import write_zarr
 from memory_storage import MemoryStorage, World
@@ -22,28 +22,12 @@ from aggrade.rechunking.pricing import plan_array
 from aggrade.rechunking.room import Room, expected_bytes, lacking_room, room_for
 from aggrade.storage import open_storage
 
+__all__ = ["disk"]
+
 LAYOUT = {"chunks": {"a": 500, "b": -1}}
 SIZE = 20_000 * 16 * 8
 MARGIN = 1.3
 """What a plan may take more than its values: the last blocks of some 100 files, 2 %, and 64 kB."""
-
-
-class Usage(NamedTuple):
-    """What a disk says of itself."""
-
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture
-def disk(monkeypatch):
-    """Return a function that sets how many bytes every disk has left."""
-
-    def leave(free):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2 * free, free, free))
-
-    return leave
 
 
 @pytest.fixture
