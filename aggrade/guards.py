@@ -169,6 +169,7 @@ def _new_modality(modality: str, count: int) -> Problem:
 
 def dimensions_match(asked: Asked) -> Iterator[Problem]:
     """Demand the same dimensions in the same order, and the same sizes but for those that may grow."""
+    misfits: dict[tuple[str, int, int], list[str]] = {}
     for name, variable in asked.known.items():
         document = asked.documents[name]
         dims = tuple(map(str, variable.dims))
@@ -178,9 +179,11 @@ def dimensions_match(asked: Asked) -> Iterator[Problem]:
             continue
         for dim, size, there in zip(dims, variable.shape, shape_of(document), strict=True):
             if dim not in asked.moving | asked.refused and size != there:
-                expected = f"{there}, as in the store"
-                fix = f"make it fit, declare grow=({dim!r},), or use another store"
-                yield Problem(f"variable {name!r}", f"{dim} of {size}", expected, fix, "size")
+                misfits.setdefault((dim, size, there), []).append(name)
+    for (dim, size, there), names in misfits.items():
+        where = f"variable{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+        fix = f"make it fit, declare grow=({dim!r},), or use another store"
+        yield Problem(where, f"{dim} of {size}", f"{there}, as in the store", fix, "size")
 
 
 def channels_match(asked: Asked) -> Iterator[Problem]:

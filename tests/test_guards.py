@@ -384,10 +384,12 @@ class TestShape:
         assert store(make_session("s3", 1, 3), grow=()).layers == {"s3": 2}
 
     def test_windows_that_were_not_declared(self, append, world):
-        """Without `grow` nothing but the layers grows."""
+        """Without `grow` nothing but the layers grows, which is said once, with all the variables that it concerns."""
         append(make_session("s1", 3, 1), grow=())
-        problems = refused(append, world, make_session("s2", 4, 2), "size", "size", "size", grow=())
-        assert all("grow=('window',)" in problem.fix for problem in problems)
+        (problem,) = refused(append, world, make_session("s2", 4, 2), "size", grow=())
+        assert problem.where == "variables 'eeg', 'window_start', 'label'"
+        assert (problem.found, problem.expected) == ("window of 4", "3, as in the store")
+        assert "grow=('window',)" in problem.fix
 
 
 class TestFixedValues:
