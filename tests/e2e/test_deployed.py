@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from make_runs import record
+from make_runs import receipts_in, record
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate
 from prefect.client.schemas.schedules import CronSchedule
@@ -22,7 +23,7 @@ from waiting import wait_until
 import aggrade
 from flows.demo_servers import prefect_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,53 @@ def test_a_schedule_over_a_folder_that_fills(site, client, tmp_path):
     assert cut == {f"window {name}": 1 for name in ("early-0", "early-1", "growing", "late")} | {
         "window bad": 2
     }
+
+
+def test_every_way_leaves_the_same_receipts(site, client, tmp_path):
+    """A schedule, the form's request, `prefect deployment run`, `python -m` and a call do the same, receipt by receipt.
+
+    Sessions whose channels may be united are appended one by one; of others it is chance which are appended together.
+    """
+    for number in range(3):
+        record(tmp_path, f"sub-{number}", first=100 * number, seconds=6)
+    ways = {way: site.folder / "data" / f"way-{way}" for way in ("schedule", "requests", "deployed")}
+    what = {"source": str(tmp_path), "windows": {"window_size_s": 1.0}, "channels": "union"}
+    asked = {way: what | {"store": str(store), "settle_s": 0} for way, store in ways.items()}
+    name = "ingest-sessions/ingest-sessions"
+    deployment = client.read_deployment_by_name(name)
+    (schedule,) = client.read_deployment_schedules(deployment.id)
+    before = {run.id for run in runs_of(client, name)}
+
+    def completed():
+        runs = [run for run in runs_of(client, name) if run.id not in before and run.state.is_completed()]
+        return {run.parameters["store"] for run in runs}
+
+    every_minute = {"schedule": CronSchedule(cron="* * * * *"), "parameters": asked["schedule"]}
+    client.update_deployment_schedule(deployment.id, schedule.id, active=True, **every_minute)
+    try:
+        wait_until(lambda: asked["schedule"]["store"] in completed(), "the scheduled run", seconds=1200)
+    finally:
+        client.update_deployment_schedule(deployment.id, schedule.id, active=False, parameters={})
+    client.create_flow_run_from_deployment(deployment.id, parameters=asked["requests"])
+    site.run("prefect", "deployment", "run", name, "--params", json.dumps(asked["deployed"]))
+    wait_until(lambda: {str(store) for store in ways.values()} <= completed(), "the other runs", seconds=1200)
+    command, call = (site.folder / "data" / f"way-{way}" for way in ("commands", "a-caller"))
+    how = ["--windows", json.dumps(what["windows"]), "--channels", "union"]
+    site.run("python", "-m", "flows.ingest_sessions", str(tmp_path), str(command), *how)
+    plain = "import json, sys; from flows.ingest_sessions import ingest_sessions; ingest_sessions(**json.loads(sys.argv[1]))"
+    site.run("python", "-c", plain, json.dumps(what | {"store": str(call)}))
+    expected, sizes = receipts_and_sizes(call / "windows.zarr")
+    assert [list(one["layers"]) for one in expected] == [["sub-0"], ["sub-1"], ["sub-2"]]
+    for store in (*ways.values(), command):
+        found, written = receipts_and_sizes(store / "windows.zarr")
+        assert found == expected, store.name
+        assert written == pytest.approx(sizes, abs=16), store.name
+
+
+def receipts_and_sizes(store):
+    """Return a store's receipts apart from how many bytes each wrote, since write ids of several receipts compress unlike."""
+    receipts = receipts_in(store)
+    return receipts, [one.pop("bytes_written") for one in receipts]
 
 
 def test_a_killed_run_goes_on(site, client):
