@@ -19,7 +19,7 @@ from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
 from aggrade.errors import AggradeError, BadInput, Problem, raise_all
 from aggrade.placing import COMMON, Layout, Partition, check_root
-from aggrade.rechunking import RechunkPlan
+from aggrade.rechunking import Compare, RechunkPlan
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.ingest_sessions import ingest_sessions
@@ -58,6 +58,8 @@ def pipeline(
     objects: str | None = None,
     match: MatchSpec = MatchSpec(),  # noqa: B008 - frozen
     max_memory: str = "1 GiB",
+    compare: Compare = "sampled",
+    keep_versions: Annotated[int, Field(ge=0, le=1)] = 1,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,
@@ -103,6 +105,12 @@ def pipeline(
         How rows find their objects. Left out: by id where the catalogues have ids, else by sky within 1 arc second.
     max_memory
         What one piece of the rechunk may take, such as 500 MB or 2 GiB.
+    compare
+        What is compared with its source before a copy for reading is published: a sample of every array, or all of it, for
+        which both sides are read again.
+    keep_versions
+        How many versions of a copy stay that are not served any more. 1: the one before, until the next rechunk begins, for
+        readers that have it open. 0: none.
     cluster
         Where to compute. Left out: on this machine, a worker per core.
     credentials
@@ -140,7 +148,8 @@ def pipeline(
     if catalogues is not None and spec is not None:
         how: dict[str, Any] = {"objects": objects, "match": match, "cluster": cluster}
         parts["populate"] = partial(populate_epochs.fn, catalogues, store, spec, **how, **common)
-    parts["rechunk"] = partial(_rechunk, store, max_memory, cluster, **common)
+    copying: dict[str, Any] = {"max_memory": max_memory, "compare": compare, "keep_versions": keep_versions}
+    parts["rechunk"] = partial(_rechunk, store, cluster=cluster, **copying, **common)
     with one_cluster(cluster):
         return _each(parts)
 
@@ -168,18 +177,15 @@ def _check_pairs(pairs: dict[str, tuple[object, str, object]]) -> None:
     raise_all([*missing, *unused], BadInput)
 
 
-def _rechunk(
-    store: str, max_memory: str, cluster: Cluster, *, credentials: str | None, dry_run: bool
-) -> list[Any]:
+def _rechunk(store: str, *, credentials: str | None, **how: Any) -> list[Any]:
+    """Make every copy for reading that stores of a dataset have."""
     copies = find_reading_copies(store, credentials)
     if not copies:
         logger.info("nothing to rechunk in %s yet", store)
     return [
         result
         for source, target in copies.items()
-        for result in rechunk_store.fn(
-            source, target, max_memory=max_memory, cluster=cluster, credentials=credentials, dry_run=dry_run
-        )
+        for result in rechunk_store.fn(source, target, credentials=credentials, **how)
     ]
 
 

@@ -7,7 +7,9 @@ whole.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from aggrade import Receipt
 from aggrade.errors import BadInput, Problem
@@ -37,7 +39,7 @@ def rechunk_store(
     anew: bool = False,
     *,
     compare: Compare = "sampled",
-    keep_versions: int = 1,
+    keep_versions: Annotated[int, Field(ge=0, le=1)] = 1,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
     credentials: str | None = None,
     dry_run: bool = False,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from make_datasets import make_session
 from make_runs import WINDOWS, record, run, snapshot, survey
 
-from aggrade import BadInput
+from aggrade import BadInput, append, rechunk
 from aggrade.lightcurves import LightCurves
 from aggrade.opening import open_windows
 from flows.pipeline import pipeline
@@ -92,6 +93,30 @@ def test_a_specification_needs_its_input(given, tmp_path):
         "parameter recordings",
         "parameter catalogues",
     }
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_copies_are_made_as_asked(tmp_path):
+    """All of a copy is compared, and no former version of it stays."""
+    for number in range(2):
+        append(
+            make_session(f"sub-{number}", windows=4, seed=number),
+            f"{tmp_path}/windows.zarr",
+            grow=("window",),
+        )
+        if not number:
+            rechunk(f"{tmp_path}/windows.zarr", f"{tmp_path}/windows_for_training.zarr")
+    asked = {"store": str(tmp_path), "cluster": HERE, "compare": "full", "keep_versions": 0}
+    (plan,) = run(pipeline, **asked, dry_run=True).result
+    assert plan.prunes > 1
+    (receipt,) = run(pipeline, **asked).result
+    assert receipt.details["compared"] > 1
+
+
+def test_versions_that_can_not_be_kept_are_refused_first(given, tmp_path):
+    """How many versions of a copy stay is judged before anything is ingested."""
+    done = run(pipeline, **given | {"keep_versions": 2})
+    assert [problem.where for problem in done.result.problems] == ["parameter keep_versions"]
     assert not (tmp_path / "dataset").exists()
 
 
