@@ -19,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 from prefect_sites import PROGRAMS, Site, process_of, runs_of, set_up
 from waiting import wait_until
 
@@ -26,12 +27,17 @@ import aggrade
 from deployments.setup import automations
 from flows.demo_servers import prefect_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
-SESSIONS, NIGHTS = 10, 160
+SESSIONS, MANY_SESSIONS, NIGHTS = 10, 50, 160
 BOOKKEEPING = {"receipt", "source_mark"}
 """Variables that tell one run from another; everything else has to be equal."""
 INGEST, RESUME = "ingest-sessions/ingest-sessions", "resume-crashed/resume-crashed"
+
+
+def record_all(folder, count):
+    """Write sessions; return where they lie."""
+    return [record(folder, f"sub-{number:02}", first=100 * number, seconds=30) for number in range(count)]
 
 
 @contextmanager
@@ -39,8 +45,7 @@ def site_on(server, folder):
     """Set a server up, let crashed runs go on every minute, and give the site with a client."""
     folder.mkdir()
     site = Site(folder, server.environment | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"})
-    for number in range(SESSIONS):
-        record(site.recordings, f"sub-{number}", first=100 * number, seconds=30)
+    record_all(site.recordings, SESSIONS)
     set_up(site)
     api = {PREFECT_API_URL: server.environment["PREFECT_API_URL"]}
     with temporary_settings(api), get_client(sync_client=True) as client:
@@ -70,31 +75,34 @@ def place(tmp_path_factory):
         yield place
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Return what the sessions are as one store, made without flows."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    for number in range(SESSIONS):
-        source = record(folder / "recordings", f"sub-{number}", first=100 * number, seconds=30)
+def alone(folder, count):
+    """Return what so many sessions are as one store, made without flows."""
+    for source in record_all(folder / "recordings", count):
         windows = aggrade.cut_windows(str(source), aggrade.WindowSpec(**WINDOWS))
         aggrade.append(windows, f"{folder}/windows.zarr", grow=("window",))
     return xr.open_zarr(f"{folder}/windows.zarr", chunks=None)
 
 
-def ordered(site, client, name):
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return what the sessions are as one store."""
+    return alone(tmp_path_factory.mktemp("undisturbed"), SESSIONS)
+
+
+def ordered(site, client, name, **more):
     """Order a run that ingests into a dataset of its own."""
-    parameters = {"store": f"data/{name}", "windows": WINDOWS, "settle_s": 0}
+    parameters = {"store": f"data/{name}", "windows": WINDOWS, "settle_s": 0, **more}
     before = {run.id for run in runs_of(client, INGEST)}
     site.run("prefect", "deployment", "run", INGEST, "--params", json.dumps(parameters))
     (run,) = [run for run in runs_of(client, INGEST) if run.id not in before]
     return run
 
 
-def ingest(site, client, name):
+def ingest(site, client, name, sessions=SESSIONS, **more):
     """Order a run; return it when some sessions have landed."""
-    run = ordered(site, client, name)
+    run = ordered(site, client, name, **more)
     wait_until(lambda: landed(site, name) >= 2, "two sessions", seconds=400)
-    assert landed(site, name) < SESSIONS
+    assert landed(site, name) < sessions
     return run
 
 
@@ -124,7 +132,6 @@ def assert_ends_well(site, client, run, name, undisturbed):
     store = site.folder / "data" / name / "windows.zarr"
     found = xr.open_zarr(str(store), chunks=None)
     assert found.sizes == undisturbed.sizes
-    assert found["session"].values.tolist() == [f"sub-{number}" for number in range(SESSIONS)]
     for variable in set(undisturbed.variables) - BOOKKEEPING:
         one, other = found[variable].values, undisturbed[variable].values
         if variable != "source":
@@ -140,6 +147,25 @@ def test_the_flow(place, undisturbed):
         process_of(run).kill()
         assert_ends_well(site, client, run, "flow", undisturbed)
         assert client.read_flow_run(run.id).run_count == 2
+
+
+def test_a_run_that_is_cancelled(place, tmp_path):
+    """It stops amid its sessions and leaves no intent; the next run goes on."""
+    site, client = place
+    more = {"source": str(tmp_path / "recordings")}
+    expected = alone(tmp_path, MANY_SESSIONS)
+    with site.worker():
+        run = ingest(site, client, "cancelled", MANY_SESSIONS, **more)
+        process = process_of(run)
+        client.set_flow_run_state(run.id, Cancelling())
+        wait_until(lambda: client.read_flow_run(run.id).state.name == "Cancelled", "its end", seconds=900)
+        wait_until(lambda: not process.is_running(), "the end of its process", seconds=900)
+        store = site.folder / "data" / "cancelled" / "windows.zarr"
+        assert landed(site, "cancelled") < MANY_SESSIONS
+        assert json.loads((store / ".aggrade" / "intent.json").read_text())["state"] == "free"
+        assert aggrade.verify(store).ok
+        again = ordered(site, client, "cancelled", **more)
+        assert_ends_well(site, client, again, "cancelled", expected)
 
 
 def test_a_run_that_crashes_each_time(place):
