@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from make_recordings import eeg_stream, marker_stream, write_xdf
 from make_runs import WINDOWS, hold_intent, record, run, snapshot
+from prefect.results import ResultRecord
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
 import aggrade
 from aggrade import AppendPlan, BadInput, Receipt, Refused
 from aggrade.opening import open_windows
 from aggrade.recovering import open_intents
 from flows.ingest_sessions import ingest_sessions
+from tasks.caching import readable
 
 pytestmark = pytest.mark.usefixtures("prefect_backend")
 
@@ -156,6 +159,35 @@ def test_a_bad_session_can_be_set_aside(recordings, store):
     assert {third.task("window sub-0"), third.task("window sub-2")} == {"Cached"}
     assert np.array_equal(samples(store, "sub-1"), 10_000 + np.arange(128))
     assert not list((store / ".aggrade" / "quarantine").glob("*"))
+
+
+def kept_results(task, store):
+    """Return what is kept of a task's runs for a store, in the order of the names."""
+    folder = PREFECT_LOCAL_STORAGE_PATH.value() / task
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.parent.name == readable(store)
+    )
+
+
+def test_what_can_not_be_read_of_results_is_made_again(recordings, store):
+    """Half a result, an empty one and one of a newer version cost the time to do without them, and no more."""
+    first = ingest(recordings, store)
+    torn, newer, good = kept_results("window", store)
+    (empty,) = kept_results("asset", f"{store}/windows.zarr")
+    torn.write_bytes(torn.read_bytes()[:200])
+    newer.write_text(newer.read_text().replace(r"\"session\":", r"\"of\": \"a newer aggrade\", \"session\":"))
+    empty.write_bytes(b"")
+    assert b"newer" in newer.read_bytes()
+    before = good.stat().st_mtime_ns
+    second = ingest(recordings, store)
+    assert second.state.is_completed()
+    assert second.result == first.result
+    assert [ResultRecord.deserialize(one.read_bytes()).result.session for one in (torn, newer)] == [
+        "sub-0",
+        "sub-1",
+    ]
+    assert ResultRecord.deserialize(empty.read_bytes()).result == first.result[-1].write_id
+    assert good.stat().st_mtime_ns == before
 
 
 def test_other_content_is_refused_unless_replaced(recordings, store):

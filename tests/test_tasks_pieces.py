@@ -14,9 +14,11 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from waiting import wait_until
 
 from aggrade.errors import BadInput, Problem, Unavailable
+from tasks.caching import readable
 from tasks.clusters import Cluster, one_cluster
 from tasks.pieces import pieces_on
 
@@ -202,6 +204,18 @@ def test_finished_pieces_are_cached(counted):
     assert results == [[0, 1]]
     assert set(states_of(run, 2).values()) == {"Cached"}
     assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [1, 1]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_result_that_can_not_be_read_is_made_again(counted):
+    """What a killed worker left half written costs the time to do that piece again, once."""
+    work, marks = counted
+    chosen = pieces("torn", 2)
+    spread(IN_PROCESS, work, chosen)
+    folder = PREFECT_LOCAL_STORAGE_PATH.value() / "square-pieces" / "v1" / readable("memory://store")
+    (folder / chosen[0].digest).write_bytes((folder / chosen[0].digest).read_bytes()[:100])
+    assert [spread(IN_PROCESS, work, chosen)[0] for _ in range(2)] == [[[0, 1]]] * 2
+    assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [2, 1]
 
 
 @pytest.mark.usefixtures("prefect_backend")
