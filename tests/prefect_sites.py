@@ -53,7 +53,7 @@ class Site:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr

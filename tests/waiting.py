@@ -11,9 +11,15 @@ if TYPE_CHECKING:
 
 
 def wait_until(holds: Callable[[], bool], what: str = "the condition", *, seconds: float = 60) -> None:
-    """Return as soon as a condition holds; fail if it doesn't for so long that something must be wrong."""
+    """Return as soon as a condition holds; fail if it doesn't for so long that something must be wrong.
+
+    At least two thirds of the time belong to what is waited for, however dear the condition is.
+    """
     deadline = time.monotonic() + seconds
     pause = threading.Event()
+    asked = time.monotonic()
     while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
-        pause.wait(0.005)
+        answered = time.monotonic()
+        assert answered < deadline, f"{what} did not come about within {seconds} s"
+        pause.wait(max(0.005, 2 * (answered - asked)))
+        asked = time.monotonic()

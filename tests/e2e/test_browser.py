@@ -16,10 +16,10 @@ from prefect_sites import Site, set_up
 import aggrade
 from flows.demo_servers import prefect_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 300_000
+PATIENCE = 900_000
 """Milliseconds for what has to come about in the end."""
 
 

@@ -101,7 +101,7 @@ def ordered(site, client, name, **more):
 def ingest(site, client, name, sessions=SESSIONS, **more):
     """Order a run; return it when some sessions have landed."""
     run = ordered(site, client, name, **more)
-    wait_until(lambda: landed(site, name) >= 2, "two sessions", seconds=400)
+    wait_until(lambda: landed(site, name) >= 2, "two sessions", seconds=1200)
     assert landed(site, name) < sessions
     return run
 
@@ -128,7 +128,7 @@ def assert_ends_well(site, client, run, name, undisturbed):
         with suppress(OSError):
             return client.read_flow_run(run.id).state.is_completed()
 
-    wait_until(completed, "the end of the run", seconds=900)
+    wait_until(completed, "the end of the run", seconds=1200)
     store = site.folder / "data" / name / "windows.zarr"
     found = xr.open_zarr(str(store), chunks=None)
     assert found.sizes == undisturbed.sizes
@@ -158,8 +158,8 @@ def test_a_run_that_is_cancelled(place, tmp_path):
         run = ingest(site, client, "cancelled", MANY_SESSIONS, **more)
         process = process_of(run)
         client.set_flow_run_state(run.id, Cancelling())
-        wait_until(lambda: client.read_flow_run(run.id).state.name == "Cancelled", "its end", seconds=900)
-        wait_until(lambda: not process.is_running(), "the end of its process", seconds=900)
+        wait_until(lambda: client.read_flow_run(run.id).state.name == "Cancelled", "its end", seconds=1200)
+        wait_until(lambda: not process.is_running(), "the end of its process", seconds=1200)
         store = site.folder / "data" / "cancelled" / "windows.zarr"
         assert landed(site, "cancelled") < MANY_SESSIONS
         assert json.loads((store / ".aggrade" / "intent.json").read_text())["state"] == "free"
@@ -221,7 +221,7 @@ def test_the_machine_before_the_flow_begins(place, undisturbed):
     site, client = place
     with site.worker() as worker:
         run = ordered(site, client, "start")
-        wait_until(lambda: client.read_flow_run(run.id).state.name == "Submitting", "a start", seconds=400)
+        wait_until(lambda: client.read_flow_run(run.id).state.name == "Submitting", "a start", seconds=1200)
         kill(psutil.Process(worker.pid))
         worker.wait()
         assert client.read_flow_run(run.id).state.is_pending()
@@ -320,7 +320,7 @@ def populating(site, folder, *cluster):
         return process.poll() is not None or any((store / ".aggrade" / "ledger").glob("*.json"))
 
     try:
-        wait_until(a_piece_is_done, "a piece", seconds=400)
+        wait_until(a_piece_is_done, "a piece", seconds=1200)
         assert process.poll() is None, (folder / "populate.log").read_text()
         yield process, store
     finally:

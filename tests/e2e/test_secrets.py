@@ -14,7 +14,7 @@ from prefect_sites import Site
 from aggrade.storage import open_storage
 from flows.demo_servers import prefect_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 RESULTS = "results"
 

@@ -15,7 +15,7 @@ from waiting import wait_until
 import aggrade
 from flows.demo_servers import prefect_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 HERE, THERE = "aggrade", "elsewhere"
 SESSIONS = 8
@@ -69,12 +69,12 @@ def test_every_session_lands_once_and_is_cut_once(sites, tmp_path, s3_bucket):
                 "Completed"
             ] * count
 
-        wait_until(lambda: all(map(ended, names)), "both runs", seconds=600)
+        wait_until(lambda: all(map(ended, names)), "both runs", seconds=1200)
         landed = aggrade.open_windows(store, storage_options=s3_bucket.storage_options)["session"].values
         assert Counter(map(str, landed)) == {f"sub-{number}": 1 for number in range(SESSIONS)}
         assert aggrade.verify(store, storage_options=s3_bucket.storage_options).ok
         sites[1].run(*command, names[1])
-        wait_until(lambda: ended(names[1], 2), "the second run there", seconds=300)
+        wait_until(lambda: ended(names[1], 2), "the second run there", seconds=1200)
         last = runs_of(client, names[1])[-1].id
         tasks = [task for task in client.read_task_runs() if task.flow_run_id == last]
     cut = {task.name: task.state.name for task in tasks if task.name.startswith("window ")}
