@@ -25,7 +25,7 @@ from aggrade.commit.layers import receipt_key
 from aggrade.commit.plan import new_write_id
 from aggrade.commit.reserving import demand_reserved, regions_ahead, reserve
 from aggrade.encoding import encode, encodings, is_exact, layer_digest
-from aggrade.errors import BadInput, Conflict, Problem, raise_all
+from aggrade.errors import BadInput, Conflict, Damaged, Problem, raise_all
 from aggrade.guards import OWN_GUARDS, problems_of
 from aggrade.later_variables import without_later_variables
 from aggrade.modalities import absent_variables, with_absent_modalities
@@ -36,6 +36,7 @@ from aggrade.storage.counting import Counted, requests_in
 from aggrade.storage.probe import PROBE_PRICE, keeps_copies, must_ask, presumed
 from aggrade.storage.remembering import Remembering
 from aggrade.storage.together import read_together, together
+from aggrade.torn_variables import torn_variables
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -114,7 +115,22 @@ class Attempt:
             raise BadInput(Problem("dataset", found, expected, fix, "encoding")) from error
 
     def plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
-        """Check everything, then plan."""
+        """Check everything, then plan.
+
+        Raises
+        ------
+        Damaged
+            If what is compared with can't be decoded.
+        """
+        try:
+            return self._plan(on_conflict, backup)
+        except (RuntimeError, ValueError):
+            if self.filled is not None:
+                stored = self.filled.dataset(self._reading)
+                raise_all(torn_variables(self.storage.url, stored, self.dim), Damaged)
+            raise
+
+    def _plan(self, on_conflict: OnConflict, backup: BackupKind) -> AppendPlan:
         stored, given = self._read_ahead(), self.dataset
         if stored is not None and self.dim == "session":
             given = self.dataset = without_later_variables(self.dataset, stored)

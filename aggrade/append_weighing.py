@@ -33,7 +33,8 @@ WEIGHED = 48 << 20
 class _Scale:
     """A storage that weighs what is written."""
 
-    url = "nowhere"
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def write(self, key: str, data: bytes, *, replacing: str | None = None) -> ObjectInfo:  # noqa: ARG002
         """See `Storage.write`."""
@@ -64,7 +65,7 @@ def weigh(
     known = {key: held.get(key) for key in (*shared, *read_to_cover(commit, seen))}
     marks = {key: "" for key in shared if known[key] is not None}
     generation = seen.snapshot.generation + 1 if seen.snapshot else 1
-    scale: Any = _Scale()
+    scale: Any = _Scale(commit.store)
     writer = Writer(scale, commit.documents, published, marks, generation, held=known)
     blocks: dict[str, list[Block]] = defaultdict(list)
     for block in blocks_in(commit, variables, without=without):

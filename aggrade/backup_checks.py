@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, Manifest, backups_beside
+from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, UNREADABLE, Manifest, backups_beside
 from aggrade.commit.marking import gone_backups
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def _holds(data: bytes, manifest: Manifest) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return all(hashlib.sha256(archive.read(key)).hexdigest() == wanted[key] for key in wanted)
-    except (KeyError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return False

@@ -141,7 +141,7 @@ def prune_backups(
         If `keep` is negative, or `older_than` is no length of time.
     """
     store = url_of(store)
-    if not isinstance(keep, int) or keep < 0:
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
         raise BadInput(Problem("keep", repr(keep), "0 or more", "say how many backups to keep", "keep"))
     limit = None if older_than is None else datetime.now(UTC) - _length(older_than)
     doomed = [
@@ -154,6 +154,8 @@ def prune_backups(
 
 
 def _length(age: timedelta | str) -> timedelta:
+    if not isinstance(age, timedelta) and not (isinstance(age, str) and any(map(str.isalpha, age))):
+        raise BadInput(_no_age(age))
     try:
         length = pd.Timedelta(age)
         if length >= pd.Timedelta(0):

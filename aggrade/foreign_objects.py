@@ -16,6 +16,7 @@ from aggrade.channels import own_indices
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
 from aggrade.commit.erasing import same_values
+from aggrade.commit.layers import replaced_before
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrade.commit import Document, LayerRecord, Snapshot
-    from aggrade.storage import Storage
+    from aggrade.storage import ObjectInfo, Storage
 
-__all__ = ["foreign_problems", "reached"]
+__all__ = ["foreign_problems", "reached", "torn_in_no_use"]
 
 _FIX = "remove it and append it anew"
 
@@ -65,6 +66,44 @@ def foreign_problems(storage: Storage, shown: Snapshot, records: Iterable[LayerR
         keys = [one.key for one, strangers in found if row in strangers]
         label = rows[row].record.label
         yield f"{storage.url}: layer {label!r} shows values that it did not bring, in {len(keys)} objects, such as {keys[0]}; {_FIX}."
+
+
+def torn_in_no_use(storage: Storage, shown: Snapshot, records: Iterable[LayerRecord]) -> list[ObjectInfo]:
+    """Return the objects that can't be decoded and of which every row has been taken away: the next append shares them.
+
+    Parameters
+    ----------
+    storage, shown
+        As for `foreign_problems`.
+    records
+        Of all layers. What they have replaced is left out, for a restore shows it again.
+    """
+    needed = {former.index for one in records for former in replaced_before(one, shown)}
+    hidden = {*(shown.mark.get("superseded") or [])} - needed
+    infos = [info for info in storage.list() if _is_hidden(shown, info, hidden)]
+
+    def is_torn(info: ObjectInfo) -> bool:
+        stored = storage.read(info.key)
+        try:
+            Chunks(shown.documents[info.key.partition("/")[0]]).values(stored.data if stored else None)
+        except (RuntimeError, ValueError):
+            return True
+        return False
+
+    with ThreadPoolExecutor(settings().parallel_objects) as pool:
+        return [info for info, torn in zip(infos, pool.map(is_torn, infos), strict=True) if torn]
+
+
+def _is_hidden(shown: Snapshot, info: ObjectInfo, hidden: set[int]) -> bool:
+    """Tell whether an object that is not empty holds rows within the shape, and all of them are hidden."""
+    name, dim = info.key.partition("/")[0], shown.mark.get("dim", "")
+    document = shown.documents.get(name)
+    if not hidden or not info.size or document is None or dim not in dims_of(document):
+        return False
+    index = index_of(name, document, info.key)
+    return (
+        index is not None and in_grid(document, index) and hidden.issuperset(_rows_of(document, index, dim))
+    )
 
 
 def reached(shown: Snapshot, record: LayerRecord) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from aggrade.commit.documents import asked_sizes, dims_of, labels_of, shape_of, 
 from aggrade.encoding import calendar_problem, changed_values
 from aggrade.errors import Problem
 from aggrade.exactness import differing
-from aggrade.meaning_guards import codes_match, rules_match, scales_match
+from aggrade.meaning_guards import codes_match, counts_fit, rules_match, scales_match
 from aggrade.modalities import MODALITIES, is_of
 from aggrade.name_guards import keys_fit, names_can_be_stored
 from aggrade.plain_attributes import fault_of
@@ -358,6 +358,7 @@ GUARDS: tuple[Guard, ...] = (
     codes_match,
     rules_match,
     scales_match,
+    counts_fit,
     values_come_back,
     codecs_are_exact,
     chunks_match,

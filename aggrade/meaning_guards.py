@@ -1,4 +1,4 @@
-"""Attributes that say what values mean: names of codes, rules that windows were cut by, scales of times and values.
+"""What says what values mean: names of codes, rules that windows were cut by, scales of times and values, counts.
 
 A store has each of them once, for all of its layers, and keeps its own. A layer that says otherwise would be read as
 something else than it is, so it is refused; what only one side says is not compared.
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Codes = Mapping[str, Any]
 
-__all__ = ["codes_match", "rules_match", "scales_match"]
+__all__ = ["codes_match", "counts_fit", "rules_match", "scales_match"]
 
-_LABEL, _DATASET = "label", "the dataset"
+_LABEL, _DATASET, _COUNTS = "label", "the dataset", "n_windows"
 _MAPPING, _FLAGS = "mapping", "flag_meanings"
 _SCALES = ("time_scale", "time_ref")
 _OWN_SCALES = {"epoch_time": ("format",), "lightcurves": ("value", "system")}
@@ -167,3 +167,15 @@ def scales_match(asked: Asked) -> Iterator[Problem]:
             if isinstance(mine, str) and isinstance(theirs, str) and mine.casefold() != theirs.casefold():
                 where = f"attribute {name!r} of {home if home == _DATASET else f'variable {home!r}'}"
                 yield Problem(where, repr(mine), f"{theirs!r}, as in the store", "convert it", "scale")
+
+
+def counts_fit(asked: Asked) -> Iterator[Problem]:
+    """Refuse sessions that say to have more windows than they bring: readers would show fill for the others."""
+    counts, there = asked.dataset.variables.get(_COUNTS), asked.dataset.sizes.get("window")
+    if counts is None or there is None or counts.dims != (asked.dim,) or counts.dtype.kind not in "iu":
+        return
+    odd = [int(count) for count in counts.values if not 0 <= count <= there]
+    if odd:
+        found = ", ".join(map(str, odd[:_MOST_SHOWN]))
+        fix = "count them again: readers take it for how many are a session's own"
+        yield Problem(f"variable {_COUNTS!r}", found, f"at most {there}, as many as there are", fix, "count")

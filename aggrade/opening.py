@@ -71,7 +71,7 @@ def open_dataset(storage: Storage, store: ReadStore | None = None) -> xr.Dataset
         opened: xr.Dataset = xr.open_zarr(source, consolidated=True, chunks=None)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         problem = Problem(
             storage.url,
             f"a Zarr store that does not open ({error})",

@@ -20,6 +20,7 @@ from aggrade.commit.layers import RECEIPTS, keep_layer, receipt_key
 from aggrade.encoding import layer_digest
 from aggrade.errors import Damaged
 from aggrade.receipt import Receipt
+from aggrade.receipt_checks import stand_ins
 from aggrade.verifying import content_digest, own_objects, row_of
 
 if TYPE_CHECKING:
@@ -63,13 +64,19 @@ def rebuild_bookkeeping(storage: Storage, lease: Lease, shown: Snapshot) -> list
         keep_layer(storage, record)
     whole = {record.label: record for record in (*records.values(), *made)}
     receipts = list(_receipts(storage, shown, whole))
-    if receipts:
+    known = {record.write_id for record in whole.values()}
+    others = [receipt for receipt in stand_ins(storage, shown) if receipt.write_id not in known]
+    if receipts or others:
         lease.confirm()
-    for receipt in receipts:
+    for receipt in (*receipts, *others):
         _write(storage, receipt)
     return [
         *(f"{storage.url}: the record of layer {record.label!r} is made anew" for record in made),
         *(f"{storage.url}: receipt {receipt.write_id} is made anew" for receipt in receipts),
+        *(
+            f"{storage.url}: receipt {one.write_id} was torn; another one says that there was such a commit"
+            for one in others
+        ),
     ]
 
 

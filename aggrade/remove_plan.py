@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,14 +12,14 @@ from aggrade.commit.backup import COPIES, unfinished_backups
 from aggrade.commit.catalogue import place_of
 from aggrade.commit.cataloguing import telling
 from aggrade.commit.documents import dims_of, labels_of, same_keys, shape_of
-from aggrade.commit.erasing import held_objects, memory_to_erase
+from aggrade.commit.erasing import held_objects, memory_to_erase, torn_beside
 from aggrade.commit.layers import RECEIPTS, layer_key
 from aggrade.commit.looking import known_generation
 from aggrade.commit.naming import (
     attributes_without,
     changed_attributes,
+    cleaned_receipt,
     naming_attributes,
-    receipt_without,
 )
 from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
@@ -74,6 +73,10 @@ class StoreRemoval(_Frozen):
     final: bool = Field(
         default=False, description="Whether no backup can undo it: a store of Zarr format 2 keeps its keys."
     )
+    torn: tuple[str, ...] = Field(
+        default=(),
+        description="Objects that can't be decoded and hold other layers' rows, too: these become fill.",
+    )
     memory: int = Field(default=0, description="Bytes of memory that it takes to overwrite them, at most.")
 
     def __str__(self) -> str:
@@ -86,6 +89,9 @@ class StoreRemoval(_Frozen):
         final = "; can't be undone in Zarr format 2: rechunk into format 3 first" if self.final else ""
         lines = [f"  {self.store}: rows {rows}, {self.rewritten} objects overwritten{copied}{final}"]
         lines += [f"    changed: {', '.join(self.attributes)}"] if self.attributes else []
+        lines += [
+            f"    can't be decoded, so that other layers' rows in it become fill: {key}" for key in self.torn
+        ]
         lines += [f"    left as they are, though they name it: {', '.join(self.stays)}"] if self.stays else []
         return "\n".join(lines)
 
@@ -272,6 +278,7 @@ def _shared(
         purged=(*(one.id for one in to_purge(storage, erases, snapshot.documents)), *half) if purge else (),
         copied="rechunk" in snapshot.mark,
         final=bool(rows) and bool(getattr(storage, "has_fixed_keys", False)),
+        torn=tuple(torn_beside(storage, objects, erases, snapshot.documents)),
         memory=memory_to_erase(objects, snapshot.documents),
     )
 
@@ -360,14 +367,9 @@ def _narrowed(whole: Target, axis: int, row: int) -> Target:
 
 
 def _names(storage: Storage, key: str, label: str) -> bool:
+    """Tell whether a receipt names a label, or might: one that can't be read is taken for it."""
     stored = storage.read(key)
-    try:
-        told = json.loads(stored.data) if stored else {}
-        return bool(receipt_without(told, label) != told)
-    except (ValueError, TypeError, RecursionError) as error:
-        fix = "run verify --repair, then remove it again"
-        problem = Problem(f"{storage.url}/{key}", "text that is no JSON", "a receipt", fix, "receipt-damaged")
-        raise Damaged(problem) from error
+    return stored is not None and cleaned_receipt(stored.data, label) != stored.data
 
 
 def _labels(storage: Storage, snapshot: Snapshot, dim: str) -> list[str]:

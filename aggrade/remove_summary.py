@@ -38,6 +38,7 @@ def summary_of(
         "copies": [one.store for one in plan.stores if one.copied],
         "completed": [one.receipt.write_id for one in finished],
         "attributes": _joined(every, "attributes"),
+        "torn": _joined(every, "torn"),
         "remains": [masked(sentence, plan.label) for sentence in (*remains, *_staying(plan))],
     }
     details = {

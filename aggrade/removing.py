@@ -119,8 +119,8 @@ def remove(
     -------
     Receipt or RemovePlan
         The plan when `dry_run`. The receipt does not name what was removed; its details say which attributes were
-        changed (``"attributes"``), what still names it (``"remains"``), and which removals that had died were
-        completed (``"completed"``).
+        changed (``"attributes"``), what still names it (``"remains"``), of which objects that could not be decoded it
+        made fill (``"torn"``), and which removals that had died were completed (``"completed"``).
 
     Raises
     ------
@@ -344,13 +344,15 @@ class _Removal:
 
 def _told_elsewhere(storage: Storage, snapshot: Snapshot, label: str, dim: str) -> list[str]:
     """Return a sentence for each variable that doesn't grow and names what has been removed: it belongs to all."""
-    shown = snapshot.dataset(storage).variables
-    told = [
-        name
-        for name, variable in shown.items()
-        if dim not in variable.dims and variable.dtype.kind in "OT" and names(variable.values.tolist(), label)
-    ]
-    return [f"{storage.url}: variable {name!r}, which lies along no {dim}, names it" for name in told]
+    told = []
+    for name, variable in snapshot.dataset(storage).variables.items():
+        if dim not in variable.dims and variable.dtype.kind in "OT":
+            where = f"{storage.url}: variable {str(name)!r}, which lies along no {dim},"
+            try:
+                told += [f"{where} names it"] if names(variable.values.tolist(), label) else []
+            except (RuntimeError, ValueError) as error:
+                told.append(f"{where} can't be decoded ({error}), so that it may name it")
+    return told
 
 
 def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
@@ -361,7 +363,8 @@ def _publish(storage: Storage, commit: Any, found: StoreRemoval) -> Receipt:
 def _details(found: StoreRemoval) -> dict[str, Any]:
     changed = [masked(name, found.erases.label) for name in found.attributes]
     told = {"rows": len(found.erases.rows), "rewritten": found.rewritten, "purged": list(found.purged)}
-    return told | ({"attributes": changed} if changed else {})
+    told |= {"attributes": changed} if changed else {}
+    return told | ({"torn": list(found.torn)} if found.torn else {})
 
 
 def _wipe_unshown(storage: Storage, place: Place, found: StoreRemoval) -> Receipt:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aggrade.commit import Base, Target, backups_beside, read_intent, read_snapshot, recover_store
+from aggrade.commit import Base, Target, backups_beside, layers_of, read_intent, read_snapshot, recover_store
 from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
-from aggrade.commit.erasing import trim
+from aggrade.commit.erasing import fill_torn, trim
 from aggrade.commit.intent import Journal
 from aggrade.commit.looking import known_generation
 from aggrade.commit.plan import new_write_id
@@ -27,6 +27,7 @@ from aggrade.commit.recovery import acquire
 from aggrade.commit.snapshot import ROOT, demand_root
 from aggrade.commit.unpublished import drop_unpublished
 from aggrade.errors import Conflict, Damaged, Problem, Refused, raise_all
+from aggrade.foreign_objects import torn_in_no_use
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
 from aggrade.rebuilding import rebuild_bookkeeping
@@ -119,7 +120,7 @@ def _mend(storage: Storage) -> list[str]:
     intent = read_intent(storage)
     shown = read_snapshot(storage)
     demand_root(storage.url, shown, known_generation(storage, shown, intent))
-    if shown is None or _contradicts_itself(shown) or (intent is not None and intent[0].state == "held"):
+    if shown is None or shown.uneven or (intent is not None and intent[0].state == "held"):
         return done
     raise_all(filter(None, [changed_root(storage, shown)]), Damaged)
     base = Base(etag=shown.etag, generation=shown.generation)
@@ -140,12 +141,6 @@ def _recovered(storage: Storage) -> list[str]:
     return [f"{storage.url}: write {receipt.write_id} of a dead writer is rolled {receipt.details['rolled']}"]
 
 
-def _contradicts_itself(shown: Snapshot) -> bool:
-    """Tell whether arrays disagree about a length: nothing can be said of any object then."""
-    pairs = (zip(dims_of(doc), shape_of(doc), strict=False) for doc in shown.documents.values())
-    return any(shown.sizes[dim] != size for sizes in pairs for dim, size in sizes)
-
-
 def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     """Mend under the intent what is found under it, and give it back."""
     shown = read_snapshot(storage)
@@ -163,6 +158,11 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     ours = wrong.keys() - spared if shown.generation else ()
     etags, rewritten = _rewrite(storage, lease, shown, sorted(ours))
     made = rebuild_bookkeeping(storage, lease, shown)
+    torn = torn_in_no_use(storage, shown, layers_of(storage, [], shown))
+    fill_torn(storage, torn, shown.documents, shown.generation, lease.confirm)
+    made += [
+        f"{storage.url}/{info.key} could not be decoded and is fill: no layer lies in it" for info in torn
+    ]
     told = _lines_again(storage, lease, shown)
     dirty, cleared = _clear(storage, lease, shown, orphans)
     trimmed = trim(storage, orphans.edges, shown.documents, shown.generation, lease.confirm)
@@ -243,7 +243,7 @@ def _is_grown(name: str, stored: Document | None, shown: Snapshot, orphans: Orph
     try:
         in_chunks = any(in_grid(stored, index_of(name, stored, key) or ()) for key in beyond)
         return in_chunks or _may_share(stored, shown.documents[name], shown.mark.get("dim"))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return False
 
 

@@ -23,9 +23,10 @@ from aggrade.commit.snapshot import ROOT, lost_root
 from aggrade.common_objects import common_problems
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
-from aggrade.foreign_objects import foreign_problems, reached
+from aggrade.foreign_objects import foreign_problems, reached, torn_in_no_use
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
+from aggrade.receipt_checks import receipt_problems
 from aggrade.rechunking.checking import copy_problems
 from aggrade.root_checks import backups_of, changed_root, maker_problems, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
@@ -268,6 +269,7 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     yield from map(str, unreadable)
     yield from maker_problems(storage, snapshot, records.values())
     yield from _labels(storage, snapshot, labels, set(records))
+    yield from map(str, receipt_problems(storage, {record.write_id for record in records.values()}))
     dataset = snapshot.dataset(storage, decoded=False)
     for record in sorted(records.values(), key=lambda record: record.index):
         checked["layers"] += 1
@@ -277,6 +279,8 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
             yield from _replaced(storage, snapshot, former)
     placed = [one for one in records.values() if labels[one.index : one.index + 1] == [one.label]]
     yield from foreign_problems(storage, snapshot, placed)
+    for info in torn_in_no_use(storage, snapshot, records.values()):
+        yield f"{storage.url}/{info.key}: can't be decoded, and no layer that shows lies in it; run verify --repair."
 
 
 def _labels(storage: Storage, snapshot: Snapshot, labels: list[str], recorded: set[str]) -> Iterator[str]:

@@ -255,10 +255,10 @@ MUTANTS = (
         ),
         (
             f"{COMMIT}/writer.py",
-            "        array = _open(self._published_store(name, before, published), name, before)\n",
+            "        store = self._published_store(name, before, published)\n",
             (
-                "        wide = {**before, 'shape': [stop for _, stop in published]}\n"
-                "        array = _open(self._published_store(name, wide, published), name, wide)\n"
+                "        before = {**before, 'shape': [stop for _, stop in published]}\n"
+                "        store = self._published_store(name, before, published)\n"
             ),
         ),
         by=(f"{DIES}::test_killed_at_every_request", "tests/test_commit_writer.py"),

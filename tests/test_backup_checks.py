@@ -68,15 +68,28 @@ def flipped(data):
     return data[:middle] + bytes([data[middle] ^ 5]) + data[middle + 1 :]
 
 
+def encrypted(data):
+    """Return an archive whose directory says that its first member is encrypted."""
+    place = data.index(b"PK\x01\x02") + 8
+    return data[:place] + bytes([data[place] | 1]) + data[place + 1 :]
+
+
+def compressed_otherwise(data):
+    """Return an archive whose directory names a method that nobody has."""
+    place = data.index(b"PK\x01\x02") + 10
+    return data[:place] + bytes([99]) + data[place + 1 :]
+
+
 DAMAGE = {"lost": lambda _: None, "flipped": flipped, "cut": lambda data: data[:-3], "empty": lambda _: b""}
+ARCHIVES = {**DAMAGE, "encrypted": encrypted, "another method": compressed_otherwise}
 
 
-@pytest.mark.parametrize("damage", sorted(DAMAGE))
+@pytest.mark.parametrize("damage", sorted(ARCHIVES))
 def test_an_archive(store, damage):
     """An archive that is lost or torn is named with its backup, and stays for a person to decide."""
     backup = store.receipts[1].backup
     key = f"{BACKUPS}/{backup}/objects.zip"
-    store.put(key, DAMAGE[damage](store.read(key)))
+    store.put(key, ARCHIVES[damage](store.read(key)))
     (problem,) = store.problems()
     assert backup in problem
     assert "archive" in problem

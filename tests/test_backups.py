@@ -200,7 +200,7 @@ class TestAge:
         prune(0, older_than="15 days")
         assert generations(storage) == [2, 3, 4]
 
-    @pytest.mark.parametrize("age", ["soon", "-3 days", timedelta(days=-1), "", "NaT"])
+    @pytest.mark.parametrize("age", ["soon", "-3 days", timedelta(days=-1), "", "NaT", 30, "30", 1.5])
     def test_no_length_of_time(self, prune, storage, age):
         """What can't be an age is bad input; nothing is deleted."""
         with pytest.raises(BadInput, match="a length of time"):

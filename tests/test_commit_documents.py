@@ -326,6 +326,20 @@ class TestDescribe:
         lazy = xr.Variable("a", dask.array.zeros(9, chunks=2))
         assert self.stored(lazy, chunks={"a": 3}) == self.stored(eager, chunks={"a": 3})
 
+    @pytest.mark.parametrize(
+        ("encoding", "fill"),
+        [
+            ({"dtype": "i2", "scale_factor": 0.5, "_FillValue": -9999}, -9999),
+            ({"dtype": "i2", "scale_factor": 0.5, "_FillValue": -9999, "fill_value": 3}, 3),
+            ({"dtype": "i2", "scale_factor": 0.5}, 0),
+            ({"dtype": "u1", "_FillValue": 255}, 255),
+        ],
+    )
+    def test_whole_numbers_that_stand_for_a_missing_one_are_the_fill(self, encoding, fill):
+        """So that a place that nobody wrote reads as missing, as it does of floats."""
+        variable = xr.Variable("x", np.array([1.0, 2.0]), {}, encoding)
+        assert describe(xr.Dataset({"v": variable}))["v"]["fill_value"] == fill
+
     def test_the_dataset_is_left_as_it_was(self):
         """Describing changes neither values, nor attributes, nor encodings."""
         dataset = xr.Dataset({"v": ("x", np.array([1, 2], "m8[s]"), {"a": 1}, {"dtype": "int64"})})

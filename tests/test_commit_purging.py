@@ -6,13 +6,14 @@ import json
 
 import pytest
 from make_commits import add_rows, open_world_store, plan_rows, write_rows
-from memory_storage import DiesAt, Killed, MemoryStorage, Numbered
+from memory_storage import DiesAt, Hooks, Killed, MemoryStorage, Numbered
 
 from aggrade.commit import Transaction, manifests, read_snapshot, recover_store
 from aggrade.commit.backup import back_up, backups_beside, unfinished_backups
 from aggrade.commit.layers import LayerRecord, keep_layer, layer_key
 from aggrade.commit.plan import Erasure
 from aggrade.commit.purging import first_generation, purge, to_purge
+from aggrade.errors import Problem, Unavailable
 from aggrade.restoring import restore_storage
 
 
@@ -23,6 +24,18 @@ def storage():
     for label in "abcdef":
         add_rows(storage, label)
     return storage
+
+
+class SaysNothing(Hooks):
+    """A server that does not answer where a key ends so."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def before(self, kind, key):
+        """See `Hooks.before`."""
+        if kind.startswith("GET") and key.endswith(self.end):
+            raise Unavailable(Problem(key, "no answer", "one", "try again"))
 
 
 def generations(storage, label, since):
@@ -69,6 +82,25 @@ class TestFirstGeneration:
         )
         storage.delete([key])
         assert first_generation(storage, "c") == 3
+
+    def test_a_backup_that_holds_its_record_and_is_torn(self, storage):
+        """It may have been there from the start, as far as anybody can tell."""
+        key = layer_key("c")
+        kept = {"zarr.json": storage.read("zarr.json"), key: storage.read(key)}
+        back_up(storage, "00000006-own", (6, "w"), "touched", kept, commit="remove")
+        parent, name = storage.above()
+        parent.delete([f"{name}.backups/00000006-own/objects.zip"])
+        assert first_generation(storage, "c") == 0
+
+    def test_a_server_that_does_not_answer(self, storage):
+        """It says nothing of a backup: no other backup is taken to hold a layer for that."""
+        kept = {"zarr.json": storage.read("zarr.json"), layer_key("c"): storage.read(layer_key("c"))}
+        back_up(storage, "00000006-own", (6, "w"), "touched", kept, commit="remove")
+        silent = MemoryStorage(storage.world, storage.prefix, SaysNothing("objects.zip"))
+        with pytest.raises(Unavailable):
+            first_generation(silent, "c")
+        with pytest.raises(Unavailable):
+            generations(silent, "x", 6)
 
     def test_nothing_is_known(self, storage):
         """Without any record it may have been there from the start."""

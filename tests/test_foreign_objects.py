@@ -13,7 +13,7 @@ from memory_storage import DiesAt, Killed, MemoryStorage, World, open_world
 import aggrade
 from aggrade.commit import find_layer, read_snapshot
 from aggrade.commit.chunks import Chunks
-from aggrade.foreign_objects import reached
+from aggrade.foreign_objects import reached, torn_in_no_use
 from aggrade.repairing import repair
 
 __all__ = ["open_world"]
@@ -271,3 +271,32 @@ def test_how_far_a_session_reaches(store):
     """Its record says so, along each dimension that is not its own as a whole."""
     state = read_snapshot(store.storage)
     assert reached(state, find_layer(store.storage, "short"))["window"] == slice(0, 3)
+
+
+@pytest.mark.parametrize("key", ["label/c/0/0", "n_windows/c/0", "session/c/0"])
+def test_torn_where_only_removed_rows_lie(store, key):
+    """The next append would share it: it is named, a repair makes it fill, and the append goes on."""
+    for label in WINDOWS:
+        aggrade.remove(STORE, label, storage_options=store.options)
+    assert not store.problems()
+    store.world.objects[f"data/windows.zarr/{key}"] = (b"torn", "torn")
+    assert store.problems()
+    report = repair(STORE, storage_options=store.options)
+    assert report.ok, report
+    assert any(f"{key} could not be decoded" in done for done in report.done)
+    store.append(make_session("again", 4, 9))
+    assert list(aggrade.open_windows(STORE, storage_options=store.options)["session"].values) == ["again"]
+    assert not store.problems()
+
+
+def test_torn_where_a_replaced_row_lies(store):
+    """A restore would show it again: it is left for a person to bring back."""
+    store.append(make_session("long", 5, 9), on_conflict="replace")
+    aggrade.remove(STORE, "short", storage_options=store.options)
+    shown = read_snapshot(store.storage)
+    records = [find_layer(store.storage, label, shown) for label in ("long", "last")]
+    assert torn_in_no_use(store.storage, shown, records) == []
+    for info in store.storage.list("eeg/c/"):
+        store.world.objects[f"data/windows.zarr/{info.key}"] = (b"torn", "torn")
+    rows = {int(info.key.split("/")[2]) for info in torn_in_no_use(store.storage, shown, records)}
+    assert rows == {0}

@@ -322,3 +322,28 @@ class TestScales:
         aggrade.append(self.epoch("2", **{name: value.swapcase()}), place, **how)
         aggrade.append(self.epoch("3"), place, **how)
         assert find_layer(open_storage(place, **store.how), "3").index == 2
+
+
+class TestCounts:
+    """How many windows are a session's own."""
+
+    @pytest.mark.parametrize("count", [4, -1])
+    @pytest.mark.parametrize("is_new", [False, True], ids=["store", "new store"])
+    def test_more_windows_than_there_are(self, store, count, is_new):
+        """Readers would show fill for the others."""
+        if not is_new:
+            append(make_session("s1", 3, 1), store)
+        (problem,) = refused(counted("s2", count), store, "count")
+        assert problem.where == "variable 'n_windows'"
+        assert (problem.found, problem.expected) == (str(count), "at most 3, as many as there are")
+        assert "count them again" in problem.fix
+
+    @pytest.mark.parametrize("count", [0, 2, 3])
+    def test_fewer_windows_are_fine(self, store, count):
+        """Of several sessions in one dataset the shorter ones have fewer."""
+        assert append(counted("s1", count), store).layers == {"s1": 0}
+
+
+def counted(label, count):
+    """Return a session of three windows that says to have so many."""
+    return make_session(label, 3, 1).assign(n_windows=("session", np.array([count], np.int32)))

@@ -98,6 +98,20 @@ def wrong_document(store):
     return "eeg: its zarr.json is not what the root shows"
 
 
+def another_arrays_document(store):
+    """Put the document of an array of fewer dimensions where another's was."""
+    document = read_snapshot(store.storage).documents["n_windows"]
+    store.put("windows.zarr/eeg/zarr.json", document_bytes(document))
+    return "eeg: its zarr.json is not what the root shows"
+
+
+def document_of_more_dimensions(store):
+    """Put the document of an array of more dimensions where another's was."""
+    document = read_snapshot(store.storage).documents["eeg"]
+    store.put("windows.zarr/n_windows/zarr.json", document_bytes(document))
+    return "n_windows: its zarr.json is not what the root shows"
+
+
 def missing_document(store):
     """Lose an array's own document."""
     store.storage.delete(["label/zarr.json"])
@@ -156,6 +170,8 @@ def torn_receipt(store):
 
 SAFE = [
     wrong_document,
+    another_arrays_document,
+    document_of_more_dimensions,
     missing_document,
     torn_document,
     chunks_beyond,

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -31,6 +34,7 @@ __all__ = [
     "ARCHIVE",
     "COPIES",
     "MANIFEST",
+    "UNREADABLE",
     "Manifest",
     "back_up",
     "backup_id",
@@ -43,6 +47,12 @@ __all__ = [
 MANIFEST = "manifest.json"
 ARCHIVE = "objects.zip"
 COPIES = "objects/"
+UNREADABLE = (
+    *(KeyError, ValueError, RuntimeError, EOFError, OSError),
+    *(zlib.error, lzma.LZMAError, struct.error, zipfile.BadZipFile),
+)
+"""What `zipfile` raises of an archive in which a bit is another one."""
+
 _LEDGER = ".aggrade/ledger/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

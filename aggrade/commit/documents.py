@@ -179,7 +179,22 @@ def _stand_in(variable: xr.Variable) -> xr.Variable:
 
 def _encoding_of(variable: xr.Variable) -> dict[str, Any]:
     asked = {key: variable.encoding[key] for key in _KEPT_ENCODING if key in variable.encoding}
+    missing = asked.get("_FillValue")
+    if (
+        missing is not None
+        and "fill_value" not in asked
+        and _holds(asked.get("dtype", variable.dtype), missing)
+    ):
+        asked["fill_value"] = missing
     return {**_time_encoding(variable.dtype.kind), **asked}
+
+
+def _holds(dtype: Any, value: Any) -> bool:
+    """Tell whether a whole number is one of a type's: rows that nobody wrote show what stands for a missing one then."""
+    kind = np.dtype(dtype)
+    if kind.kind not in "iu" or isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return bool(np.iinfo(kind).min <= value <= np.iinfo(kind).max)
 
 
 def _time_encoding(kind: str) -> dict[str, Any]:

@@ -12,17 +12,16 @@ import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from aggrade.commit.blank import Blank, rows_in, same_values
 from aggrade.commit.chunks import Chunks
 from aggrade.commit.dirt import lies_in
-from aggrade.commit.documents import dims_of, in_grid, index_of, shape_of, unit_of
+from aggrade.commit.documents import in_grid, index_of
 from aggrade.commit.layers import RECEIPTS, layer_key, removed
-from aggrade.commit.naming import names, receipt_without
+from aggrade.commit.naming import cleaned_receipt, names
 from aggrade.commit.plan import Erasure
-from aggrade.commit.salting import salted
 from aggrade.errors import Conflict, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed
@@ -38,10 +37,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Held",
     "erase",
+    "fill_torn",
     "held_objects",
     "may_hold",
     "memory_to_erase",
     "same_values",
+    "torn_beside",
     "trim",
 ]
 
@@ -94,7 +95,7 @@ def may_hold(key: str, erasure: Erasure, documents: Mapping[str, Document]) -> b
     if not _is_chunk(key):
         return False
     place = _place(key, documents)
-    return place is None or bool(_rows_in(documents[key.partition("/")[0]], place, erasure))
+    return place is None or bool(rows_in(documents[key.partition("/")[0]], place, erasure))
 
 
 def _may_be_dirty(key: str, dirty: Sequence[Target]) -> bool:
@@ -112,16 +113,6 @@ def _place(key: str, documents: Mapping[str, Document]) -> tuple[int, ...] | Non
     document = documents.get(name)
     index = None if document is None else index_of(name, document, key)
     return index if in_grid(document, index or ()) else None
-
-
-def _rows_in(document: Document, index: tuple[int, ...], erasure: Erasure) -> list[int]:
-    """Return where in an object the rows lie that are wiped out."""
-    dims = dims_of(document)
-    if erasure.dim not in dims:
-        return []
-    axis = dims.index(erasure.dim)
-    start = index[axis] * unit_of(document)[axis]
-    return [row - start for row in erasure.rows if start <= row < start + unit_of(document)[axis]]
 
 
 def erase(
@@ -154,7 +145,7 @@ def erase(
         if document is None or held.place is None:
             _replace(storage, held.info.key, confirm, b"", held.info)
             return
-        blank = _Blank(document, held.place, erasure, generation)
+        blank = Blank(document, held.place, erasure, generation)
         _replace(storage, held.info.key, confirm, blank.whole or blank, held.info)
 
     found = list(held_objects(storage, erasure, documents, dirty))
@@ -193,7 +184,7 @@ def trim(
         name, index = info.key.partition("/")[0], _place(info.key, documents)
         if index is None:
             return
-        blank = _Blank(documents[name], index, Erasure(label="", dim=""), generation)
+        blank = Blank(documents[name], index, Erasure(label="", dim=""), generation)
 
         def make(data: bytes) -> bytes:
             after = blank(data) if blank.can_read(data) else data
@@ -207,6 +198,28 @@ def trim(
     return sorted(set(changed))
 
 
+def fill_torn(
+    storage: Storage,
+    objects: Iterable[ObjectInfo],
+    documents: Mapping[str, Document],
+    generation: int,
+    confirm: Callable[[], None],
+) -> None:
+    """Make fill of objects that can't be decoded.
+
+    Parameters
+    ----------
+    storage, objects, documents, generation, confirm
+        As for `trim`.
+    """
+    for info in objects:
+        index = _place(info.key, documents)
+        if index is not None:
+            document = documents[info.key.partition("/")[0]]
+            blank = Blank(document, index, Erasure(label="", dim=""), generation)
+            _replace(storage, info.key, confirm, blank.mended)
+
+
 def _in_hand(found: Iterable[Held], documents: Mapping[str, Document]) -> list[int]:
     """Return the bytes that each object takes while it is wiped: as it is stored, and as values."""
     names = {held.name for held in found if held.place is not None}
@@ -216,6 +229,34 @@ def _in_hand(found: Iterable[Held], documents: Mapping[str, Document]) -> list[i
         for held in found
         if held.place is not None
     ]
+
+
+def torn_beside(
+    storage: Storage, found: Iterable[Held], erasure: Erasure, documents: Mapping[str, Document]
+) -> list[str]:
+    """Return the keys of objects that can't be decoded and in which other layers' rows lie: wiping makes fill of them.
+
+    Parameters
+    ----------
+    storage, erasure, documents
+        As for `held_objects`.
+    found
+        The objects.
+    """
+
+    def is_torn(held: Held) -> bool:
+        document = documents.get(held.name)
+        if document is None or held.place is None or not held.info.size:
+            return False
+        blank = Blank(document, held.place, erasure, 0)
+        if blank.whole is not None:
+            return False
+        stored = storage.read(held.info.key)
+        return stored is not None and not blank.can_read(stored.data)
+
+    objects = list(found)
+    with ThreadPoolExecutor(settings().parallel_objects) as pool:
+        return [held.info.key for held, torn in zip(objects, pool.map(is_torn, objects), strict=True) if torn]
 
 
 def memory_to_erase(found: Sequence[Held], documents: Mapping[str, Document]) -> int:
@@ -228,53 +269,6 @@ def memory_to_erase(found: Sequence[Held], documents: Mapping[str, Document]) ->
     """
     sizes = sorted(_in_hand(found, documents), reverse=True)
     return sum(sizes[: hands(max(sizes, default=0))])
-
-
-class _Blank:
-    """Makes of an object the same with some rows, and all beyond the array's shape, as fill.
-
-    Attributes
-    ----------
-    whole : bytes or None
-        What it becomes whatever it holds, if nothing of it stays.
-    """
-
-    def __init__(self, document: Document, index: tuple[int, ...], erasure: Erasure, generation: int) -> None:
-        self._document, self._generation = document, generation
-        self._chunks = Chunks(document)
-        self._fill = self._chunks.values(None)
-        self._kept = np.ones(self._fill.shape, bool)
-        for axis, (i, unit, size) in enumerate(
-            zip(index, unit_of(document), shape_of(document), strict=True)
-        ):
-            self._drop(axis, [at for at in range(unit) if i * unit + at >= size])
-        if rows := _rows_in(document, index, erasure):
-            self._drop(dims_of(document).index(erasure.dim), rows)
-        self.whole = None if self._kept.any() else self._bytes_of(self._fill)
-
-    def _drop(self, axis: int, places: list[int]) -> None:
-        self._kept[(slice(None),) * axis + (places,)] = False
-
-    def _bytes_of(self, values: np.ndarray[Any, Any]) -> bytes:
-        return salted(self._document, self._chunks.bytes_of(values), self._generation)
-
-    def can_read(self, data: bytes) -> bool:
-        """Tell whether an object can be decoded."""
-        try:
-            self._chunks.values(data)
-        except (RuntimeError, ValueError):
-            return False
-        return True
-
-    def __call__(self, data: bytes) -> bytes:
-        try:
-            before = self._chunks.values(data)
-        except (RuntimeError, ValueError) as error:
-            _log.warning("an object that can't be decoded becomes fill: %s", error)
-            return self._bytes_of(self._fill)
-        after = before.copy()
-        after[~self._kept] = self._fill[~self._kept]
-        return data if same_values(before, after) else self._bytes_of(after)
 
 
 def _replace(
@@ -318,28 +312,25 @@ def _swapped(storage: Storage, key: str, data: bytes, replacing: str) -> bool:
     return True
 
 
-def same_values(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
-    """Tell whether two arrays hold the same values, bit by bit where they are numbers."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if one.dtype.kind in "OT":
-        return bool((one == other).all())
-    return one.tobytes() == other.tobytes()
-
-
 def _clean_texts(storage: Storage, label: str, confirm: Callable[[], None]) -> None:
     """Take a label out of receipts, and drop what the ledger says of pieces that name it."""
-
-    def clean(data: bytes) -> bytes:
-        text = json.loads(data)
-        cleaned = receipt_without(text, label)
-        return data if cleaned == text else json.dumps(cleaned, indent=1).encode()
-
     receipts = [info.key for info in storage.list(RECEIPTS)]
     with ThreadPoolExecutor(settings().parallel_requests) as pool:
-        list(pool.map(lambda key: _replace(storage, key, confirm, clean), receipts))
+        list(
+            pool.map(
+                lambda key: _replace(storage, key, confirm, partial(cleaned_receipt, label=label)), receipts
+            )
+        )
     entries = {info.key: storage.read(info.key) for info in storage.list(_LEDGER)}
-    named = [key for key, stored in entries.items() if stored and names(json.loads(stored.data), label)]
+    named = [key for key, stored in entries.items() if stored and _may_name(stored.data, label)]
     if named:
         confirm()
         storage.delete(named)
+
+
+def _may_name(data: bytes, label: str) -> bool:
+    """Tell whether an entry of the ledger names a label: one that can't be read is worth nothing."""
+    try:
+        return names(json.loads(data), label)
+    except (ValueError, RecursionError):
+        return True

@@ -7,6 +7,7 @@ whole of it or as a part of a path; anywhere else only a label goes that can't b
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "attributes_without",
     "changed_attributes",
+    "cleaned_receipt",
     "is_distinctive",
     "masked",
     "names",
@@ -183,6 +185,24 @@ def receipt_without(receipt: Mapping[str, Any], label: str) -> dict[str, Any]:
     if isinstance(details, dict):
         told["details"] = {key: _detail_without(key, value, label) for key, value in details.items()}
     return {**receipt, **told}
+
+
+def cleaned_receipt(data: bytes, label: str) -> bytes:
+    """Return the bytes of a receipt without a label: as they are if it does not name it, none if nobody can read it.
+
+    Parameters
+    ----------
+    data
+        What lies there.
+    label
+        As for `receipt_without`.
+    """
+    try:
+        text = json.loads(data)
+        cleaned = receipt_without(text, label)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return b""
+    return data if cleaned == text else json.dumps(cleaned, indent=1).encode()
 
 
 def _detail_without(name: str, value: Any, label: str) -> Any:

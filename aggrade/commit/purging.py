@@ -20,7 +20,7 @@ from aggrade.commit.naming import changed_attributes, names, receipt_without
 from aggrade.commit.snapshot import ROOT
 from aggrade.commit.states import KeptState
 from aggrade.commit.unpublished import drop_unpublished
-from aggrade.errors import AggradeError
+from aggrade.errors import BadInput, Damaged, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["first_generation", "mark_purged", "purge", "to_purge"]
 
 _log = logging.getLogger(__name__)
+
+_TORN = (BadInput, Damaged, Refused)
+"""What is raised of a backup that is not what it should be; a server that does not answer says nothing of it."""
 
 
 def first_generation(storage: Storage, label: str) -> int:
@@ -49,7 +52,11 @@ def first_generation(storage: Storage, label: str) -> int:
         return 0
     stored = storage.read(key)
     found = [stored.data] if stored else []
-    found += [KeptState(storage, one.id, there).kept(one, key) for one in there if key in one.objects]
+    try:
+        found += [KeptState(storage, one.id, there).kept(one, key) for one in there if key in one.objects]
+    except _TORN as error:
+        _log.warning("a backup that has held %s can't be read: %s", key, error)
+        return 0
     entries = (entry for data in found for entry in entries_of(data))
     return min((entry.generation for entry in entries if isinstance(entry, LayerRecord)), default=0)
 
@@ -77,7 +84,7 @@ def _state(storage: Storage, manifest: Manifest, there: list[Manifest]) -> KeptS
     """Return the state of a backup, None if it can't be read."""
     try:
         return KeptState(storage, manifest.id, there)
-    except AggradeError as error:
+    except _TORN as error:
         _log.warning("backup %s can't be read and is purged: %s", manifest.id, error)
         return None
 
@@ -88,7 +95,7 @@ def _is_free(state: KeptState | None, manifest: Manifest, erasure: Erasure) -> b
         return False
     try:
         return all(_is_free_object(state, manifest, key, erasure) for key in manifest.objects)
-    except (AggradeError, RuntimeError, ValueError) as error:
+    except (*_TORN, RuntimeError, ValueError) as error:
         _log.warning("backup %s can't be read and is purged: %s", manifest.id, error)
         return False
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 import zarr
 
+from aggrade.commit.array_checks import fault_of_array
 from aggrade.commit.documents import Document, dims_of, shape_of
 from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.root_marks import mark_problems
 from aggrade.storage.zarr_store import ReadStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aggrade.storage import Storage, StoredObject
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
 ROOT = "zarr.json"
 _GROUP_OF_FORMAT_2, _ROOT_OF_FORMAT_2 = ".zgroup", ".zmetadata"
 FORMAT = 1
+_RESTORE = "delete it, then restore the newest backup (aggrade restore)"
 _OF_ONE_COMMIT = {"generation", "write_id", "needed_backups"}
 
 
@@ -214,13 +218,25 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
         raise Refused(_other_format(url, versions - {3}))
     if groups:
         raise Refused(_nested(url, groups))
-    if nameless:
-        raise Refused(*(_nameless(url, name) for name in nameless))
     mark = snapshot.attributes.get("aggrade", {})
     if isinstance(mark, dict):
         _check_format(url, snapshot)
     raise_all(mark_problems(f"{url}/{ROOT}", mark), Damaged)
+    if nameless and not snapshot.generation:
+        raise Refused(*(_nameless(url, name) for name in nameless))
+    raise_all(_faults(url, snapshot, nameless), Damaged)
     return snapshot
+
+
+def _faults(url: str, snapshot: Snapshot, nameless: list[str]) -> Iterator[Problem]:
+    """Yield what of arrays in a root nobody can work with."""
+    ours = f"{_RESTORE}, or correct it"
+    others = "correct it, or write the store anew"
+    for name, document in snapshot.documents.items():
+        fault = "dimensions without names" if name in nameless else fault_of_array(document)
+        if fault is not None:
+            expected, fix = "an array of Zarr format 3", ours if snapshot.generation else others
+            yield Problem(f"{url}/{ROOT}", f"array {name!r} with {fault}", expected, fix, "root-array")
 
 
 def _json(url: str, data: bytes) -> Any:
@@ -228,8 +244,7 @@ def _json(url: str, data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         found, expected = "an object that is no JSON", "the root that a commit left"
-        fix = "delete it, then restore the newest backup (aggrade restore)"
-        raise Damaged(Problem(f"{url}/{ROOT}", found, expected, fix, "root-torn")) from error
+        raise Damaged(Problem(f"{url}/{ROOT}", found, expected, _RESTORE, "root-torn")) from error
 
 
 def _one_array(url: str) -> Problem:

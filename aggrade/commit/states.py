@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, backups_beside, manifests
+from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, UNREADABLE, backups_beside, manifests
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.layers import LAYERS, RECEIPTS
 from aggrade.commit.snapshot import ROOT, Snapshot, read_snapshot, snapshot_of
@@ -125,7 +125,7 @@ class KeptState:
             try:
                 with self._lock:
                     return self._archive(manifest).read(key)
-            except (KeyError, zipfile.BadZipFile) as error:
+            except UNREADABLE as error:
                 raise Damaged(_gone(self._backups, manifest, key)) from error
         raise Damaged(_gone(self._backups, manifest, key))
 
@@ -164,7 +164,7 @@ def kept_root(storage: Storage, manifest: Manifest) -> Snapshot:
 def _member(backups: Storage, manifest: Manifest, archive: bytes) -> bytes:
     try:
         return zipfile.ZipFile(io.BytesIO(archive)).read(ROOT)
-    except (KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise Damaged(_gone(backups, manifest, ROOT)) from error
 
 

@@ -31,7 +31,7 @@ from aggrade.commit.documents import (
 )
 from aggrade.commit.salting import salted
 from aggrade.commit.sharding import ShardForm, shard_form
-from aggrade.errors import Conflict, Problem
+from aggrade.errors import Conflict, Damaged, Problem
 from aggrade.settings import settings
 from aggrade.storage import ConditionFailed, Storage
 from aggrade.storage.together import together
@@ -263,8 +263,12 @@ class Writer:
         )
         if any(stop <= start for start, stop in published):
             return
-        array = _open(self._published_store(name, before, published), name, before)
-        block[_within(published, box)] = array[tuple(slice(*pair) for pair in published)]
+        store = self._published_store(name, before, published)
+        try:
+            values = _open(store, name, before)[tuple(slice(*pair) for pair in published)]
+        except (RuntimeError, ValueError) as error:
+            raise Damaged(_torn(self.storage, name, before, published, error)) from error
+        block[_within(published, box)] = values
 
     def _published_store(self, name: str, before: Document, bounds: Bounds) -> MemoryStore:
         """Read the objects that hold `bounds`, each as it was when the intent was taken."""
@@ -280,6 +284,13 @@ class Writer:
         if stored is not None and stored.etag != self.etags.get(key, stored.etag):
             raise Conflict(taken(self.storage, key))
         return None if stored is None else stored.data
+
+
+def _torn(storage: Storage, name: str, document: Document, bounds: Bounds, error: Exception) -> Problem:
+    keys = [key_of(name, document, index) for index in units_in(document, bounds)]
+    where = f"{storage.url}/{keys[0]}" + (f" or {len(keys) - 1} more" if len(keys) > 1 else "")
+    fix = "run aggrade verify, which says whose it is, then restore a backup, or remove the layers in it and append them"
+    return Problem(where, f"an object that can't be decoded ({error})", "published rows", fix, "torn")
 
 
 def _within(inner: Bounds, outer: Bounds) -> tuple[slice, ...]:
