@@ -79,7 +79,7 @@ def objects_of(codec, values):
                 None if codec.index and codec.chunk.is_fill(part) else codec.chunk.encode(part)
                 for part in parts
             ]
-            yield (row, column), codec.pack(encoded)
+            yield (row, column), codec.pack(enumerate(encoded))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_chunk_of_fill_in_a_shard_is_absent():
     assert codec.chunk.is_fill(empty)
     empty[2, 1] = 0
     assert not codec.chunk.is_fill(empty)
-    data = codec.pack([codec.chunk.encode(empty), None, None, None])
+    data = codec.pack(enumerate([codec.chunk.encode(empty), None, None, None]))
     spans = codec.spans(data[-codec.index_bytes :])
     assert (spans[1:] == ABSENT).all()
     store._store_dict["c/0/0"] = zarr.core.buffer.cpu.Buffer.from_bytes(data)
@@ -162,7 +162,7 @@ def test_damage_is_noticed():
     document["codecs"][0]["configuration"]["codecs"].append({"name": "crc32c"})
     codec = object_codec(document)
     part = codec.chunk.encode(np.ones((4, 3), "f4"))
-    data = bytearray(codec.pack([part] * 4))
+    data = bytearray(codec.pack(enumerate([part] * 4)))
     data[-9] ^= 1
     with pytest.raises(ValueError, match="checksum"):
         codec.spans(bytes(data[-codec.index_bytes :]))

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from aggrade.commit.documents import unit_of
 from aggrade.price import Price
 from aggrade.rechunking.drawing import drawn_boxes
-from aggrade.rechunking.grids import blocks, inner_of, is_sharded, raw_bytes
-from aggrade.rechunking.pricing import reading_price
+from aggrade.rechunking.grids import inner_of, is_sharded, raw_bytes
+from aggrade.rechunking.pricing import compared_boxes, reading_price
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,8 +69,6 @@ class Beside:
         Of the source's state.
     sources, documents
         Array documents of source and target.
-    arrays
-        How each array is copied as a whole.
     is_full
         Whether all of it is compared, not a sample alone.
     """
@@ -79,24 +77,23 @@ class Beside:
     write_id: str
     sources: Mapping[str, Document]
     documents: Mapping[str, Document]
-    arrays: Mapping[str, ArrayPlan]
     is_full: bool
 
-    def price(self, plans: Iterable[ArrayPlan], *found: Mapping[str, Sequence[Bounds]]) -> Price:
+    def price(self, arrays: Mapping[str, ArrayPlan], *found: Mapping[str, Sequence[Bounds]]) -> Price:
         """Return what goes over the wire beside chunks.
 
         Parameters
         ----------
-        plans
-            How much of each array is made, and kept.
+        arrays
+            How each array is copied, and how much of it is made and kept.
         *found
             Array → boxes that are made, and those that are kept.
         """
-        objects = sum(array.writes + array.copies for array in plans)
+        objects = sum(array.writes + array.copies for array in arrays.values())
         pieces = sum(len(boxes) for each in found for boxes in each.values())
         price = bookkeeping_price(self.looked, self.documents, pieces, objects)
         price += comparing_price(self.write_id, self.sources, self.documents)
-        for name, array in self.arrays.items() if self.is_full else ():
+        for name, array in arrays.items() if self.is_full else ():
             boxes = [box for each in found for box in each.get(name, ())]
             price += full_comparing_price(self.sources[name], self.documents[name], array, boxes)
         return price
@@ -152,7 +149,7 @@ def full_comparing_price(
     boxes
         What is compared: whole target objects, in items.
     """
-    parts = [part for box in boxes for part in blocks(box, array.piece)]
+    parts = compared_boxes(after, array, boxes)
     here = reading_price(before, parts, array.read_block, array.spare)
     there = reading_price(after, parts, array.write_block, array.spare)
     size = max((raw_bytes(before, tuple(stop - start for start, stop in part)) for part in parts), default=0)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aggrade.commit.documents import units_in
 from aggrade.rechunking.blocking import copy_chunks
-from aggrade.rechunking.boxes import BoxWork, bounds_of, in_threads
+from aggrade.rechunking.boxes import BoxWork, bounds_of, in_threads, one_by_one
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aggrade.commit import Writer, WrittenObject
     from aggrade.rechunking.boxes import Position
 
@@ -44,35 +47,61 @@ class BoxWriter(BoxWork):
         at_once = self.threads(self.unit_bytes + self.group_bytes)
         if at_once > 1:
             return in_threads(lambda unit: self._put_shard(unit, 1), units, at_once)
-        threads = max(1, self.threads(2 * self.group_bytes) - self.unit_bytes // (2 * self.group_bytes))
+        threads = replace(self, spare=self.spare - self.unit_bytes).threads(2 * self.group_bytes)
         return [self._put_shard(unit, threads) for unit in units]
 
     def _put_objects(self, positions: list[Position]) -> list[WrittenObject]:
         return [
             self.writer.put(
-                self.box.name, self.key(position), self.codec.pack([self.codec.chunk.encode(values)])
+                self.box.name, self.key(position), self.codec.pack([(0, self.codec.chunk.encode(values))])
             )
             for position, values in self._gathered(positions)
         ]
 
     def _put_shard(self, unit: Position, threads: int) -> WrittenObject:
+        encoded = itertools.chain.from_iterable(self._encoded_batches(unit, threads))
+        return self.writer.put(self.box.name, self.key(unit), self.codec.pack(encoded))
+
+    def _encoded_batches(self, unit: Position, threads: int) -> Iterator[list[tuple[int, bytes | None]]]:
+        """Yield the chunks of a shard, each with its place in it."""
+        rows = self._rows(unit)
+        if rows is not None:
+            starts = range(0, len(rows), _BATCH)
+            return one_by_one(lambda start: self._encoded_rows(rows, start), starts, threads)
         groups = self.box.groups(self.codec.chunk.shape, self.most, bounds_of(unit, self.codec.unit))
         batches = iter(lambda: list(itertools.islice(groups, _BATCH)), [])
-        encoded = dict(itertools.chain.from_iterable(in_threads(self._encoded, batches, threads)))
-        first = [index * count for index, count in zip(unit, self.codec.grid, strict=True)]
-        places = itertools.product(
-            *(range(start, start + count) for start, count in zip(first, self.codec.grid, strict=True))
-        )
-        data = self.codec.pack(encoded.pop(place, None) for place in places)
-        return self.writer.put(self.box.name, self.key(unit), data)
+        return one_by_one(self._encoded, batches, threads)
 
-    def _encoded(self, groups: list[list[Position]]) -> list[tuple[Position, bytes | None]]:
+    def _rows(self, unit: Position) -> np.ndarray[Any, Any] | None:
+        """Return the chunks of a shard one behind the other, if they lie so in the box; None else."""
+        values, shape, length = self.box.values, self.codec.chunk.shape, self.codec.unit[0]
+        start = unit[0] * length - self.box.bounds[0][0]
+        part = values[start : start + length]
+        if values.shape[1:] != shape[1:] or len(part) % shape[0] or not values.flags.c_contiguous:
+            return None
+        return part.reshape(-1, *shape)
+
+    def _encoded_rows(self, rows: np.ndarray[Any, Any], start: int) -> list[tuple[int, bytes | None]]:
+        """Return those that hold something else than fill, each with its place."""
+        chunk, some, step = self.codec.chunk, rows[start : start + _BATCH], math.prod(self.codec.grid[1:])
+        made = np.flatnonzero(~chunk.are_fill(some))
+        encoded = chunk.encode_each(some if len(made) == len(some) else some[made])
+        return list(zip(((made + start) * step).tolist(), encoded, strict=True))
+
+    def _encoded(self, groups: list[list[Position]]) -> list[tuple[int, bytes | None]]:
+        """Return each chunk with its place in its shard."""
         chunk = self.codec.chunk
         return [
-            (position, None if chunk.is_fill(values) else chunk.encode(values))
+            (self._place(position), None if chunk.is_fill(values) else chunk.encode(values))
             for positions in groups
             for position, values in self._gathered(positions)
         ]
+
+    def _place(self, position: Position) -> int:
+        place = 0
+        for index, count in zip(position, self.codec.grid, strict=True):
+            place = place * count + index % count
+        return place
 
     def _gathered(self, positions: list[Position]) -> list[tuple[Position, np.ndarray[Any, Any]]]:
         """Return whole chunks: views of the box where it holds them in one row, copies with fill behind its end else."""

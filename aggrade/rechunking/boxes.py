@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
     from aggrade.rechunking.grids import Shape
     from aggrade.rechunking.object_codec import ObjectCodec
 
-__all__ = ["Box", "BoxWork", "Grid", "Meeting", "Position", "bounds_of", "fits_whole", "in_threads"]
+__all__ = [
+    "Box",
+    "BoxWork",
+    "Grid",
+    "Meeting",
+    "Position",
+    "bounds_of",
+    "fits_whole",
+    "in_threads",
+    "one_by_one",
+]
+
+_AHEAD = 2
+"""Items that each thread has begun or will begin next, before a result is waited for."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -120,12 +134,23 @@ class Box:
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
     """Return the results in order; what one of them raises ends the others before they begin."""
+    return list(one_by_one(function, items, threads))
+
+
+def one_by_one(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Yield the results in order, few of them made ahead; what one of them raises ends the others before they begin."""
     if threads == 1:
-        return [function(item) for item in items]
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(function, item) for item in items]
         try:
-            return [future.result() for future in futures]
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > _AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numcodecs import Blosc, GZip, Zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aggrade.rechunking.grids import Shape
 
@@ -88,20 +88,37 @@ class ChunkCodec:
 
     def encode(self, values: np.ndarray[Any, Any]) -> bytes:
         """Return the bytes of a chunk; `values` are of its shape."""
+        return next(self.encode_each(values[np.newaxis]))
+
+    def encode_each(self, values: np.ndarray[Any, Any]) -> Iterator[bytes]:
+        """Yield the bytes of several chunks, which lie along a first dimension."""
         items = np.ascontiguousarray(values, self.stored)
         plain = items.view(np.uint8) if items.dtype.kind in "mM" else items
-        body = plain.tobytes() if self.compressor is None else bytes(self.compressor.encode(plain))
-        return with_checksum(body) if self.checksum else body
+        for one in plain:
+            body = one.tobytes() if self.compressor is None else bytes(self.compressor.encode(one))
+            yield with_checksum(body) if self.checksum else body
 
     def absent(self) -> np.ndarray[Any, Any]:
         """Return what a chunk that is absent holds, read-only."""
         return np.broadcast_to(self.fill, self.shape)
 
     def is_fill(self, values: np.ndarray[Any, Any]) -> bool:
-        """Tell whether each item is, bit for bit, the fill value."""
-        fill, flat = self.fill.tobytes(), values.reshape(-1)
-        some = (0, -1, flat.size // 2)
-        return all(flat[place].tobytes() == fill for place in some) and flat.tobytes() == fill * flat.size
+        """Tell whether each item of a chunk is, bit for bit, the fill value."""
+        return bool(self.are_fill(values[np.newaxis])[0])
+
+    def are_fill(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell of several chunks, which lie along a first dimension, whether they hold nothing but the fill value."""
+        flat = values.reshape(len(values), -1)
+        bits = np.frombuffer(self.fill.tobytes(), np.uint8)
+        some = (
+            np.ascontiguousarray(flat[:, [0, flat.shape[1] // 2, -1]])
+            .view(np.uint8)
+            .reshape(len(flat), 3, -1)
+        )
+        found: np.ndarray[Any, np.dtype[np.bool_]] = (some == bits).all(axis=(1, 2))
+        for place in np.flatnonzero(found):
+            found[place] = flat[place].tobytes() == self.fill.tobytes() * flat.shape[1]
+        return found
 
 
 def checked(data: Buffer) -> memoryview:

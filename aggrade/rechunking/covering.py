@@ -16,20 +16,23 @@ import numpy as np
 from aggrade.commit.documents import Bounds, Document, grid_of, shape_of, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aggrade.rechunking.grids import Shape
 
-__all__ = ["choose_piece", "coverage_gaps", "parts", "parts_within"]
+    Length = Callable[[int], int]
+
+__all__ = ["Candidate", "choose_piece", "coverage_gaps", "parts", "parts_within"]
 
 _SLACK = 1.02
 _PARTS = 17
 
 
-class _Candidate(NamedTuple):
-    """The leading dimensions of a piece: its shape, its items, the reads it costs."""
+class Candidate(NamedTuple):
+    """The leading dimensions of a piece: its shape, its items, those in memory with it, the reads that all pieces cost."""
 
     shape: Shape
+    own: int
     items: int
     reads: int
 
@@ -58,8 +61,15 @@ def parts_within(start: int, stop: int, *steps: int) -> int:
     return parts(stop, *steps) - before + (not shared) if stop > start else 0
 
 
-def choose_piece(shape: Shape, target: Shape, source: Shape, most: int, enough: int) -> Shape | None:
-    """Return the shape of the pieces that read the source least often.
+def choose_piece(
+    shape: Shape,
+    target: Shape,
+    source: Shape,
+    most: int,
+    enough: int,
+    rolled: Mapping[int, tuple[Length, Length]] | None = None,
+) -> Candidate | None:
+    """Return the pieces that read the source least often.
 
     Parameters
     ----------
@@ -70,40 +80,47 @@ def choose_piece(shape: Shape, target: Shape, source: Shape, most: int, enough: 
     source
         Shape of what is decoded alone in the source.
     most
-        Items that a piece may hold.
+        Items that may be in memory.
     enough
         Items at which a larger piece no longer pays, unless it saves reads.
+    rolled
+        Dimension along which pieces keep what the next one needs → for the length of a piece, how many items are in
+        memory along it, and how many the pieces have together that do so.
 
     Returns
     -------
-    tuple of int or None
+    Candidate or None
         None if not even one target object fits.
     """
     if 0 in shape:
-        return target
-    front = [_Candidate((), 1, 1)]
+        return Candidate(target, 0, 0, 0)
+    front = [Candidate((), 1, 1, 1)]
     for axis, size in enumerate(shape):
-        lengths = _lengths(size, target[axis], source[axis])
+        extent, together = (rolled or {}).get(axis, (_itself, _itself))
+        lengths = [
+            (length, min(extent(length), size), parts(size, together(length), source[axis]))
+            for length in _lengths(size, target[axis], source[axis])
+        ]
         front = _best(
-            _Candidate(
-                (*one.shape, length),
-                one.items * min(length, size),
-                one.reads * parts(size, length, source[axis]),
-            )
+            Candidate((*one.shape, length), one.own * min(length, size), one.items * held, one.reads * reads)
             for one in front
-            for length in lengths
-            if one.items * min(length, size) <= most
+            for length, held, reads in lengths
+            if one.items * held <= most
         )
     return _preferred(front, enough)
 
 
-def _preferred(front: list[_Candidate], enough: int) -> Shape | None:
+def _itself(length: int) -> int:
+    return length
+
+
+def _preferred(front: list[Candidate], enough: int) -> Candidate | None:
     """Return the smallest piece that is large enough among those with the fewest reads, else the largest."""
     if not front:
         return None
     limit = min(one.reads for one in front) * _SLACK
-    good = sorted((one for one in front if one.reads <= limit), key=lambda one: one.items)
-    return next((one.shape for one in good if one.items >= enough), good[-1].shape)
+    good = sorted((one for one in front if one.reads <= limit), key=lambda one: (one.items, one.own))
+    return next((one for one in good if one.own >= enough), good[-1])
 
 
 def _lengths(size: int, target: int, source: int) -> list[int]:
@@ -116,16 +133,14 @@ def _lengths(size: int, target: int, source: int) -> list[int]:
     return sorted({min(whole, max(1, -(-length // target)) * target) for length in found})
 
 
-def _best(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+def _best(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Drop candidates that cost more reads than a smaller one; of those as cheap as each other keep every size."""
-    kept: dict[tuple[int, int], _Candidate] = {}
+    kept: dict[tuple[int, int, int], Candidate] = {}
     smallest = math.inf
-    for reads, group in itertools.groupby(
-        sorted(candidates, key=lambda one: one.reads), lambda one: one.reads
-    ):
-        good = {(reads, one.items): one for one in group if one.items < smallest}
+    for _, group in itertools.groupby(sorted(candidates, key=lambda one: one.reads), lambda one: one.reads):
+        good = {(one.own, one.items, one.reads): one for one in group if one.items < smallest}
         kept.update(good)
-        smallest = min([smallest, *(items for _, items in good)])
+        smallest = min([smallest, *(one.items for one in good.values())])
     return list(kept.values())
 
 

@@ -18,6 +18,8 @@ from aggrade.rechunking.boxes import Box
 from aggrade.rechunking.grids import blocks, native_dtype
 from aggrade.rechunking.memory import return_freed_memory
 from aggrade.rechunking.object_codec import object_codec
+from aggrade.rechunking.rolling import Window
+from aggrade.rechunking.strips import InStrip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def copy_piece(
-    writer: Writer, piece: Piece, *, source: Source, arrays: Mapping[str, ArrayPlan]
+    writer: Writer, piece: Piece | InStrip, *, source: Source, arrays: Mapping[str, ArrayPlan]
 ) -> PieceReceipt:
     """Copy one piece from the source to the target.
 
@@ -44,7 +46,7 @@ def copy_piece(
     writer
         Of the open transaction on the target.
     piece
-        The box.
+        The box, alone or with what its strip has in memory.
     source
         The state that is copied.
     arrays
@@ -58,8 +60,17 @@ def copy_piece(
         If somebody else writes the same objects.
     """
     return_freed_memory()
-    plan = arrays[piece.variable]
-    values = read_box(source, piece.variable, piece.bounds, plan)
+    piece, window = (piece.piece, piece.window) if isinstance(piece, InStrip) else (piece, Window())
+    plan, name = arrays[piece.variable], piece.variable
+    if plan.rolling is None:
+        values = read_box(source, name, piece.bounds, plan)
+    else:
+        values = window.values(
+            piece.bounds,
+            source.documents[name],
+            plan.rolling,
+            lambda bounds, part: _fill(Box(name, bounds, part), source, plan),
+        )
     written = _write_box(writer, piece, values, plan)
     _log.info("copied %s %s: %d objects", piece.variable, piece.bounds, len(written))
     return PieceReceipt(digest=piece.digest, written=tuple(written), details={"bytes": int(values.nbytes)})
@@ -78,15 +89,18 @@ def read_box(source: Source, name: str, bounds: Bounds, plan: ArrayPlan) -> np.n
     Damaged
         If a chunk can't be decoded.
     """
-    document = source.documents[name]
     shape = tuple(stop - start for start, stop in bounds)
-    box = Box(name, bounds, np.empty(shape, dtype=native_dtype(document)))
-    codec = source.codec(name)
+    box = Box(name, bounds, np.empty(shape, dtype=native_dtype(source.documents[name])))
+    _fill(box, source, plan)
+    return box.values
+
+
+def _fill(box: Box, source: Source, plan: ArrayPlan) -> None:
+    codec = source.codec(box.name)
     if codec is None:
         _read_blocks(source, box, plan.read_block)
     else:
-        BoxReader(document, codec, box, plan.spare, source.storage).read()
-    return box.values
+        BoxReader(source.documents[box.name], codec, box, plan.spare, source.storage).read()
 
 
 def _read_blocks(source: Source, box: Box, block: Shape) -> None:

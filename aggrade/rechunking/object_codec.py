@@ -91,17 +91,24 @@ class ObjectCodec:
         body = checked(index) if self.index.checksum else index
         return np.frombuffer(body, "<u8").reshape(*self.grid, 2)
 
-    def pack(self, chunks: Iterable[bytes | None]) -> bytes:
-        """Return the object that holds encoded chunks, given in C order; None is an absent one."""
+    def pack(self, chunks: Iterable[tuple[int, bytes | None]]) -> bytes:
+        """Return the object that holds encoded chunks, each given with its place in C order.
+
+        Those that are None or not given are absent.
+        """
         if self.index is None:
-            return b"".join(chunk or b"" for chunk in chunks)
+            return b"".join(chunk or b"" for _, chunk in chunks)
         packed = BytesIO()
-        packed.seek(0 if self.index.at_end else self.index_bytes)
-        spans = np.full((math.prod(self.grid), 2), ABSENT, "<u8")
-        for place, chunk in enumerate(chunks):
+        start = packed.seek(0 if self.index.at_end else self.index_bytes)
+        places, lengths = [], []
+        for place, chunk in chunks:
             if chunk is not None:
-                spans[place] = packed.tell(), len(chunk)
-                packed.write(chunk)
+                places.append(place)
+                lengths.append(packed.write(chunk))
+        spans = np.full((math.prod(self.grid), 2), ABSENT, "<u8")
+        if places:
+            spans[places, 0] = start + np.cumsum([0, *lengths[:-1]])
+            spans[places, 1] = lengths
         if not self.index.at_end:
             packed.seek(0)
         packed.write(with_checksum(spans.tobytes()) if self.index.checksum else spans.tobytes())

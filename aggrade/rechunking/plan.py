@@ -192,6 +192,9 @@ class RechunkPlan(_Frozen):
         shard = f" in shards {_by(unit_of(target))}" if is_sharded(target) else ""
         passes = f", each read {array.reads / array.chunks:.1f} times" if array.reads > array.chunks else ""
         kept = f", {array.copies} kept" if array.copies else ""
+        if (rolling := array.rolling) is not None:
+            strips = sum(1 for _ in blocks(tuple((0, size) for size in shape_of(source)), rolling.strip))
+            passes += f" in {strips} strip{'s' * (strips > 1)} of pieces that share them"
         return (
             f"  {name} ({axes}): chunks {_by(inner_of(source))} → {_by(inner_of(target))}{shard}; "
             f"{array.chunks} chunks{passes}, {array.writes} objects{kept}, {human_bytes(array.bytes_written)}"
@@ -280,10 +283,10 @@ def plan_rechunk(
     )
     whole = {name: plan_array(document, wanted[name], max_memory) for name, document in documents.items()}
     same = kept or {}
-    boxes = {name: _boxes(wanted[name], whole[name].piece, same.get(name, ())) for name in documents}
+    boxes = {name: _boxes(wanted[name], whole[name], same.get(name, ())) for name in documents}
     arrays = {
         name: part_of(whole[name], documents[name], wanted[name], boxes[name])
-        if name in same
+        if same.get(name)
         else whole[name]
         for name in documents
     }
@@ -295,8 +298,8 @@ def plan_rechunk(
             for bounds in found.get(name, ())
         )
 
-    beside = Beside(looked, source.write_id, documents, wanted, whole, is_full=compare == "full")
-    every = {name: _boxes(wanted[name], array.piece, ()) for name, array in whole.items()}
+    beside = Beside(looked, source.write_id, documents, wanted, is_full=compare == "full")
+    every = {name: _boxes(wanted[name], array, ()) for name, array in whole.items()}
     return RechunkPlan(
         source=source,
         target=target,
@@ -308,14 +311,18 @@ def plan_rechunk(
         pieces=pieces(boxes),
         kept=pieces(same),
         compare=compare,
-        bookkeeping=beside.price(arrays.values(), boxes, same),
-        anew=None if kept is None else price_of(whole.values()) + beside.price(whole.values(), every),
+        bookkeeping=beside.price(arrays, boxes, same),
+        anew=None if kept is None else price_of(whole.values()) + beside.price(whole, every),
     )
 
 
-def _boxes(document: Document, piece: Shape, kept: Sequence[Bounds]) -> list[Bounds]:
-    """Return pieces that hold every object of an array that is not kept, as long and wide as `piece` at most."""
-    whole = blocks(tuple((0, size) for size in shape_of(document)), piece)
+def _boxes(document: Document, array: ArrayPlan, kept: Sequence[Bounds]) -> list[Bounds]:
+    """Return pieces that hold every object of an array that is not kept, as long and wide as planned at most."""
+    everything = tuple((0, size) for size in shape_of(document))
+    if array.rolling is not None and not kept:
+        rolling = array.rolling
+        return [box for strip in blocks(everything, rolling.strip) for box in blocks(strip, rolling.piece)]
+    whole = blocks(everything, array.piece)
     if not kept:
         return list(whole)
     made = ~cells_in(document, kept)

@@ -1,8 +1,9 @@
 """What copying one array takes: the pieces it is cut into, its reads and writes, its memory.
 
-The memory of a piece is its box, and beside it the block that is being read or written, three times: as encoded bytes,
-as decoded chunks and as a whole. Blocks are small where chunks allow it, so most of the bound goes into the box: the
-wider it is, the fewer chunks of the source are read twice.
+The memory of a piece is its box, and beside it the block that is being read or written, twice: as encoded bytes and as
+decoded chunks, and once more as a whole where zarr itself decodes it or a checksum is put behind it. Blocks are small
+where chunks allow it, so most of the bound goes into the box: the wider it is, the fewer chunks of the source are read
+twice. Where that would still be many, pieces share what they read (`aggrade.rechunking.rolling`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aggrade.rechunking.boxes import fits_whole
 from aggrade.rechunking.covering import choose_piece, parts, parts_within
 from aggrade.rechunking.grids import (
     Shape,
+    blocks,
     inner_of,
     is_sharded,
     item_bytes,
@@ -26,15 +28,25 @@ from aggrade.rechunking.grids import (
     raw_bytes,
 )
 from aggrade.rechunking.object_codec import object_codec
+from aggrade.rechunking.rolling import Rolling, choose_rolling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from aggrade.commit.documents import Bounds
 
-__all__ = ["ArrayPlan", "memory_problems", "part_of", "plan_array", "price_of", "reading_price"]
+__all__ = [
+    "ArrayPlan",
+    "compared_boxes",
+    "memory_problems",
+    "part_of",
+    "plan_array",
+    "price_of",
+    "reading_price",
+]
 
-_COPIES = 3
+_COPIES = 2
+_ROLLING_GAIN = 1.1
 _BLOCK_SHARE = 16
 _BLOCK_BYTES = 32 << 20
 _ENOUGH_BYTES = 64 << 20
@@ -45,7 +57,10 @@ class ArrayPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    piece: tuple[int, ...] = Field(description="Shape of a piece in items.")
+    piece: tuple[int, ...] = Field(description="Shape of a piece that reads all it needs, in items.")
+    rolling: Rolling | None = Field(
+        default=None, description="How it is cut instead where pieces share what they read."
+    )
     read_block: tuple[int, ...] = Field(description="Shape of what is read at once.")
     write_block: tuple[int, ...] = Field(description="Shape of what is written at once.")
     chunks: int = Field(description="Chunks of the source.")
@@ -69,25 +84,37 @@ def plan_array(before: Document, after: Document, max_memory: int) -> ArrayPlan:
     max_memory
         Bytes that one piece may take.
     """
-    shape, item = shape_of(before), item_bytes(before)
-    most = (max_memory - _overhead(before, after, max_memory)) // item
-    piece = choose_piece(shape, unit_of(after), inner_of(before), max(most, 1), _ENOUGH_BYTES // item)
-    assert piece is not None, "one object fits, as was checked"
-    block = _block_bytes(max_memory) // item
-    reading = largest_block(_reading_unit(before, block), _clipped(piece, before), block)
-    writing = largest_block(unit_of(after), _clipped(piece, before), block)
+    shape, chunk, unit, item = shape_of(before), inner_of(before), unit_of(after), item_bytes(before)
+    most = max(1, (max_memory - _overhead(before, after, max_memory)) // item)
+    chosen = choose_piece(shape, unit, chunk, most, _ENOUGH_BYTES // item)
+    assert chosen is not None, "one object fits, as was checked"
+    rolling = None
+    if not is_sharded(before) and chosen.reads > _ROLLING_GAIN * math.prod(map(parts, shape, chunk)):
+        found = choose_rolling(shape, unit, chunk, most, _ENOUGH_BYTES // item)
+        rolling = found[0] if found and found[1] * _ROLLING_GAIN < chosen.reads else None
+    return _planned(before, after, chosen.shape, rolling, _block_bytes(max_memory) // item)
+
+
+def _planned(
+    before: Document, after: Document, piece: Shape, rolling: Rolling | None, block: int
+) -> ArrayPlan:
+    extent = _clipped(piece, before)
+    reading = largest_block(_reading_unit(before, block), extent, block)
+    writing = largest_block(unit_of(after), extent, block)
+    spare = _copies(before, after) * max(raw_bytes(before, reading), raw_bytes(before, writing))
     return ArrayPlan(
         piece=piece,
+        rolling=rolling,
         read_block=reading,
         write_block=writing,
-        spare=_spare(before, reading, writing),
-        peak_memory=_peak(before, piece, reading, writing),
-        **_price(before, after, piece, reading, _spare(before, reading, writing)),
+        spare=spare,
+        peak_memory=_peak(before, rolling.window if rolling else piece, spare),
+        **_price(before, after, rolling.strip if rolling else piece, reading, spare),
     )
 
 
 def part_of(whole: ArrayPlan, before: Document, after: Document, boxes: Sequence[Bounds]) -> ArrayPlan:
-    """Return the plan of some pieces of an array alone; all objects that lie in none of them are copied.
+    """Return the plan of some pieces of an array alone, each of which reads all it needs; other objects are copied.
 
     Parameters
     ----------
@@ -110,9 +137,27 @@ def part_of(whole: ArrayPlan, before: Document, after: Document, boxes: Sequence
             "copies": whole.writes - writes,
             "bytes_read": reads * raw_bytes(before, chunk),
             "bytes_written": sum(raw_bytes(before, shape) for shape in items),
-            "peak_memory": _peak(before, whole.piece, whole.read_block, whole.write_block) if boxes else 0,
+            "peak_memory": _peak(before, whole.piece, whole.spare) if boxes else 0,
+            "rolling": None,
         }
     )
+
+
+def compared_boxes(document: Document, array: ArrayPlan, boxes: Iterable[Bounds]) -> list[Bounds]:
+    """Return the boxes that are compared, each of which fits into memory; they hold the same as `boxes` do.
+
+    Parameters
+    ----------
+    document
+        The array's document in the target.
+    array
+        How it is copied.
+    boxes
+        Its pieces, and what is kept of it.
+    """
+    if array.rolling is not None:
+        boxes = [tuple((0, size) for size in shape_of(document))]
+    return [part for box in boxes for part in blocks(box, array.piece)]
 
 
 def price_of(arrays: Iterable[ArrayPlan]) -> Price:
@@ -189,14 +234,13 @@ def _gets(before: Document, reading: Shape, spare: int, reads: int, count: Calla
     return count(unit) if fits_whole(raw_bytes(before, unit), spare) else count(unit) + reads
 
 
-def _peak(before: Document, piece: Shape, reading: Shape, writing: Shape) -> int:
-    if 0 in shape_of(before):
-        return 0
-    return raw_bytes(before, _clipped(piece, before)) + _spare(before, reading, writing)
+def _peak(before: Document, held: Shape, spare: int) -> int:
+    return 0 if 0 in shape_of(before) else raw_bytes(before, _clipped(held, before)) + spare
 
 
-def _spare(before: Document, reading: Shape, writing: Shape) -> int:
-    return _COPIES * max(raw_bytes(before, reading), raw_bytes(before, writing))
+def _copies(before: Document, after: Document) -> int:
+    codecs = object_codec(before), object_codec(after)
+    return _COPIES + any(codec is None or codec.chunk.checksum for codec in codecs)
 
 
 def _clipped(unit: Shape, document: Document) -> Shape:
@@ -218,7 +262,7 @@ def _largest_unit(before: Document, after: Document) -> int:
 
 
 def _overhead(before: Document, after: Document, max_memory: int) -> int:
-    return _COPIES * max(_largest_unit(before, after), _block_bytes(max_memory))
+    return _copies(before, after) * max(_largest_unit(before, after), _block_bytes(max_memory))
 
 
 def memory_problems(name: str, before: Document, after: Document, max_memory: int) -> list[Problem]:
@@ -228,9 +272,9 @@ def memory_problems(name: str, before: Document, after: Document, max_memory: in
     one = raw_bytes(after, _clipped(unit_of(after), after))
     if one + _overhead(before, after, max_memory) <= max_memory:
         return []
-    unit = _largest_unit(before, after)
-    with_shares = max(one + _COPIES * unit, -(-one * _BLOCK_SHARE // (_BLOCK_SHARE - _COPIES)))
-    enough = min(with_shares, one + _COPIES * max(unit, _BLOCK_BYTES))
+    unit, copies = _largest_unit(before, after), _copies(before, after)
+    with_shares = max(one + copies * unit, -(-one * _BLOCK_SHARE // (_BLOCK_SHARE - copies)))
+    enough = min(with_shares, one + copies * max(unit, _BLOCK_BYTES))
     return [_too_small(name, before, after, max_memory, enough)]
 
 

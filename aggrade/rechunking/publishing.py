@@ -35,6 +35,7 @@ from aggrade.rechunking.guards import memory_bound, place_problems, rule_problem
 from aggrade.rechunking.preparing import Looking
 from aggrade.rechunking.pruning import prune_former
 from aggrade.rechunking.source import OWN_MARKS, read_source
+from aggrade.rechunking.strips import in_strips
 from aggrade.rechunking.tracing import Trace, form_of, keep_trace
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.probe import keeps_copies
@@ -231,7 +232,7 @@ def _carry_out(
         deleted = make_room(transaction, plan, made.get("retired", []), made.get("trace"))
         try:
             kept = _carry_over(transaction, job)
-            pieces = write_pieces(transaction, plan.pieces, work, map)
+            pieces = write_pieces(transaction, plan.pieces, work, in_strips(map, plan.arrays))
             compared = confirm_copy(transaction, origin, plan, trace, map)
         except Damaged:
             transaction.lease.confirm()

@@ -14,8 +14,9 @@ from aggrade.commit.documents import shape_of, unit_of, units_in
 from aggrade.errors import Damaged
 from aggrade.rechunking.boxes import Box, bounds_of
 from aggrade.rechunking.engine import read_box
-from aggrade.rechunking.grids import blocks, raw_bytes
+from aggrade.rechunking.grids import raw_bytes
 from aggrade.rechunking.memory import return_freed_memory
+from aggrade.rechunking.pricing import compared_boxes
 from aggrade.rechunking.sampling import content_digest
 
 if TYPE_CHECKING:
@@ -64,15 +65,18 @@ def comparisons(plan: RechunkPlan, run: str) -> list[Comparison]:
     run
         A name that no other run has.
     """
+    found: dict[str, list[Bounds]] = {name: [] for name in plan.arrays}
+    for piece in (*plan.pieces, *plan.kept):
+        found[piece.variable].append(piece.bounds)
     return [
         Comparison(
-            variable=piece.variable,
+            variable=name,
             bounds=box,
-            digest=hashlib.sha256(f"{run} {piece.variable} {box}".encode()).hexdigest(),
-            size=raw_bytes(plan.sources[piece.variable], tuple(stop - start for start, stop in box)),
+            digest=hashlib.sha256(f"{run} {name} {box}".encode()).hexdigest(),
+            size=raw_bytes(plan.sources[name], tuple(stop - start for start, stop in box)),
         )
-        for piece in (*plan.pieces, *plan.kept)
-        for box in blocks(piece.bounds, plan.arrays[piece.variable].piece)
+        for name, array in plan.arrays.items()
+        for box in compared_boxes(plan.documents[name], array, found[name])
     ]
 
 
