@@ -190,3 +190,30 @@ def test_damage_is_noticed():
 def test_the_rest_is_left_to_zarr(document):
     """What is not a row of plain items, compressed once, is none of ours."""
     assert object_codec(document) is None
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_fill_is_told_chunk_by_chunk(kind):
+    """Of many chunks, those are fill of which each item is; one other item at any place makes a difference."""
+    codec = object_codec(array_of(kind, None, (4, 3), SHARD)[2]).chunk
+    fill, other = codec.fill, random_values(kind).ravel()
+    other = other[[one.tobytes() != fill.tobytes() for one in other]][0]
+    chunks = np.full((14, 4, 3), fill, codec.fill.dtype)
+    for place in range(12):
+        chunks[place].reshape(-1)[place] = other
+    assert codec.are_fill(chunks).tolist() == [False] * 12 + [True] * 2
+    assert codec.are_fill(np.moveaxis(chunks, 1, 2)).tolist() == [False] * 12 + [True] * 2
+    assert codec.is_fill(chunks[12])
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+@pytest.mark.parametrize("kind", DTYPES)
+def test_chunks_are_encoded_together_as_each_alone(kind, compressor):
+    """Many chunks that lie one behind the other give the bytes that each gives by itself, wherever they lie."""
+    codec = object_codec(array_of(kind, compressor, (4, 3), SHARD)[2]).chunk
+    values = random_values(kind)[:8].reshape(6, 4, 3).astype(codec.fill.dtype)
+    alone = [codec.encode(chunk) for chunk in values]
+    assert list(codec.encode_each(values)) == list(codec.encode_each(values[::-1][::-1])) == alone
+    assert [codec.decode(data).tobytes() for data in alone] == [
+        chunk.astype(codec.stored).tobytes() for chunk in values
+    ]

@@ -92,10 +92,10 @@ def test_the_measured_cube_is_read_once():
     less = choose_rolling(
         (200_000, 2, 2, 500), (16_000, 2, 2, 500), (50_000, 2, 2, 1), 55_999 * 2000, 1 << 24
     )
-    assert less is None
+    assert less[1] == 2 * 4 * 500
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(LENGTHS, st.integers(0, 1), st.lists(st.booleans(), min_size=120, max_size=120))
 def test_a_window_holds_each_piece_and_reads_nothing_twice(lengths, axis, done):
     """Whichever pieces are done already, each other gets its values; chunks are read once, and only those it needs."""

@@ -24,6 +24,9 @@ __all__ = ["BoxWriter"]
 _BATCH = 64
 """Groups of chunks of a shard that a thread encodes in a row: chunks may be a kilobyte each."""
 
+_BATCH_BYTES = 1 << 20
+"""What chunks that lie one behind the other have together at most that are encoded in a row, if it is more than one."""
+
 
 @dataclass(frozen=True)
 class BoxWriter(BoxWork):
@@ -66,8 +69,9 @@ class BoxWriter(BoxWork):
         """Yield the chunks of a shard, each with its place in it."""
         rows = self._rows(unit)
         if rows is not None:
-            starts = range(0, len(rows), _BATCH)
-            return one_by_one(lambda start: self._encoded_rows(rows, start), starts, threads)
+            step = max(1, min(_BATCH, _BATCH_BYTES // self.chunk_bytes))
+            parts = ((start, rows[start : start + step]) for start in range(0, len(rows), step))
+            return one_by_one(self._encoded_rows, parts, threads)
         groups = self.box.groups(self.codec.chunk.shape, self.most, bounds_of(unit, self.codec.unit))
         batches = iter(lambda: list(itertools.islice(groups, _BATCH)), [])
         return one_by_one(self._encoded, batches, threads)
@@ -81,11 +85,11 @@ class BoxWriter(BoxWork):
             return None
         return part.reshape(-1, *shape)
 
-    def _encoded_rows(self, rows: np.ndarray[Any, Any], start: int) -> list[tuple[int, bytes | None]]:
-        """Return those that hold something else than fill, each with its place."""
-        chunk, some, step = self.codec.chunk, rows[start : start + _BATCH], math.prod(self.codec.grid[1:])
-        made = np.flatnonzero(~chunk.are_fill(some))
-        encoded = chunk.encode_each(some if len(made) == len(some) else some[made])
+    def _encoded_rows(self, part: tuple[int, np.ndarray[Any, Any]]) -> list[tuple[int, bytes | None]]:
+        """Return those of some chunks that hold something else than fill, each with its place in its shard."""
+        (start, rows), chunk, step = part, self.codec.chunk, math.prod(self.codec.grid[1:])
+        made = np.flatnonzero(~chunk.are_fill(rows))
+        encoded = chunk.encode_each(rows if len(made) == len(rows) else rows[made])
         return list(zip(((made + start) * step).tolist(), encoded, strict=True))
 
     def _encoded(self, groups: list[list[Position]]) -> list[tuple[int, bytes | None]]:
