@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 from make_datasets import make_session
 from make_runs import run, snapshot
+from prefect.serializers import JSONSerializer
 
 from aggrade import BadInput, append
+from aggrade.commit import PieceReceipt, WrittenObject
 from flows.rechunk_store import rechunk_store
 
 HERE = {"cluster_kwargs": {"processes": False, "n_workers": 1, "threads_per_worker": 2}}
@@ -50,6 +52,27 @@ def test_pieces_are_tasks(source):
     assert done.task(f"rechunk {source} → {target}") == "Completed"
     assert len([name for name in done.finals() if name.startswith("rechunk pieces 1 to ")]) == 1
     assert done.artifacts.keys() == {"plan", "progress", "receipts"}
+
+
+def test_a_strip_is_a_task(tmp_path):
+    """Pieces that share what they read are one task, whose result is read back by a later run as it was."""
+    source, target = tmp_path / "s.zarr", tmp_path / "t.zarr"
+    values = np.random.default_rng(0).random((200, 30))
+    dataset = xr.Dataset({"x": (("a", "b"), values)})
+    dataset.to_zarr(source, zarr_format=3, consolidated=False, encoding={"x": {"chunks": (50, 3)}})
+    layout = {"chunks": {"a": 16, "b": 30}, "max_memory": f"{(56 + 2 * 16) * 30 * 8} B"}
+    done = run(rechunk_store, source=str(source), target=str(target), cluster=HERE, **layout)
+    assert done.state.is_completed()
+    assert [name for name in done.finals() if " piece 1 of 1" in name]
+    assert done.result[0].details["pieces"] > 1
+    assert np.array_equal(xr.open_zarr(target, chunks=None).x.values, values)
+
+
+def test_what_a_strip_returns_survives_json():
+    """Results are persisted as JSON: receipts in a list of each strip come back as they were."""
+    written = (WrittenObject("x/c/0", 3, "etag", "digest"),)
+    results = [[PieceReceipt(digest=name, written=written, details={"bytes": 3})] * 2 for name in "ab"]
+    assert JSONSerializer().loads(JSONSerializer().dumps(results)) == results
 
 
 def test_all_of_it_is_compared(source):
