@@ -18,6 +18,7 @@ from prefect.client.schemas.actions import DeploymentScheduleUpdate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_sites import Site, runs_of, set_up
+from pydantic import BaseModel
 from waiting import wait_until
 
 import aggrade
@@ -28,13 +29,34 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Set a fresh server up as the README says, twice, and give the site with a worker."""
+    """Set a fresh server up as the README says, twice, and give the site with a worker, and what was there each time."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
         site = Site(tmp_path_factory.mktemp("site"), server.environment)
-        for _ in range(2):
-            set_up(site)
-        with site.worker(), temporary_settings({PREFECT_API_URL: server.environment["PREFECT_API_URL"]}):
-            yield site
+        site.told = []
+        with temporary_settings({PREFECT_API_URL: server.environment["PREFECT_API_URL"]}):
+            for _ in range(2):
+                set_up(site)
+                site.told.append(told())
+            with site.worker():
+                yield site
+
+
+def told():
+    """Return what a server has been told: its deployments with their schedules, its pools and its automations, by name."""
+    with get_client(sync_client=True) as client:
+        found = {one.name: without(one, "created", "updated") for one in client.read_deployments()}
+        found |= {one.name: without(one, "created", "updated") for one in client.read_work_pools()}
+        anew = ("id", "created", "updated")  # those of a deployment's triggers are made anew with it
+        return found | {one.name: without(one, *anew) for one in client.read_automations()}
+
+
+def without(value, *names):
+    """Return a model or what is in it as plain values, without fields of these names, wherever they are."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: without(one, *names) for name, one in value.items() if name not in names}
+    return [without(one, *names) for one in value] if isinstance(value, list) else value
 
 
 @pytest.fixture
@@ -42,6 +64,13 @@ def client(site):  # noqa: ARG001 - the server has to run
     """Return a client of the site's server."""
     with get_client(sync_client=True) as client:
         yield client
+
+
+def test_twice_in_a_row_makes_no_difference(site):
+    """The second set-up leaves every deployment, schedule, pool and automation as the first one made it."""
+    first, second = site.told
+    assert {"ingest-sessions", "aggrade", "crash-silent-runs", "rechunk-what-grew"} <= first.keys()
+    assert second == first
 
 
 def test_from_nothing_to_completed(site, client):
