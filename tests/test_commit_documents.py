@@ -331,7 +331,6 @@ class TestDescribe:
         [
             ({"dtype": "i2", "scale_factor": 0.5, "_FillValue": -9999}, -9999),
             ({"dtype": "i2", "scale_factor": 0.5, "_FillValue": -9999, "fill_value": 3}, 3),
-            ({"dtype": "i2", "scale_factor": 0.5}, 0),
             ({"dtype": "u1", "_FillValue": 255}, 255),
         ],
     )
