@@ -14,7 +14,6 @@ import pytest
 import xarray as xr
 from make_runs import receipts_in, record
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleUpdate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_sites import Site, runs_of, set_up
@@ -141,11 +140,16 @@ def test_a_schedule_over_a_folder_that_fills(site, client, tmp_path):
     name = "ingest-sessions/ingest-sessions"
     deployment = client.read_deployment_by_name(name)
     (schedule,) = client.read_deployment_schedules(deployment.id)
-    every_minute = DeploymentScheduleUpdate(active=True, schedule=CronSchedule(cron="* * * * *"))
-    client.update_deployment_schedule(deployment.id, schedule.id, schedule=every_minute.schedule, active=True)
+    before = {run.id for run in runs_of(client, name)}
+    every_minute = CronSchedule(cron="* * * * *")
+    client.update_deployment_schedule(deployment.id, schedule.id, schedule=every_minute, active=True)
+
+    def scheduled():
+        return [run for run in runs_of(client, name) if run.id not in before]
 
     def ended():
-        return [run.state.name for run in runs_of(client, name) if run.state.is_final()]
+        runs = [run for run in scheduled() if run.state.is_final()]
+        return [run.state.name for run in sorted(runs, key=lambda run: str(run.end_time))]
 
     try:
         wait_until(lambda: len(ended()) >= 2, "two scheduled runs", seconds=1200)
@@ -162,7 +166,7 @@ def test_a_schedule_over_a_folder_that_fills(site, client, tmp_path):
     assert ended()[2:5] == ["Completed"] * 3
     assert set(site.sessions().values()) == {1}
     assert {"early-0", "early-1", "bad", "growing", "late"} <= site.sessions().keys()
-    ids = {run.id for run in runs_of(client, name)}
+    ids = {run.id for run in scheduled()}
     cut = Counter(
         task.name
         for task in client.read_task_runs()
