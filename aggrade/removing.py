@@ -195,7 +195,8 @@ class _Removal:
         self.recover()
         plan = self.plan()
         if not plan.found:
-            fix = "check the label; with purge_backups, backups are searched, too"
+            searched = "the label" if self.stores else "the path, where no store lies, and the label"
+            fix = f"check {searched}; with purge_backups, backups are searched, too"
             if any(one.rewritten for one in plan.stores):
                 fix += "; aggrade verify --repair deletes what dead writers may have left, whosever it was"
             raise BadInput(

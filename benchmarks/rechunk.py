@@ -205,8 +205,8 @@ def wrong(name: str, work: dict[str, Any], values: np.ndarray[Any, Any]) -> str:
     """Return what is wrong with a result, if anything: each value is compared, and the layout."""
     if name == "floor":
         return ""
-    options = work["options"] or None
-    array: Any = zarr.open_group(work["target"], mode="r", storage_options=options)[work["array"]]
+    where, options = f"{work['target']}/{work['array']}", work["options"] or None
+    array: Any = zarr.open_array(where, mode="r", storage_options=options)
     layout = [list(array.chunks), list(array.shards) if array.shards else None]
     if layout != [work["chunks"], work["shards"]]:
         return f"another layout: {layout}"

@@ -693,6 +693,12 @@ class TestRefused:
             data.remove(label)
         assert data.world.objects == before
 
+    def test_where_no_store_lies(self, tmp_path):
+        """Who mistyped the path is told so; nothing is made there."""
+        with pytest.raises(BadInput, match="check the path, where no store lies, and the label"):
+            aggrade.remove(tmp_path / "nothing", "sub-1")
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("label", ["b\ud800", ""])
     def test_a_label_that_is_no_text(self, data, label):
         """Half a surrogate pair can't have been stored; an empty label is that of rows that were wiped out before."""

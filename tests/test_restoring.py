@@ -312,6 +312,12 @@ class TestRefused:
             aggrade.restore(where, "nonsense", storage_options=store.options)
         assert backup_of(store, 1) in str(caught.value)
 
+    def test_a_store_without_backups(self, tmp_path):
+        """Who mistyped the path reads where to look; nothing is made there."""
+        with pytest.raises(BadInput, match="a store with backups: it has none; check the path"):
+            aggrade.restore(tmp_path / "nothing.zarr", "nonsense")
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_backup_that_has_lost_its_archive(self, store):
         """Nothing is guessed, and the present state stays."""
         backup = backup_of(store, 1)

@@ -171,9 +171,14 @@ def _member(backups: Storage, manifest: Manifest, archive: bytes) -> bytes:
 def _chosen(storage: Storage, there: list[Manifest], backup: str) -> Manifest:
     found = next((manifest for manifest in there if manifest.id == backup), None)
     if found is None:
-        ids = ", ".join(manifest.id for manifest in there if manifest.is_whole) or "none"
-        fix = "name one of them: aggrade backups"
-        raise BadInput(Problem(storage.url, f"no backup {backup!r}", f"one of {ids}", fix, "no-backup"))
+        ids = ", ".join(manifest.id for manifest in there if manifest.is_whole)
+        expected, fix = f"one of {ids}", "name one of them: aggrade backups"
+        if not ids:
+            expected, fix = (
+                "a store with backups: it has none",
+                "check the path: aggrade status says what lies there",
+            )
+        raise BadInput(Problem(storage.url, f"no backup {backup!r}", expected, fix, "no-backup"))
     if found.purged:
         expected, fix = "a backup that holds what it was made of", "restore another one"
         problem = Problem(f"backup {backup}", "one that a removal has purged", expected, fix, "backup-purged")

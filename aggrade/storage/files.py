@@ -95,8 +95,9 @@ def spool(path: Path, data: bytes, *, make_folder: bool) -> tuple[Path, str]:
         except FileNotFoundError:
             continue
         return temporary, _fill(descriptor, temporary, data)
+    fix = "retry, or take another folder"
     raise Unavailable(
-        Problem(str(path), "a folder that vanishes", "a folder that stays", "retry", "folder-vanished")
+        Problem(str(path), "no folder that stays", "one that can be made there", fix, "folder-vanished")
     )
 
 
