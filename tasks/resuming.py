@@ -3,6 +3,8 @@
 A run that goes on is the same flow run: what it had finished is `Cached`, what was committed is a no-op, and what was
 half done is recovered first.
 
+A run that died and is taken for alive, since the server lost the event that its automation counts from, is called crashed here.
+
 A worker of Prefect 3.8 reports one crash twice, up to half a minute apart, and its second report would crash anew a run that
 goes on already. So nothing is scheduled before a crash is some time past.
 """
@@ -27,7 +29,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import AwaitingRetry
+from prefect.states import Crashed as CrashedState
 from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.silence import silent_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +77,8 @@ def resume_runs(
     attempts: int,
     within_h: float,
     pause_s: float,
+    silent_s: float,
+    lost_s: float,
     dry_run: bool,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[Crashed]:
@@ -85,18 +92,33 @@ def resume_runs(
         Runs that crashed more hours ago are left alone.
     pause_s
         How many seconds a crash must be past before its run goes on; younger ones are waited for.
+    silent_s, lost_s
+        For how many seconds a run that sends heartbeats may give no sign of life, and one that a worker took may need to
+        begin, before it is called crashed.
     dry_run
         Only return what would become of them.
     wait
         Waits for so many seconds.
     """
     with get_client(sync_client=True) as client:
-        runs = list(_crashed(client, within_h))
+        dead = _dead(client, silent_s, lost_s, dry_run=dry_run)
+        runs = [*_crashed(client, within_h), *(dead if dry_run else ())]
         found = [_judged(client, run, attempts) for run in runs]
         going_on = [run for run, crashed in zip(runs, found, strict=True) if crashed.becomes == "resumed"]
         if going_on and not dry_run:
             _schedule(client, going_on, pause_s, wait)
     return found
+
+
+def _dead(client: SyncPrefectClient, silent_s: float, lost_s: float, *, dry_run: bool) -> list[FlowRun]:
+    """Call runs crashed that are taken for alive and are not; return them as they were."""
+    alive = _runs(client, StateType.RUNNING, StateType.PENDING)
+    dead = list(silent_runs(client, alive, silent_s=silent_s, lost_s=lost_s))
+    for run in dead:
+        logger.warning("flow run %r gives no sign of life: %s", run.name, "dry run" if dry_run else "Crashed")
+        if not dry_run:
+            client.set_flow_run_state(run.id, CrashedState(message="It gave no sign of life any more."))
+    return dead
 
 
 def _schedule(
@@ -133,15 +155,20 @@ def _starts(client: SyncPrefectClient, run: FlowRun) -> int:
 
 
 def _crashed(client: SyncPrefectClient, within_h: float) -> Iterator[FlowRun]:
-    """Yield the runs that crashed lately, the oldest first, page by page."""
-    chosen = FlowRunFilter(state=_state(StateType.CRASHED), tags=FlowRunFilterTags(all_=[*TAGS]))
+    """Yield the runs that crashed lately, the oldest first."""
+    oldest = datetime.now(UTC) - timedelta(hours=within_h)
+    for run in _runs(client, StateType.CRASHED):
+        if _when(run) >= oldest:
+            yield run
+
+
+def _runs(client: SyncPrefectClient, *kinds: StateType) -> list[FlowRun]:
+    """Return the runs of the deployments that are in a state of some kinds, those that came into it first before others."""
+    chosen = FlowRunFilter(state=_state(*kinds), tags=FlowRunFilterTags(all_=[*TAGS]))
     found: list[FlowRun] = []
     while len(page := client.read_flow_runs(flow_run_filter=chosen, limit=_PAGE, offset=len(found))) == _PAGE:
         found += page
-    oldest = datetime.now(UTC) - timedelta(hours=within_h)
-    for run in sorted([*found, *page], key=_when):
-        if run.deployment_id is not None and _when(run) >= oldest:
-            yield run
+    return sorted((run for run in [*found, *page] if run.deployment_id is not None), key=_when)
 
 
 def _when(run: FlowRun) -> datetime:
@@ -159,5 +186,5 @@ def _done_since(client: SyncPrefectClient, run: FlowRun) -> bool:
     return any(one.parameters == run.parameters for one in done)
 
 
-def _state(kind: StateType) -> FlowRunFilterState:
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=[kind]))
+def _state(*kinds: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=[*kinds]))

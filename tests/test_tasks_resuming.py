@@ -8,13 +8,26 @@ import pytest
 from make_runs import run as run_flow
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.events import Event
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.states import Completed, Crashed, Pending, Running, Submitting
+from waiting import wait_until
 
 from flows.resume_crashed import resume_crashed
 from tasks.resuming import TAGS, resume_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_backend")
-HOW = {"attempts": 3, "within_h": 24.0, "pause_s": 60.0, "dry_run": False, "wait": lambda _: None}
+HOW = {
+    "attempts": 3,
+    "within_h": 24.0,
+    "pause_s": 60.0,
+    "silent_s": 600.0,
+    "lost_s": 1860.0,
+    "dry_run": False,
+    "wait": lambda _: None,
+}
+AT_ONCE = 1e-6
+"""Silence of so many seconds is too long."""
 
 
 @flow
@@ -36,6 +49,26 @@ class Deployed:
         for state in states:
             self.client.set_flow_run_state(made.id, state, force=True)
         return str(made.id)
+
+    def hear(self, resource, name):
+        """Wait until the server has stored an event of a resource."""
+        chosen = EventFilter(event=EventNameFilter(name=[name]), resource=EventResourceFilter(id=[resource]))
+        wait_until(lambda: bool(self.client.read_events(chosen, limit=1).events), name)
+
+    def tell(self, resource, name):
+        """Send an event, and wait until the server has stored it."""
+        event = Event(event=name, resource={"prefect.resource.id": resource})
+        self.client.request("POST", "/events", json=[event.model_dump(mode="json")])
+        self.hear(resource, name)
+
+    def silent_run(self, *states, beats=True):
+        """Return a run whose last sign of life the server has stored, with what somebody else did behind it."""
+        run = self.run(*states)
+        self.hear(f"prefect.flow-run.{run}", f"prefect.flow-run.{states[-1].name}")
+        if beats:
+            self.tell(f"prefect.flow-run.{run}", "prefect.flow-run.heartbeat")
+        self.tell(f"elsewhere.{uuid.uuid4()}", "something.else")
+        return run
 
     def state(self, run):
         """Return the name of a run's state."""
@@ -145,6 +178,45 @@ def test_others_are_left_alone(client, deployed):
 def test_old_ones_are_left_alone(deployed):
     """A crash of long ago is history."""
     assert fates(deployed.run(*crash(1)), within_h=1e-9) == [None]
+
+
+def test_a_run_whose_heartbeat_stays_away_goes_on(deployed, caplog):
+    """The automation may have missed its heartbeat: the server has stored it, and nothing of the run behind it."""
+    run = deployed.silent_run(Running())
+    assert fates(run) == [None]
+    assert fates(run, silent_s=AT_ONCE, dry_run=True) == ["resumed"]
+    assert deployed.state(run) == "Running"
+    assert fates(run, silent_s=AT_ONCE) == ["resumed"]
+    assert deployed.state(run) == "AwaitingRetry"
+    assert "gives no sign of life: Crashed" in caplog.text
+
+
+def test_a_run_without_heartbeats_is_left(deployed):
+    """They may be off: nothing is known of a run that never sent one, or none since it was started again."""
+    never = deployed.silent_run(Running(), beats=False)
+    before = deployed.silent_run(Running())
+    deployed.client.set_flow_run_state(uuid.UUID(before), Running(), force=True)
+    assert fates(never, before, silent_s=AT_ONCE) == [None, None]
+    assert deployed.state(never) == deployed.state(before) == "Running"
+
+
+def test_a_task_that_goes_on_is_a_sign_of_life(deployed):
+    """What a run's tasks do counts as well as its heartbeats, by the server's clock."""
+    run = deployed.silent_run(Running())
+    task = {"prefect.resource.id": f"prefect.task-run.{uuid.uuid4()}"}
+    flow_run = {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}
+    late = Event(event="prefect.task-run.Running", resource=task, related=[flow_run])
+    deployed.client.request("POST", "/events", json=[late.model_dump(mode="json")])
+    deployed.hear(task["prefect.resource.id"], late.event)
+    assert fates(run, silent_s=AT_ONCE) == [None]
+
+
+def test_a_start_that_never_begins_goes_on(deployed):
+    """A run that a worker took and lost has sent no heartbeat; it has its own time to begin."""
+    run = deployed.silent_run(Pending(), Submitting(), beats=False)
+    assert fates(run, silent_s=AT_ONCE) == [None]
+    assert fates(run, lost_s=AT_ONCE) == ["resumed"]
+    assert deployed.state(run) == "AwaitingRetry"
 
 
 def test_a_dry_run_changes_nothing(deployed):

@@ -58,7 +58,10 @@ def look_every_minute(client):
     deployment = client.read_deployment_by_name(RESUME)
     (schedule,) = client.read_deployment_schedules(deployment.id)
     every_minute = CronSchedule(cron="* * * * *")
-    client.update_deployment_schedule(deployment.id, schedule.id, active=True, schedule=every_minute)
+    sooner = {"silent_s": 100, "lost_s": 310}
+    client.update_deployment_schedule(
+        deployment.id, schedule.id, active=True, schedule=every_minute, parameters=sooner
+    )
     for wanted in automations():
         wanted.trigger.within /= 6
         (there,) = client.read_automations_by_name(wanted.name)
