@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from make_damage import MAKERS
 from make_eeglab import events_of, write_set
 from make_recordings import (
     START,
@@ -48,6 +49,28 @@ def test_one_file_has_one_clock(tmp_path):
     assert session.markers[0].t[0] == 1.0
     assert (session.clock, session.offset_resolution_s) == ("stamps", 0.0)
     assert (session.id, session.sources) == (tmp_path.name, ("a.xdf",))
+
+
+def test_files_that_a_format_keeps_apart_are_named(tmp_path):
+    """A session says all files of the recordings it was cut from, and none of those beside them."""
+    for name in ("a", "b"):
+        write_set(tmp_path / f"{name}.set", fdt=f"{name}.fdt")
+    with (
+        local_session(tmp_path) as files,
+        opened_session(files, Wanted({"eeg": "b.set:eeg"}, {}, "auto", {})) as session,
+    ):
+        assert session.sources == ("b.fdt", "b.set")
+
+
+def test_a_header_may_call_its_files_otherwise(tmp_path):
+    """A BrainVision recording whose samples and markers have another stem names them all the same."""
+    MAKERS["BrainVision"](tmp_path)
+    for ending in ("eeg", "vmrk"):
+        (tmp_path / f"a.{ending}").rename(tmp_path / f"old.{ending}")
+    header = tmp_path / "a.vhdr"
+    text = header.read_text("utf-8")
+    header.write_text(text.replace("=a.eeg", "=old.eeg").replace("=a.vmrk", "=old.vmrk"), "utf-8")
+    assert _session(tmp_path).sources == ("a.vhdr", "old.eeg", "old.vmrk")
 
 
 @pytest.mark.parametrize(("samples", "said"), [(0, "0 samples"), (1, "1 sample")])

@@ -14,7 +14,7 @@ from aggrade.recordings import Session
 from aggrade.recordings.bids_tables import with_sidecars
 from aggrade.recordings.choosing import choose_streams, left_out, named_markers
 from aggrade.recordings.clocks import align
-from aggrade.recordings.listing import main_of
+from aggrade.recordings.listing import main_of, stem_of
 from aggrade.recordings.marker_fit import Marked
 from aggrade.recordings.parts import join, join_markers, place_parts
 from aggrade.stamps import check_stamps, timing_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aggrade.recordings import Markers, Origin, Recording, Stream, StreamHeader
     from aggrade.recordings.choosing import Choice, Wanted
     from aggrade.recordings.clocks import Alignment
-    from aggrade.recordings.discover import LocalSession
+    from aggrade.recordings.discover import LocalSession, SourceFile
     from aggrade.recordings.parts import Placed
     from aggrade.stamps import Timing
 
@@ -85,10 +85,28 @@ def opened_session(files: LocalSession, wanted: Wanted) -> Iterator[Session]:
             if name in files.sidecars
             for table in files.sidecars[name].tables
         ]
-        continued = [
-            file.name for file in files.files if file.format is None and main_of(file.name) in loaded.sources
-        ]
-        yield _joined(files.id, replace(loaded, sources=loaded.sources | {*tables, *continued}), wanted)
+        beside = {*tables, *_beside(files, loaded.sources)}
+        yield _joined(files.id, replace(loaded, sources=loaded.sources | beside), wanted)
+
+
+def _beside(files: LocalSession, sources: set[str]) -> Iterator[str]:
+    """Yield the files that continue the chosen recordings, or hold what their format keeps apart."""
+    chosen = [file for file in files.recordings if file.name in sources]
+    stems = {stem_of(file.name) for file in files.recordings}
+    for file in files.files:
+        if file.format is None and (
+            main_of(file.name) in sources or any(_keeps(file, one, stems) for one in chosen)
+        ):
+            yield file.name
+
+
+def _keeps(file: SourceFile, recording: SourceFile, stems: set[str]) -> bool:
+    """Tell whether a file is one that a recording keeps apart: by its stem, which a header may say otherwise."""
+    assert recording.format is not None
+    kept = file.name.lower().endswith(recording.format.companions or ("\0",))
+    stem, own = stem_of(file.name), stem_of(recording.name)
+    beside = file.name.rpartition("/")[0] == recording.name.rpartition("/")[0]
+    return kept and beside and (stem == own or stem not in stems)
 
 
 def _empty(files: LocalSession) -> Iterator[Problem]:
