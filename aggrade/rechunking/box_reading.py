@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aggrade.commit.documents import units_in
 from aggrade.errors import Damaged, Problem
-from aggrade.rechunking.blocking import copy_chunks
+from aggrade.rechunking.blocking import copy_stack, fastest_axis
 from aggrade.rechunking.boxes import BoxWork, bounds_of, fits_whole, in_threads
 from aggrade.rechunking.object_codec import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
+    from collections.abc import Callable, Iterator
 
     from aggrade.commit.documents import Bounds
     from aggrade.rechunking.boxes import Position
@@ -55,6 +56,7 @@ class BoxReader(BoxWork):
     """Fills a box from the objects of a store."""
 
     storage: Storage
+    buffers: list[np.ndarray[Any, Any]] = field(default_factory=list)
 
     def read(self) -> None:
         """Read each object that holds a part of the box once, or the chunks of it that do where it is large.
@@ -76,14 +78,13 @@ class BoxReader(BoxWork):
             self._copy_large_shard(unit)
 
     def _copy_objects(self, positions: list[Position]) -> None:
-        self._copy(positions, {each: self._chunk(self._read(each), each) for each in positions})
+        self._copy(positions, lambda position: self._chunk(self._read(position), position))
 
     def _copy_shard(self, unit: Position) -> None:
         data = self._read(unit)
         spans = self._spans(data, unit)
         for positions in self.box.groups(self.codec.chunk.shape, self.most, bounds_of(unit, self.codec.unit)):
-            parts = {position: self._part(data, spans, unit, position) for position in positions}
-            self._copy(positions, parts)
+            self._copy(positions, lambda position: self._part(data, spans, unit, position))
 
     def _copy_large_shard(self, unit: Position) -> None:
         """Read the index, then the chunks that are needed, each by a request of its own."""
@@ -94,14 +95,33 @@ class BoxReader(BoxWork):
         spans = None if found is None else self._decoded_spans(found.data, unit)
 
         def copy(positions: list[Position]) -> None:
-            self._copy(positions, {each: self._ranged(unit, spans, each) for each in positions})
+            self._copy(positions, lambda position: self._ranged(unit, spans, position))
 
         groups = self.box.groups(self.codec.chunk.shape, self.most, bounds_of(unit, self.codec.unit))
         in_threads(copy, groups, self.threads(self.group_bytes))
 
-    def _copy(self, positions: list[Position], chunks: dict[Position, np.ndarray[Any, Any]]) -> None:
-        parts = [(self.grid.inside(each), chunks[each][self.grid.within(each)]) for each in positions]
-        copy_chunks(self.box.values, parts, into_box=True)
+    def _copy(self, positions: list[Position], chunk: Callable[[Position], np.ndarray[Any, Any]]) -> None:
+        """Put what `chunk` returns of each position into the box."""
+        part = self.together(positions) if len(positions) > 1 else None
+        if part is None:
+            for each in positions:
+                self.box.values[self.grid.inside(each)] = chunk(each)[self.grid.within(each)]
+            return
+        shape = (len(positions), *self.box.values[self.grid.inside(positions[0])].shape)
+        buffer = self._buffer(math.prod(shape), part.dtype)
+        stack = buffer[: math.prod(shape)].reshape(shape)
+        for row, each in zip(stack, positions, strict=True):
+            row[...] = chunk(each)[self.grid.within(each)]
+        copy_stack(part, stack, fastest_axis(self.box.values.shape), into_box=True)
+        self.buffers.append(buffer)
+
+    def _buffer(self, items: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return memory that another group is done with, which the system need not clear again, or new one."""
+        with suppress(IndexError):
+            buffer = self.buffers.pop()
+            if len(buffer) >= items:
+                return buffer
+        return np.empty(items, dtype)
 
     def _read(self, position: Position) -> bytes | None:
         stored = self.storage.read(self.key(position))

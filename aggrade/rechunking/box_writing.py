@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aggrade.commit.documents import units_in
-from aggrade.rechunking.blocking import copy_chunks
+from aggrade.rechunking.blocking import copy_stack, fastest_axis
 from aggrade.rechunking.boxes import BoxWork, bounds_of, in_threads, one_by_one
 
 if TYPE_CHECKING:
@@ -113,15 +113,13 @@ class BoxWriter(BoxWork):
         views = [self.box.values[self.grid.inside(position)] for position in positions]
         if all(view.shape == shape and view.flags.c_contiguous for view in views):
             return list(zip(positions, views, strict=True))
-        whole = [
-            np.empty(shape, view.dtype)
-            if view.shape == shape
-            else np.array(self.codec.chunk.absent(), view.dtype)
-            for view in views
-        ]
-        parts = [
-            (self.grid.inside(position), chunk[self.grid.within(position)])
-            for position, chunk in zip(positions, whole, strict=True)
-        ]
-        copy_chunks(self.box.values, parts, into_box=False)
+        whole = np.empty((len(views), *shape), self.box.values.dtype)
+        part = self.together(positions) if all(view.shape == shape for view in views) else None
+        if part is not None:
+            copy_stack(part, whole, fastest_axis(self.box.values.shape), into_box=False)
+            return list(zip(positions, whole, strict=True))
+        for position, view, chunk in zip(positions, views, whole, strict=True):
+            if view.shape != shape:
+                chunk[...] = self.codec.chunk.absent()
+            chunk[self.grid.within(position)] = view
         return list(zip(positions, whole, strict=True))

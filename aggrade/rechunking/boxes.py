@@ -231,3 +231,13 @@ class BoxWork:
     def key(self, position: Position) -> str:
         """Return an object's key."""
         return key_of(self.box.name, self.document, position)
+
+    def together(self, positions: list[Position]) -> np.ndarray[Any, Any] | None:
+        """Return what neighbours along the box's fastest dimension hold of it together; None if one holds less."""
+        regions = [self.grid.inside(position) for position in positions]
+        axis = fastest_axis(self.box.values.shape)
+        along = [region[axis] for region in regions]
+        if len({each.stop - each.start for each in along}) > 1:
+            return None
+        whole = slice(along[0].start, along[-1].stop)
+        return self.box.values[(*regions[0][:axis], whole, *regions[0][axis + 1 :])]
