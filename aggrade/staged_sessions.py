@@ -157,9 +157,11 @@ def drop_store(root: Storage, path: str) -> int:
     """
     root.delete([f"{path}/zarr.json"])
     keys = [info.key for info in root.list(f"{path}/")]
-    root.delete(keys)
-    drop_unpublished(root.within(path))
-    _drop_empty(root, path)
+    drop = getattr(bare(root), "drop_folder", None)
+    if drop is not None:
+        drop(path)
+    else:
+        root.delete(keys)
     return len(keys) + 1
 
 

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,41 @@ def test_filled_folders_stay(storage, tmp_path):
     (tmp_path / "data/a/.aggrade-tmp-0123").write_bytes(b"half")
     storage.delete(["a/k"])
     assert (tmp_path / "data/a/.aggrade-tmp-0123").exists()
+
+
+def test_a_folder_goes_with_all_that_is_in_it(storage, tmp_path):
+    """Objects, locks, files that nobody published and empty folders go; what lies beside stays; nothing is nothing."""
+    for key in ("staging/a/x/c/0", "staging/a/zarr.json", "staging/ab", "other"):
+        storage.write(key, b"1")
+    (tmp_path / "data/staging/a/x/.aggrade-tmp-1").write_bytes(b"half")
+    (tmp_path / "data/staging/a/empty").mkdir()
+    storage.delete(["staging/a/none"])
+    storage.drop_folder("staging/a/")
+    assert [path for path in files_below(tmp_path / "data") if ".aggrade-lock" not in path] == [
+        "other",
+        "staging",
+        "staging/ab",
+    ]
+    storage.drop_folder("staging/a")
+    storage.delete(["staging/ab", "other"])
+    assert not (tmp_path / "data/staging").exists()
+
+
+def test_a_folder_goes_beside_who_writes_there(storage):
+    """It is for folders of one's own; who writes there all the same is told to try again, and what is left goes next time."""
+
+    def write():
+        for number in range(100):
+            with suppress(Unavailable):
+                storage.write(f"staging/a/{number}/c/0", b"1")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not writing.done():
+            storage.drop_folder("staging/a")
+        writing.result()
+    storage.drop_folder("staging/a")
+    assert list(storage.list()) == []
 
 
 def test_creating_beside_deleting(storage):

@@ -164,6 +164,20 @@ class LocalStorage:
                 _remove_empty(folder)
             self._prune(top)
 
+    def drop_folder(self, prefix: str) -> None:
+        """Delete the folder `prefix` with all that is in it, locks and unpublished files too, synced once at its end.
+
+        For folders in which nobody else writes: who does may lose what was written.
+        """
+        top = self._path(prefix.strip("/"))
+        with files.translated(top):
+            for _ in range(settings().request_attempts):
+                if _remove_tree(top):
+                    break
+            if top.parent.is_dir():
+                files.sync_folder(top.parent)
+                self._prune(top.parent)
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Return the names of the folders below `prefix` that hold an object. See `Storage.folders`."""
         top = Path(self.url, check_prefix(prefix.strip("/")))
@@ -282,6 +296,19 @@ def _unlink_same(path: Path, key: str, etag: str) -> bool:
             files.sync_folder(path.parent)
             return True
     return False
+
+
+def _remove_tree(folder: Path) -> bool:
+    """Remove a folder and what is in it; return whether it is gone: others may add to it, or remove it too."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return not folder.exists()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def _remove_empty(folder: Path) -> bool:
