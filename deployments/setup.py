@@ -1,10 +1,11 @@
 """Make what the deployments need on a Prefect server: ``python -m deployments.setup``.
 
-Always the work pool that ``prefect.yaml`` names, and the automations of ``automations.yaml``. Blocks only if the
-environment asks for them: credentials from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with
+Always this folder's ``prefect.yaml``, where there is none, the work pool that it names, and the automations of
+``automations.yaml``. Blocks only if the environment asks for them: credentials from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with
 ``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and ``AWS_REGION``), result storage from ``AGGRADE_RESULTS``
-(``s3://bucket/prefix``). Notifications are off until ``AGGRADE_NOTIFY_URL`` names a webhook. Run it as often as you like: what is there as it should be is left alone. ``--check`` changes
-nothing and says what is missing.
+(``s3://bucket/prefix``). Notifications are off until ``AGGRADE_NOTIFY_URL`` names a webhook. Run it as often as you like:
+what is there as it should be is left alone. ``--check`` changes nothing and says what is missing; ``--deploy`` deploys every
+flow, too.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import httpx
 import yaml
 from cyclopts import App, Parameter
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from prefect.workers.process import ProcessWorker
 from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
-from aggrade.errors import AggradeError, BadInput, Problem
+from aggrade.errors import AggradeError, BadInput, Problem, Unavailable
+from deployments.deploying import FILE, copy_file
+from deployments.deploying import deploy as deploy_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +80,11 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
     BadInput
         If the environment asks for something that can't be made.
     """
-    needed = [Part(f"work pool {POOL!r}", _has_pool, _make_pool), *map(_automation, automations())]
+    needed = [
+        Part(f"{FILE} in this folder", FILE.is_file, copy_file),
+        Part(f"work pool {POOL!r}", _has_pool, _make_pool),
+        *map(_automation, automations()),
+    ]
     needed += _notifications(environment.get("AGGRADE_NOTIFY_URL"))
     credentials = _credentials(environment)
     if credentials is not None:
@@ -184,24 +193,41 @@ def _make_pool() -> None:
         description="Runs aggrade's flows as processes of the worker's machine.",
     )
     with get_client(sync_client=True) as client:
-        client.create_work_pool(pool)
+        try:
+            client.create_work_pool(pool)
+        except ObjectAlreadyExists as error:
+            found, fix = (
+                f"one of type {client.read_work_pool(POOL).type!r}",
+                f"delete it: prefect work-pool delete {POOL}",
+            )
+            raise BadInput(Problem(f"work pool {POOL!r}", found, "type 'process'", fix, "pool")) from error
 
 
 def _credentials(environment: Mapping[str, str]) -> AwsCredentials | None:
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if bool(key) != bool(secret):
+        found, fix = "one of them alone", "set both, or unset both where there is an instance role"
+        both = "environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise BadInput(Problem(both, found, "both or neither", fix, "credentials"))
     if not key or not secret:
         return None
+    endpoint = environment.get("AWS_ENDPOINT_URL") or None
+    if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+        fix = "set it to the URL of the server, or unset it for AWS"
+        raise BadInput(
+            Problem("environment variable AWS_ENDPOINT_URL", repr(endpoint), "https://…", fix, "endpoint")
+        )
     return AwsCredentials(
         aws_access_key_id=key,
         aws_secret_access_key=SecretStr(secret),
         aws_session_token=environment.get("AWS_SESSION_TOKEN"),
         region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
-        aws_client_parameters=AwsClientParameters(endpoint_url=environment.get("AWS_ENDPOINT_URL")),
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
     )
 
 
 def _results(url: str, credentials: AwsCredentials | None) -> S3Bucket:
-    bucket, _, folder = url.removeprefix("s3://").strip("/").partition("/")
+    bucket, _, folder = url.removeprefix("s3://").rstrip("/").partition("/")
     if not url.startswith("s3://") or not bucket:
         fix = "set it to a bucket and a folder in it, or unset it"
         raise BadInput(
@@ -234,31 +260,59 @@ def _without_places(value: Any) -> Any:
     return {name: _without_places(inner) for name, inner in value.items() if not name.startswith("_")}
 
 
-def setup(*, check: Annotated[bool, Parameter(negative=())] = False) -> int:
+def setup(
+    *,
+    check: Annotated[bool, Parameter(negative=())] = False,
+    deploy: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
     """Make what is missing on the Prefect server that PREFECT_API_URL names.
 
     Parameters
     ----------
     check
         Change nothing; say what is missing, and exit with 1 if anything is.
+    deploy
+        Then deploy every flow of this folder's prefect.yaml; schedules that were switched on stay on.
 
     Returns
     -------
     int
         0 if everything is there now.
+
+    Raises
+    ------
+    BadInput
+        If no server is named, or the environment asks for something that can't be made.
+    Unavailable
+        If the server can't be reached.
     """
-    missing = 0
-    for part in parts(os.environ):
-        there = part.is_there()
-        if not there and not check:
-            part.make()
-        missing += not there and check
-        print(f"{part.name}: {'there' if there else 'missing' if check else 'made'}")
-    if not check and os.environ.get("AGGRADE_RESULTS"):
+    url = PREFECT_API_URL.value()
+    if not url:
+        fix = "export PREFECT_API_URL=http://127.0.0.1:4200/api, or where your server is"
+        raise BadInput(Problem("PREFECT_API_URL", "nothing", "the API of a Prefect server", fix, "no-server"))
+    try:
+        missing = sum(not _is_there_now(part, check=check) for part in parts(os.environ))
+    except httpx.TransportError as error:
+        found, fix = f"no answer ({error})", "start it with `prefect server start`, or name another"
+        raise Unavailable(Problem(url, found, "a Prefect server", fix, "no-server")) from error
+    if check:
+        return int(missing > 0)
+    if os.environ.get("AGGRADE_RESULTS"):
         print(
             f"results go there with: prefect config set PREFECT_DEFAULT_RESULT_STORAGE_BLOCK=s3-bucket/{BLOCK}"
         )
-    return int(missing > 0)
+    if deploy:
+        deploy_all()
+    return 0
+
+
+def _is_there_now(part: Part, *, check: bool) -> bool:
+    """Make a part where it is missing and may be made; say what became of it."""
+    there = part.is_there()
+    if not there and not check:
+        part.make()
+    print(f"{part.name}: {'there' if there else 'missing' if check else 'made'}", flush=True)
+    return there or not check
 
 
 def main() -> None:
@@ -266,7 +320,7 @@ def main() -> None:
     app = App(name="python -m deployments.setup", help_format="plaintext")
     app.default(setup)
     try:
-        app(result_action="return_int_as_exit_code_else_zero")
+        sys.exit(app(result_action="return_int_as_exit_code_else_zero"))
     except AggradeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
     PREFECT_API_URL,
@@ -18,6 +19,8 @@ from prefect.settings import (
     temporary_settings,
 )
 from rich.text import Text
+
+from aggrade.errors import Problem, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,5 +105,18 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
             soft_wrap=True,
         )
     settings: Mapping[Setting, Any] = terminal_settings(has_server=has_server)
-    with temporary_settings(set_defaults=settings):
+    with temporary_settings(set_defaults=settings), _reached():
         yield
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn what Prefect raises where its server does not answer into one sentence."""
+    try:
+        yield
+    except (RuntimeError, httpx.TransportError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("Failed to reach API"):
+            raise
+        fix = "start it, name another, or unset PREFECT_API_URL: a run without one gets a server of its own"
+        url = str(PREFECT_API_URL.value())
+        raise Unavailable(Problem(url, "no answer", "a Prefect server", fix, "no-server")) from error

@@ -83,10 +83,19 @@ class Site:
         return Counter(map(str, found["session"].values))
 
 
+def commands_of_the_readme() -> list[list[str]]:
+    """Return the words of each command that the README types to deploy."""
+    section = (ROOT / "README.md").read_text().partition("\n## Deployed\n")[2]
+    block = section.partition("```console\n")[2].partition("```")[0]
+    return [line.partition("#")[0].split() for line in block.splitlines()]
+
+
 def set_up(site: Site) -> None:
-    """Set the server up as the README says."""
-    site.run("python", "-m", "deployments.setup")
-    site.run("prefect", "--no-prompt", "deploy", "--all")
+    """Set the server up as the README says: a site's environment names the server, and it starts its workers itself."""
+    export, *commands, worker = commands_of_the_readme()
+    assert (export[0], worker[:3]) == ("export", ["prefect", "worker", "start"])
+    for command in commands:
+        site.run(*command)
 
 
 def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:

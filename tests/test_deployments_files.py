@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,21 @@ def test_services_wait_for_services_that_are_there(service):
 
 def test_the_set_up_comes_before_the_worker():
     """The worker starts once the set-up and the deployments are done, and serves the pool they name."""
-    assert "deployments.setup" in SERVICES["setup"]["command"][-1]
+    assert SERVICES["setup"]["command"][-2:] == ["deployments.setup", "--deploy"]
     assert SERVICES["worker"]["depends_on"]["setup"]["condition"] == "service_completed_successfully"
-    assert SERVICES["worker"]["command"][-1] == POOL
+    assert SERVICES["worker"]["command"][-1].endswith(f"--pool {POOL}")
+
+
+@pytest.mark.parametrize("block", ["", "s3-bucket/aggrade"])
+def test_the_worker_has_no_empty_name_of_a_block(tmp_path, block):
+    """Compose can't leave a variable out; run as it stands, the worker's command does, and keeps one that is set."""
+    worker = tmp_path / "prefect"
+    worker.write_text("#!/bin/sh\necho ${PREFECT_DEFAULT_RESULT_STORAGE_BLOCK-none} $*\n")
+    worker.chmod(0o700)
+    command = [part.replace("$$", "$") for part in SERVICES["worker"]["command"]]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": block}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == f"{block or 'none'} worker start --pool {POOL}\n"
 
 
 def test_the_image_pins_what_it_installs():

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 from prefect_aws import AwsCredentials, S3Bucket
 
 from aggrade.errors import BadInput
 from deployments.setup import BLOCK, POOL, automations, parts, setup
 
+ROOT = Path(__file__).parents[1]
 KEYS = {
     "AWS_ACCESS_KEY_ID": "key",
     "AWS_SECRET_ACCESS_KEY": "geheim",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
 }
-ALWAYS = [f"work pool {POOL!r}", "automation 'crash-silent-runs'", "automation 'crash-lost-starts'"]
+ALWAYS = [
+    "prefect.yaml in this folder",
+    f"work pool {POOL!r}",
+    "automation 'crash-silent-runs'",
+    "automation 'crash-lost-starts'",
+]
 WEBHOOK = {"AGGRADE_NOTIFY_URL": "http://127.0.0.1:9/geheim"}
 NAMES = (*KEYS, *WEBHOOK, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AGGRADE_RESULTS")
 
@@ -37,9 +48,18 @@ def test_a_bare_environment_asks_for_no_block():
     assert [part.name for part in parts({})] == ALWAYS
 
 
-def test_half_of_the_credentials_make_no_block():
-    """A key without its secret is not stored."""
-    assert len(parts({"AWS_ACCESS_KEY_ID": "key"})) == len(ALWAYS)
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_the_credentials_are_refused(name):
+    """A key without its secret, and a secret without its key, is bad input, and is not repeated."""
+    with pytest.raises(BadInput, match="both or neither") as caught:
+        parts({name: "geheim"})
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_endpoint_without_a_scheme_is_refused():
+    """It would fail in the first run only."""
+    with pytest.raises(BadInput, match="AWS_ENDPOINT_URL"):
+        parts(KEYS | {"AWS_ENDPOINT_URL": "127.0.0.1:8333"})
 
 
 def test_results_go_to_a_bucket():
@@ -67,7 +87,7 @@ def test_a_webhook_that_is_no_url_is_refused():
     assert "geheim" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["/tmp/results", "s3://", "gs://lab"])
+@pytest.mark.parametrize("url", ["/tmp/results", "s3://", "s3:///lab", "gs://lab"])
 def test_results_elsewhere_are_refused(url):
     """A result storage that is no bucket is bad input."""
     with pytest.raises(BadInput, match="AGGRADE_RESULTS"):
@@ -84,7 +104,7 @@ def test_it_makes_what_is_missing_once(environment, capsys):
     assert setup() == 0
     assert capsys.readouterr().out.count(": made") == 5
     assert setup() == 0
-    assert capsys.readouterr().out.count(": there") == 5
+    assert capsys.readouterr().out.count(": there") == 6
     assert setup(check=True) == 0
     with get_client(sync_client=True) as client:
         assert client.read_work_pool(POOL).type == "process"
@@ -105,6 +125,53 @@ def test_a_changed_secret_is_brought_up_to_date(environment, capsys):
     assert setup() == 0
     assert AwsCredentials.load(BLOCK).aws_secret_access_key.get_secret_value() == "noch geheimer"
     assert "geheim" not in capsys.readouterr().out
+
+
+def _command(*options, cwd=ROOT, **environment):
+    """Run the set-up as a command in a folder."""
+    command = [sys.executable, "-m", "deployments.setup", *options]
+    path = {"PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **path, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_the_command_says_by_its_exit_what_is_missing(tmp_path):
+    """--check ends with 1 as long as anything is missing; the set-up makes the folder's prefect.yaml, too."""
+    address = {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    checked = _command("--check", cwd=tmp_path, **address)
+    assert (checked.returncode, list(tmp_path.iterdir())) == (1, [])
+    assert "prefect.yaml in this folder: missing" in checked.stdout
+    assert _command(cwd=tmp_path, **address).returncode == 0
+    assert (tmp_path / "prefect.yaml").read_text() == (ROOT / "prefect.yaml").read_text()
+    assert _command("--check", cwd=tmp_path, **address).returncode == 0
+    (tmp_path / "prefect.yaml").write_text("name: mine\n")
+    assert _command(cwd=tmp_path, **address).returncode == 0
+    assert (tmp_path / "prefect.yaml").read_text() == "name: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("", "PREFECT_API_URL: found nothing"), ("http://127.0.0.1:1/api", "found no answer")],
+)
+def test_without_a_server_it_says_so(tmp_path, address, said):
+    """It starts none of its own, whose pool would be gone with it, and shows no traceback."""
+    done = _command("--check", cwd=tmp_path, PREFECT_API_URL=address, PREFECT_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("prefect_backend", "environment")
+def test_a_pool_of_another_type_is_refused():
+    """Nothing is made over it: somebody else may use it."""
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectNotFound):
+            client.delete_work_pool(POOL)
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="docker"))
+        with pytest.raises(BadInput, match="type 'docker'"):
+            setup()
+        client.delete_work_pool(POOL)
 
 
 def test_it_explains_itself():

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -19,6 +21,7 @@ from prefect.settings import (
 )
 from rich.console import Console
 
+from aggrade.errors import Unavailable
 from flows.terminal import QuietHandler, at_terminal, terminal_settings
 
 
@@ -98,10 +101,11 @@ def test_telemetry_is_off_and_start_up_has_time():
 
 def test_nothing_is_told_to_prefects_makers():
     """Before Prefect is imported the environment says so, unless it says otherwise already."""
-    code = "import os, sys, flows; print(os.environ['DO_NOT_TRACK'], 'prefect' in sys.modules)"
+    names = ("DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED")
+    code = f"import os, sys, flows; print(*(os.environ[name] for name in {names}), 'prefect' in sys.modules)"
     root = Path(__file__).parents[1]
-    for given, told in (({}, "1 False"), ({"DO_NOT_TRACK": "0"}, "0 False")):
-        environment = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"} | given
+    for given, told in (({}, "1 false False"), (dict.fromkeys(names, "0"), "0 0 False")):
+        environment = {name: value for name, value in os.environ.items() if name not in names} | given
         command = [sys.executable, "-c", code]
         run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
         assert run.stdout.strip() == told
@@ -126,3 +130,20 @@ def test_debug_leaves_everything(own_root):
     """With debug Prefect's console output stays."""
     with at_terminal(Console(file=io.StringIO()), debug=True):
         assert any(isinstance(handler, PrefectConsoleHandler) for handler in own_root.handlers)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Failed to reach API at there"), httpx.ConnectError("refused")]
+)
+def test_a_server_that_does_not_answer_is_one_sentence(error):
+    """What Prefect raises then becomes an error of aggrade's that names the server; other errors stay what they are."""
+    console = Console(file=io.StringIO())
+    named = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"})
+    with (
+        pytest.raises(Unavailable, match=r"http://127.0.0.1:1/api: found no answer"),
+        named,
+        at_terminal(console, debug=True),
+    ):
+        raise error
+    with pytest.raises(RuntimeError, match="another"), at_terminal(console, debug=True):
+        raise RuntimeError("another")

@@ -80,6 +80,11 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names} == {*PACKAGES, f"aggrade-{project()['version']}.dist-info"}
 
 
+def test_the_wheel_brings_the_deployments(wheel):
+    """What `python -m deployments.setup` puts into an empty folder is the project's own."""
+    assert wheel.read("deployments/prefect.yaml") == (ROOT / "prefect.yaml").read_bytes()
+
+
 def test_the_wheel_brings_the_command_and_the_licence(wheel):
     """The wheel declares the aggrade command and carries the licence it names."""
     info = f"aggrade-{project()['version']}.dist-info"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from make_datasets import make_session
 from make_stores import light_curves
+from prefect_sites import commands_of_the_readme
 
 import aggrade
 from flows.command_line import FLOWS
@@ -23,6 +24,13 @@ END_TO_END = {
     "make demo DEMO_STORE=data",
 }
 """What tests/e2e/test_demo.py runs: too slow for a unit test."""
+DEPLOYED = {
+    "export PREFECT_API_URL=http://127.0.0.1:4200/api",
+    "python -m deployments.setup",
+    "prefect --no-prompt deploy --all",
+    "prefect worker start --pool aggrade",
+}
+"""What tests/e2e/test_from_nothing.py runs, by ``prefect_sites.set_up``, and with a server and a worker of its own."""
 
 
 def blocks(language):
@@ -100,7 +108,8 @@ def test_each_quick_command_runs(folder, command):
 def test_no_command_goes_untested():
     """Each command is run here or end to end, where it stands in the list of what is run."""
     others = {line for line in commands() if not line.startswith(".venv/bin/aggrade ")}
-    assert others == END_TO_END
+    assert {line.partition("#")[0].strip() for line in others} == END_TO_END | DEPLOYED
+    assert {" ".join(words) for words in commands_of_the_readme()} == DEPLOYED
     tested = (ROOT / "tests/e2e/test_demo.py").read_text()
     assert "DEMO_STORE=data" in tested
     assert '"clone"' in tested
