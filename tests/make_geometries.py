@@ -6,16 +6,17 @@ Values follow from their place, so that a copy of gigabytes is checked without r
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from make_documents import make_document
 from zarr.codecs import TransposeCodec
+from zarr.storage import MemoryStore
 
 from aggrade.errors import Refused
 from aggrade.rechunking.plan import SourceState, plan_rechunk
@@ -70,9 +71,9 @@ def geometry(number: int) -> Geometry:
 
 def priced_memory(one: Geometry) -> int:
     """Return the memory that the plan states; 0 where the bound is too small."""
-    document = make_document(
-        one.shape, one.chunks, one.shards, dtype=str if one.dtype == "str" else one.dtype
-    )
+    held: dict[str, Any] = {}
+    _created(zarr.open_group(MemoryStore(held), zarr_format=3), replace(one, zarr_format=3))
+    document = json.loads(held["x/zarr.json"].to_bytes())
     state = SourceState(store="../s.zarr", generation=0, write_id="w")
     try:
         return plan_rechunk(state, {"x": document}, "/t.zarr", **one.layout).price.peak_memory
@@ -137,6 +138,14 @@ def _count(shape: tuple[int, ...], unit: tuple[int, ...]) -> int:
 
 def write_source(one: Geometry, path: Path) -> None:
     """Write the array ``x`` of a store with plain zarr, block by block."""
+    array = _created(zarr.open_group(path, mode="w", zarr_format=one.zarr_format), one)
+    pattern = _pattern(one)
+    for region in _regions(one, one.shards or one.chunks):
+        array[region] = _values(one, pattern, region)
+
+
+def _created(group: zarr.Group, one: Geometry) -> zarr.Array:
+    """Make the array ``x``, with nothing in it yet."""
     how: dict[str, Any] = {} if one.compressed else {"compressors": None}
     if one.order and one.zarr_format == 3:
         how["filters"] = [TransposeCodec(order=one.order)]
@@ -144,8 +153,7 @@ def write_source(one: Geometry, path: Path) -> None:
         how["order"] = "F"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        group = zarr.open_group(path, mode="w", zarr_format=one.zarr_format)
-        array = group.create_array(
+        return group.create_array(
             "x",
             shape=one.shape,
             chunks=one.chunks,
@@ -155,9 +163,6 @@ def write_source(one: Geometry, path: Path) -> None:
             config={"write_empty_chunks": True},
             **how,
         )
-        pattern = _pattern(one)
-        for region in _regions(one, one.shards or one.chunks):
-            array[region] = _values(one, pattern, region)
 
 
 def difference(one: Geometry, path: Path) -> str:
