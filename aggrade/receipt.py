@@ -55,6 +55,17 @@ class Receipt(BaseModel):
         own = {"layers": {label: self.layers[label]}, "digests": {label: self.digests[label]}}
         return self.model_copy(update=own)
 
+    def lying_at(self, store: str) -> Receipt:
+        """Return the same receipt for its store where that lies now: a dataset that was copied or moved brings receipts along.
+
+        Parameters
+        ----------
+        store
+            URL of the Zarr store in which the receipt was found.
+        """
+        undo = undo_command(store, self.backup) if self.undo else self.undo
+        return self.model_copy(update={"store": store, "undo": undo})
+
     def __str__(self) -> str:
         if "rolled" in self.details:
             what, way = self.details.get("what", "a write"), self.details["rolled"]

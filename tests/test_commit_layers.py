@@ -33,7 +33,7 @@ def record(label="s1", *, generation=1, **changes):
 
 def receipt(write_id="w1", **changes):
     """Return a commit's receipt."""
-    return Receipt(kind="append", store="x.zarr", write_id=write_id, generation=1, **changes)
+    return Receipt(kind="append", store="world://x.zarr", write_id=write_id, generation=1, **changes)
 
 
 class TestRecords:

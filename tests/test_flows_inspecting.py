@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -96,6 +97,20 @@ def test_backups_are_listed_and_missed(dataset):
     assert line.endswith(f"aggrade restore {manifest.store} {manifest.id}")
     prune_backups(str(dataset), keep=0)
     assert backups(str(dataset)) == [f"no backups of {dataset}"]
+
+
+def test_a_copied_dataset_is_named_where_it_lies(dataset, tmp_path_factory):
+    """Whoever runs a command that is shown for a copy changes the copy, not the original; so do receipts that are returned."""
+    copy = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(dataset, copy)
+    (line,) = backups(str(copy))
+    (manifest,) = list_backups(str(copy))
+    assert line.endswith(f"aggrade restore {copy}/windows.zarr {manifest.id}")
+    session = make_session("sub-02", windows=3, seed=2)
+    again = append(session, f"{copy}/windows.zarr", grow=("window",), chunks=CHUNKS)
+    assert again.undo == f"aggrade restore {copy}/windows.zarr {manifest.id}"
+    for said in (status(str(copy)), line, str(again)):
+        assert f"{dataset}/windows.zarr" not in said
 
 
 @pytest.mark.usefixtures("prefect_backend")

@@ -87,3 +87,12 @@ def test_a_recovery_says_which_way_it_went():
 def test_every_field_says_what_it_is():
     """Each field has a description that ends a sentence."""
     assert all(field.description.endswith((".", "…")) for field in Receipt.model_fields.values())
+
+
+@pytest.mark.parametrize("undo", ["aggrade restore s3://bucket/windows.zarr 00000003-0123", None])
+def test_it_follows_its_store(undo):
+    """A store that was copied or moved is named where it lies; what could not be undone there, can't be here."""
+    found = receipt(backup="00000003-0123", undo=undo).lying_at("/new place/windows.zarr")
+    assert found.store == "/new place/windows.zarr"
+    assert found.undo == (undo and "aggrade restore '/new place/windows.zarr' 00000003-0123")
+    assert found.write_id == receipt().write_id

@@ -114,7 +114,7 @@ def backups_beside(storage: Storage) -> Storage:
 def manifests(storage: Storage) -> list[Manifest]:
     """Return the manifests of a Zarr store's backups, oldest first.
 
-    One that can't be understood is ``unreadable``, with what its name tells.
+    Each names the store where that lies now. One that can't be understood is ``unreadable``, with what its name tells.
     """
     backups = backups_beside(storage)
     found = {name: backups.read(f"{name}/{MANIFEST}") for name in backups.folders()}
@@ -135,7 +135,7 @@ def unfinished_backups(storage: Storage) -> list[str]:
 
 def _understood(store: str, name: str, data: bytes) -> Manifest:
     try:
-        return Manifest.model_validate_json(data)
+        return Manifest.model_validate_json(data).model_copy(update={"store": store})
     except ValidationError:
         told, _, write_id = name.partition("-")
         return Manifest(

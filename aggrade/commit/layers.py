@@ -307,8 +307,9 @@ def _is_created(storage: Storage, key: str, data: bytes) -> bool:
 
 
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:
-    """Return the receipt of a commit, or None if that commit never took effect."""
-    return _read(storage, receipt_key(write_id), _RECEIPT, "Receipt")
+    """Return the receipt of a commit, or None if that commit never took effect. It names the store where that lies now."""
+    receipt = _read(storage, receipt_key(write_id), _RECEIPT, "Receipt")
+    return None if receipt is None else receipt.lying_at(storage.url)
 
 
 def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:

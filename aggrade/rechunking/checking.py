@@ -37,7 +37,7 @@ def last_receipt(target: Storage, shown: Snapshot) -> Receipt | None:
     if receipt is not None:
         return receipt
     stored = (target.read(info.key) for info in target.list(RECEIPTS))
-    made = [Receipt.model_validate_json(one.data) for one in stored if one is not None]
+    made = [Receipt.model_validate_json(one.data).lying_at(target.url) for one in stored if one is not None]
     return max((one for one in made if one.kind == "rechunk"), key=lambda one: one.generation, default=None)
 
 
