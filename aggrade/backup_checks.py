@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, UNREADABLE, Manifest, backups_beside
 from aggrade.commit.marking import gone_backups
+from aggrade.commit.newer import is_newer, newer_problem
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,6 +47,9 @@ def backup_problems(storage: Storage, shown: Snapshot, checked: Counter[str]) ->
         try:
             manifest = Manifest.model_validate_json(stored.data)
         except ValidationError:
+            if is_newer(stored.data, Manifest):
+                yield str(newer_problem(f"{backups.url}/{name}/{MANIFEST}"))
+                continue
             yield f"{backups.url}/{name}: its manifest can't be understood; {_FIX}, or prune it."
             continue
         wrong = "" if manifest.purged else _wrong_with(backups, name, manifest)

@@ -14,7 +14,7 @@ from aggrade.commit.backup import MANIFEST
 from aggrade.commit.intent import least_shown
 from aggrade.commit.purging import mark_purged
 from aggrade.commit.snapshot import demand_root
-from aggrade.errors import BadInput, Damaged, Problem, Unavailable
+from aggrade.errors import BadInput, Damaged, Problem, Refused, Unavailable
 from aggrade.layout import BACKUPS_SUFFIX, PARTITIONS, SESSIONS, STORE_SUFFIX, open_stores
 from aggrade.storage import open_storage, url_of
 from aggrade.storage.adopting import Adopting
@@ -99,7 +99,7 @@ def backups_with_receipts(
 def _receipt(storage: Storage, manifest: Manifest) -> Receipt | None:
     try:
         return find_receipt(storage, manifest.id.partition("-")[2])
-    except Damaged as error:
+    except (Damaged, Refused) as error:
         _log.warning("what made backup %s is not known: %s", manifest.id, error)
         return None
 
@@ -173,7 +173,7 @@ def _no_age(age: timedelta | str) -> Problem:
 def _doomed(storage: Storage, keep: int, limit: datetime | None) -> list[Manifest]:
     """List first, then look at the intent: a backup that was listed belongs to this intent or to an older one.
 
-    Backups need those that were made after them, so the oldest go first.
+    Backups need those that were made after them, so the oldest go first; one of a newer aggrade stays, with all after it.
     """
     there = manifests(storage)
     intent = read_intent(storage)
@@ -182,7 +182,8 @@ def _doomed(storage: Storage, keep: int, limit: datetime | None) -> list[Manifes
     needed = {journal.backup, journal.restores} if journal else set()
     restored = next((one for one in there if journal and one.id == journal.restores), None)
     old = itertools.takewhile(
-        lambda one: limit is None or not _is_younger(one, limit), there[: _kept_from(there, keep)]
+        lambda one: not one.newer and (limit is None or not _is_younger(one, limit)),
+        there[: _kept_from(there, keep)],
     )
     return [
         one

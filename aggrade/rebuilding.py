@@ -18,18 +18,19 @@ from aggrade.commit import LayerRecord, Target, find_receipt, layers_of
 from aggrade.commit.documents import dims_of, labels_of, shape_of, unit_of
 from aggrade.commit.layers import RECEIPTS, keep_layer, receipt_key
 from aggrade.encoding import layer_digest
-from aggrade.errors import Damaged
+from aggrade.errors import Damaged, Refused
 from aggrade.receipt import Receipt
-from aggrade.receipt_checks import stand_ins
+from aggrade.receipt_checks import newer_labels, stand_ins
 from aggrade.verifying import content_digest, own_objects, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import xarray as xr
 
     from aggrade.commit import Snapshot
     from aggrade.commit.intent import Lease
+    from aggrade.errors import Problem
     from aggrade.storage import Storage
 
 __all__ = ["rebuild_bookkeeping"]
@@ -56,8 +57,10 @@ def rebuild_bookkeeping(storage: Storage, lease: Lease, shown: Snapshot) -> list
     except (RuntimeError, ValueError) as error:
         _log.warning("no record can be made anew, the labels can't be decoded: %s", error)
         return []
-    records = {record.label: record for record in layers_of(storage, [], shown)}
-    made = list(_records(storage, shown, _lacking(shown, labels, records)))
+    unreadable: list[Problem] = []
+    records = {record.label: record for record in layers_of(storage, unreadable, shown)}
+    recorded = {*records, *newer_labels(unreadable, labels)}
+    made = list(_records(storage, shown, _lacking(shown, labels, recorded)))
     if made:
         lease.confirm()
     for record in made:
@@ -80,7 +83,7 @@ def rebuild_bookkeeping(storage: Storage, lease: Lease, shown: Snapshot) -> list
     ]
 
 
-def _lacking(shown: Snapshot, labels: list[str], records: Mapping[str, LayerRecord]) -> dict[str, int]:
+def _lacking(shown: Snapshot, labels: list[str], recorded: Collection[str]) -> dict[str, int]:
     """Return label → index of the rows that should have a record and have none."""
     gone, adopted = set(shown.mark.get("superseded", [])), shown.mark.get("adopted", 0)
     live = {index: label for index, label in enumerate(labels) if index not in gone}
@@ -88,7 +91,7 @@ def _lacking(shown: Snapshot, labels: list[str], records: Mapping[str, LayerReco
     return {
         label: index
         for index, label in live.items()
-        if index >= adopted and count[label] == 1 and label and label not in records
+        if index >= adopted and count[label] == 1 and label and label not in recorded
     }
 
 
@@ -112,7 +115,7 @@ def _readable_receipts(storage: Storage) -> Iterator[Receipt]:
         write_id = info.key.removeprefix(RECEIPTS).removesuffix(".json")
         try:
             receipt = find_receipt(storage, write_id)
-        except Damaged as error:
+        except (Damaged, Refused) as error:
             _log.warning("a receipt can't be read: %s", error)
             continue
         if receipt is not None:
@@ -212,6 +215,8 @@ def _is_lost(storage: Storage, write_id: str) -> bool:
         return find_receipt(storage, write_id) is None
     except Damaged:
         return True
+    except Refused:
+        return False
 
 
 def _write(storage: Storage, receipt: Receipt) -> None:

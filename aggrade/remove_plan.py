@@ -25,8 +25,9 @@ from aggrade.commit.plan import Base, CommitPlan, Erasure
 from aggrade.commit.purging import first_generation, to_purge
 from aggrade.commit.regions import beyond, everything
 from aggrade.commit.snapshot import demand_root, lost_root
+from aggrade.commit.states import newer_manifests
 from aggrade.commit.unpublished import unpublished, unpublished_by_the_dead
-from aggrade.errors import BadInput, Damaged, Problem
+from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.price import Price
 from aggrade.rechunking.slots import key_encoding
 
@@ -183,10 +184,13 @@ def look_into(
     Damaged
         If its labels can't be decoded, or its root is lost.
     Refused
-        If another tool has added an array that the root does not show: a removal would wipe it out.
+        If another tool has added an array that the root does not show: a removal would wipe it out. Or if backups that are
+        to be emptied are of a newer aggrade.
     """
     if not whole:
         _demand_root(storage, snapshot)
+    if purge:
+        raise_all(newer_manifests(storage, manifests(storage)), Refused)
     has_rows = snapshot is not None and any(dim in dims_of(doc) for doc in snapshot.documents.values())
     if whole and not has_rows:
         return _own(storage, Erasure(label=label, dim=dim, purge=purge, whole=True))

@@ -31,6 +31,7 @@ from aggrade.foreign_objects import torn_in_no_use
 from aggrade.layout import open_stores
 from aggrade.orphans import array_of, find_orphans
 from aggrade.rebuilding import rebuild_bookkeeping
+from aggrade.receipt_checks import has_newer
 from aggrade.root_checks import changed_root
 from aggrade.session_catalogue import catalogue_problems, drop_lost_files, make_lines_again
 from aggrade.settings import settings
@@ -67,10 +68,13 @@ class Repairs(BaseModel):
         """Whether nothing is wrong any more."""
         return self.report.ok and not self.failed
 
+    def _failed_alone(self) -> list[str]:
+        return [sentence for sentence in self.failed if sentence not in self.report.problems]
+
     def __str__(self) -> str:
         mended = [f"mended: {sentence}" for sentence in self.done] or ["nothing that is safe to mend"]
         return "\n".join(
-            [*mended, *(f"not mended: {sentence}" for sentence in self.failed), str(self.report)]
+            [*mended, *(f"not mended: {sentence}" for sentence in self._failed_alone()), str(self.report)]
         )
 
 
@@ -158,7 +162,9 @@ def _mend_as_holder(storage: Storage, lease: Lease) -> list[str]:
     ours = wrong.keys() - spared if shown.generation else ()
     etags, rewritten = _rewrite(storage, lease, shown, sorted(ours))
     made = rebuild_bookkeeping(storage, lease, shown)
-    torn = torn_in_no_use(storage, shown, layers_of(storage, [], shown))
+    unreadable: list[Problem] = []
+    layers = list(layers_of(storage, unreadable, shown))
+    torn = () if has_newer(unreadable) else tuple(torn_in_no_use(storage, shown, layers))
     fill_torn(storage, torn, shown.documents, shown.generation, lease.confirm)
     made += [
         f"{storage.url}/{info.key} could not be decoded and is fill: no layer lies in it" for info in torn

@@ -108,7 +108,7 @@ def changed_root(storage: Storage, shown: Snapshot) -> Problem | None:
     """
     try:
         receipt = find_receipt(storage, shown.write_id) if shown.write_id else None
-    except Damaged:
+    except (Damaged, Refused):
         return None
     if receipt is None or receipt.root_digest in {"", shown.digest}:
         return None

@@ -113,7 +113,7 @@ def _content(staging: Storage) -> tuple[str, str]:
     """Return the one session that is staged and its digest; nothing if that can't be told."""
     try:
         records = list(layers_of(staging))
-    except Damaged as error:
+    except (Damaged, Refused) as error:
         _log.warning("a staged session can't be read: %s", error)
         return "", ""
     return (records[0].label, records[0].digest) if len(records) == 1 else ("", "")

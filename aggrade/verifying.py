@@ -21,12 +21,13 @@ from aggrade.commit.looking import known_generation
 from aggrade.commit.salting import object_digest, objects_digest
 from aggrade.commit.snapshot import ROOT, lost_root
 from aggrade.common_objects import common_problems
+from aggrade.damage import damage_of
 from aggrade.encoding import layer_digest
 from aggrade.errors import BadInput, Damaged, Problem, Refused
 from aggrade.foreign_objects import foreign_problems, reached, torn_in_no_use
 from aggrade.layout import open_stores
 from aggrade.orphans import find_orphans
-from aggrade.receipt_checks import receipt_problems
+from aggrade.receipt_checks import has_newer, newer_labels, receipt_problems
 from aggrade.rechunking.checking import copy_problems
 from aggrade.root_checks import backups_of, changed_root, maker_problems, root_problems
 from aggrade.session_catalogue import catalogue_problems, lost_files
@@ -37,7 +38,7 @@ from aggrade.storage import open_storage, url_of
 from aggrade.storage.remembering import Remembering
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from os import PathLike
 
     import xarray as xr
@@ -82,22 +83,6 @@ class Report(BaseModel):
         )
 
 
-def damage_of(sentences: Iterable[str]) -> list[Problem]:
-    """Return sentences of a report, each of which names a place and mostly a remedy, as what an error is made of.
-
-    >>> damage_of(["s3://lab/a.zarr: 2 objects are missing; restore a backup."])[0].fix
-    'restore a backup'
-    """
-    return [_damage(sentence.rstrip(".")) for sentence in sentences]
-
-
-def _damage(sentence: str) -> Problem:
-    where, _, told = sentence.partition(": ")
-    found, remedied, fix = told.removeprefix("found ").rpartition("; ")
-    advice = fix if remedied else "restore a backup, or append the layer again"
-    return Problem(where, found or told, "what the receipts say", advice, "verify")
-
-
 def verify(store: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Report:
     """Compare every store with its own records, reading every object once.
 
@@ -133,7 +118,7 @@ def verify(store: str | PathLike[str], *, storage_options: Mapping[str, Any] | N
     checked: Counter[str] = Counter()
     notes: list[str] = []
     problems = [text for storage in stores for text in _store(storage, checked, notes)]
-    problems += _lost_lines(store, storage_options)
+    problems = list(dict.fromkeys((*problems, *_lost_lines(store, storage_options))))
     notes.extend(staged.sentence for staged in find_staged(store, storage_options))
     _log.info("verified %s: %d problems", store, len(problems))
     return Report(problems=tuple(problems), notes=tuple(notes), checked=dict(checked))
@@ -268,7 +253,7 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
     records = {record.label: record for record in layers_of(storage, unreadable, snapshot)}
     yield from map(str, unreadable)
     yield from maker_problems(storage, snapshot, records.values())
-    yield from _labels(storage, snapshot, labels, set(records))
+    yield from _labels(storage, snapshot, labels, {*records, *newer_labels(unreadable, labels)})
     yield from map(str, receipt_problems(storage, {record.write_id for record in records.values()}))
     dataset = snapshot.dataset(storage, decoded=False)
     for record in sorted(records.values(), key=lambda record: record.index):
@@ -279,7 +264,7 @@ def _layers(storage: Storage, snapshot: Snapshot, checked: Counter[str]) -> Iter
             yield from _replaced(storage, snapshot, former)
     placed = [one for one in records.values() if labels[one.index : one.index + 1] == [one.label]]
     yield from foreign_problems(storage, snapshot, placed)
-    for info in torn_in_no_use(storage, snapshot, records.values()):
+    for info in () if has_newer(unreadable) else torn_in_no_use(storage, snapshot, records.values()):
         yield f"{storage.url}/{info.key}: can't be decoded, and no layer that shows lies in it; run verify --repair."
 
 
@@ -310,7 +295,7 @@ def _layer(
         return
     try:
         receipt = find_receipt(storage, record.write_id)
-    except Damaged as error:
+    except (Damaged, Refused) as error:
         yield str(error)
         return
     if receipt is None:

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggrade.errors import BadInput, Damaged, Problem, raise_all
+from aggrade.errors import BadInput, Damaged, Problem
 
 if TYPE_CHECKING:
     from aggrade.commit import Manifest
@@ -60,23 +60,24 @@ def verify(store: str, *, repair: bool = False, credentials: str | None = None) 
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
+    from aggrade.damage import raise_damage
 
     options = _options(credentials)
     if repair:
         return _repaired(store, options)
     report = aggrade.verify(store, storage_options=options)
-    raise_all(report.damage(), Damaged)
+    raise_damage(report.damage())
     return str(report)
 
 
 def _repaired(store: str, options: dict[str, Any] | None) -> str:
+    from aggrade.damage import damage_of, raise_damage
     from aggrade.repairing import repair
-    from aggrade.verifying import damage_of
 
     repairs = repair(store, storage_options=options)
     if not repairs.ok:
         print("\n".join(f"mended: {sentence}" for sentence in repairs.done) or "nothing is safe to mend")
-    raise_all(damage_of((*repairs.failed, *repairs.report.problems)), Damaged)
+    raise_damage(damage_of((*repairs.failed, *repairs.report.problems)))
     return str(repairs)
 
 

@@ -8,7 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade import Report, prune_backups, recover, verify
-from aggrade.errors import Conflict, Damaged, Problem, raise_all
+from aggrade.damage import raise_damage
+from aggrade.errors import Conflict, Problem
 from aggrade.recovering import foresee, open_intents
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
@@ -73,6 +74,8 @@ def verify_store(store: str, credentials: str | None = None, *, dry_run: bool = 
         If all that looks wrong is in stores that are being written.
     Damaged
         Naming everything that is wrong.
+    Refused
+        If that is only what a newer aggrade has written.
     """
     send_core_logs()
     options = storage_options(credentials)
@@ -82,7 +85,7 @@ def verify_store(store: str, credentials: str | None = None, *, dry_run: bool = 
     if unfinished and not dry_run:
         raise Conflict(*(_busy(url) for url in held))
     if not unfinished:
-        raise_all(report.damage(), Damaged)
+        raise_damage(report.damage())
     return report
 
 

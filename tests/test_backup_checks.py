@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from make_datasets import CHUNKS, make_session
 from memory_storage import MemoryStorage, World, open_world
 
 import aggrade
 from aggrade.commit import read_intent
-from aggrade.errors import Damaged
+from aggrade.errors import Damaged, Refused
 from aggrade.repairing import repair
 
 __all__ = ["open_world"]
@@ -145,3 +147,22 @@ def test_an_intent_that_is_lost(store):
     assert repair(STORE, storage_options=store.options).ok
     assert read_intent(MemoryStorage(store.world, "data/windows.zarr"))[0].state == "free"
     assert store.problems() == ()
+
+
+@pytest.mark.parametrize("change", [{"moon": "full"}, {"kind": "delta"}])
+def test_a_manifest_of_a_newer_version_is_left(store, change):
+    """It is named with the advice to update; restoring, pruning and purging keep their hands off."""
+    backup = store.receipts[2].backup
+    key = f"{BACKUPS}/{backup}/manifest.json"
+    store.put(key, json.dumps(json.loads(store.read(key)) | change).encode())
+    (problem,) = store.problems()
+    assert problem.endswith("; update aggrade, then try again.")
+    before = dict(store.world.objects)
+    with pytest.raises(Refused, match="update aggrade"):
+        aggrade.restore(STORE, backup, storage_options=store.options)
+    with pytest.raises(Refused, match="update aggrade"):
+        aggrade.remove(STORE, "s1", purge_backups=True, storage_options=store.options)
+    assert store.world.objects == before
+    pruned = aggrade.prune_backups(STORE, keep=0, storage_options=store.options)
+    assert [one.id for one in pruned] == [store.receipts[1].backup]
+    assert store.read(key) == before[key][0]

@@ -14,7 +14,7 @@ from make_runs import lose_chunk
 from make_stores import light_curves, write_light_curves
 
 from aggrade import append, list_backups, prune_backups
-from aggrade.errors import BadInput, Damaged
+from aggrade.errors import BadInput, Damaged, Refused
 from flows.command_line import main
 from flows.inspecting import backups, plot, recover, status, verify
 
@@ -80,6 +80,30 @@ def test_repair_raises_on_what_it_cannot_mend(dataset, capsys):
     with pytest.raises(Damaged, match="sub-0"):
         verify(str(dataset), repair=True)
     assert "mended:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mending", [False, True])
+@pytest.mark.parametrize("where", ["receipts", "layers", "root", "intent"])
+def test_what_a_newer_version_wrote_is_refused(dataset, where, mending):
+    """It is named once, with the one thing to do, and stays as it is."""
+    store = dataset / "windows.zarr"
+    if where == "root":
+        document = store / "zarr.json"
+        told = json.loads(document.read_text())
+        told["attributes"]["aggrade"]["format"] = 2
+    else:
+        document = store / ".aggrade" / "intent.json"
+        if where != "intent":
+            document = min((store / ".aggrade" / where).glob("*.json"))
+        told = json.loads(document.read_text()) | {"format": 3, "moon": "full"}
+    document.write_text(json.dumps(told))
+    with pytest.raises(Refused) as caught:
+        verify(str(dataset), repair=mending)
+    (problem,) = caught.value.problems
+    assert problem.fix == "update aggrade, then try again"
+    assert "expected" not in problem.found
+    assert "receipts say" not in problem.expected
+    assert json.loads(document.read_text()) == told
 
 
 def test_recover_says_so_if_nothing_is_to_be_done(dataset):

@@ -10,7 +10,8 @@ from memory_storage import MemoryStorage, World, open_world
 
 import aggrade
 from aggrade.commit import find_receipt, read_snapshot
-from aggrade.commit.layers import receipt_key
+from aggrade.commit.layers import LayerRecord, keep_layer, layer_key, receipt_key
+from aggrade.errors import Refused
 from aggrade.receipt_checks import receipt_problems, stand_ins
 from aggrade.repairing import repair
 
@@ -97,6 +98,51 @@ def test_one_of_a_newer_version_is_left(store):
     assert list(stand_ins(store.storage, read_snapshot(store.storage))) == []
     repair(STORE, **store.options)
     assert json.loads(store.storage.read(store.key("removal")).data) == told
+
+
+@pytest.mark.parametrize("change", [{"moon": "full"}, {"format": 2}, {"objects": "many"}])
+@pytest.mark.parametrize("which", ["living", "restore"])
+def test_no_repair_makes_a_newer_one_anew(store, which, change):
+    """A layer's own receipt isn't either, whose content could prove some of it; it is named once, and who asks is refused."""
+    told = json.loads(store.storage.read(store.key(which)).data) | change
+    store.put(which, json.dumps(told).encode())
+    (problem,) = store.problems()
+    assert problem.endswith("expected what this version knows; update aggrade, then try again.")
+    report = repair(STORE, **store.options)
+    assert report.report.problems == (problem,)
+    assert json.loads(store.storage.read(store.key(which)).data) == told
+    with pytest.raises(Refused, match="update aggrade"):
+        find_receipt(store.storage, store.done[which].write_id)
+
+
+@pytest.mark.parametrize("change", [{"moon": "full"}, {"digest": 7}])
+def test_no_repair_makes_a_newer_record_anew(store, change):
+    """Its layer is not said to have none; an append and a removal of it are refused, and nothing is written."""
+    key = f"data/windows.zarr/{layer_key('b')}"
+    data = json.dumps(json.loads(store.world.objects[key][0]) | change).encode()
+    store.world.objects[key] = (data, store.world.mark(data))
+    (problem,) = store.problems()
+    assert layer_key("b") in problem
+    assert problem.endswith("; update aggrade, then try again.")
+    report = repair(STORE, **store.options)
+    assert report.report.problems == (problem,)
+    before = dict(store.world.objects)
+    with pytest.raises(Refused, match="update aggrade"):
+        aggrade.remove(STORE, "b", **store.options)
+    with pytest.raises(Refused, match="update aggrade"):
+        store.append("b", 7)
+    with pytest.raises(Refused, match="update aggrade"):
+        keep_layer(store.storage, LayerRecord(label="b", index=1, digest="", write_id="w", generation=99))
+    assert store.world.objects == before
+    assert store.world.objects[key][0] == data
+
+
+def test_one_that_lacks_keys_is_torn(store):
+    """It is mended, like what is no JSON."""
+    store.put("removal", b'{"kind": "remove"}')
+    (problem,) = store.problems()
+    assert "found JSON that lacks keys, expected a receipt; run verify --repair." in problem
+    assert repair(STORE, **store.options).ok
 
 
 def test_what_is_looked_at_elsewhere_is_left_out(store):

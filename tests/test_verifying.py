@@ -17,10 +17,10 @@ from aggrade.commit.intent import INTENT
 from aggrade.commit.layers import keep_layer, layer_key
 from aggrade.commit.publishing import document_bytes
 from aggrade.commit.snapshot import root_bytes
+from aggrade.damage import damage_of
 from aggrade.errors import BadInput, Damaged
 from aggrade.repairing import repair
 from aggrade.storage import open_storage
-from aggrade.verifying import damage_of
 
 __all__ = ["open_world"]
 
@@ -420,6 +420,8 @@ class TestIntents:
         )
         assert (told.where, told.found, told.fix) == ("s3://lab/a.zarr", "2 objects: gone; run it", "again")
         assert (plain.found, plain.fix) == ("torn", "restore a backup, or append the layer again")
+        (once,) = damage_of(["a.zarr: found format 2, expected format 1; update aggrade."] * 2)
+        assert (once.found, once.expected) == ("format 2", "format 1")
 
     def test_one_of_a_store_that_never_was(self, open_world):
         """A create that died is said."""

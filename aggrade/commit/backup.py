@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.commit.intent import INTENT
+from aggrade.commit.newer import is_newer
 from aggrade.commit.plan import BackupKind, Target
 from aggrade.errors import Problem, Unavailable
 from aggrade.settings import settings
@@ -90,6 +91,10 @@ class Manifest(BaseModel):
         description="Whether what lies there can't be understood: it holds who knows what.",
     )
 
+    newer: bool = Field(
+        default=False, exclude=True, description="Whether a newer aggrade has written it; it is left alone."
+    )
+
     @property
     def is_whole(self) -> bool:
         """Whether it can be restored, as far as its manifest tells."""
@@ -147,6 +152,7 @@ def _understood(store: str, name: str, data: bytes) -> Manifest:
             objects={},
             size=0,
             unreadable=True,
+            newer=is_newer(data, Manifest),
         )
 
 

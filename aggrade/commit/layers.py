@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from aggrade.commit.newer import refuse_newer
 from aggrade.commit.plan import Target
-from aggrade.errors import Damaged, Problem
+from aggrade.errors import Damaged, Problem, Refused
 from aggrade.receipt import Receipt
 from aggrade.storage import ConditionFailed
 
@@ -214,12 +215,14 @@ def layers_of(
     ------
     Damaged
         If a record can't be read.
+    Refused
+        If one is of a newer aggrade.
     """
     for info in storage.list(LAYERS):
         try:
             stored = storage.read(info.key)
             entry = _entry(storage, info.key, stored.data) if stored else None
-        except Damaged as error:
+        except (Damaged, Refused) as error:
             if unreadable is None:
                 raise
             unreadable.extend(error.problems)
@@ -236,8 +239,10 @@ def _entry(storage: Storage, key: str, data: bytes) -> LayerRecord | Removal:
     ------
     Damaged
         If it does, or can't be read.
+    Refused
+        If it is of a newer aggrade.
     """
-    entry = _parsed(storage, key, data, _ENTRY, "LayerRecord")
+    entry = _parsed(storage, key, data, _ENTRY)
     if strange := _others(key, _line(entry)):
         found, expected = (
             f"the record of layer {strange[0]!r}",
@@ -253,26 +258,28 @@ def _others(key: str, entries: Iterable[LayerRecord | Removal]) -> list[str]:
     return [one.label for one in entries if isinstance(one, LayerRecord) and layer_key(one.label) != key]
 
 
-def _read(storage: Storage, key: str, kind: TypeAdapter[_Kept], name: str) -> _Kept | None:
-    """Read a record or a receipt.
+def _parsed(storage: Storage, key: str, data: bytes, kind: TypeAdapter[_Kept]) -> _Kept:
+    """Understand a record or a receipt.
 
     Raises
     ------
     Damaged
-        If it is torn, or of another version of aggrade.
+        If it is torn.
+    Refused
+        If it is of a newer aggrade.
     """
-    stored = storage.read(key)
-    return _parsed(storage, key, stored.data, kind, name) if stored else None
-
-
-def _parsed(storage: Storage, key: str, data: bytes, kind: TypeAdapter[_Kept], name: str) -> _Kept:
     try:
         return kind.validate_json(data)
     except ValidationError as error:
-        found, expected = "JSON that is not understood", f"a {name} of this version of aggrade"
-        fix = "update aggrade; if that doesn't help, restore a backup"
-        problem = Problem(f"{storage.url}/{key}", found, expected, fix, "record-unreadable")
-        raise Damaged(problem) from error
+        where = f"{storage.url}/{key}"
+        refuse_newer(where, data, *_kinds(key))
+        found, expected = "JSON that is not understood", "a record or a receipt that is whole"
+        fix = "run verify --repair; if that doesn't help, restore a backup"
+        raise Damaged(Problem(where, found, expected, fix, "record-unreadable")) from error
+
+
+def _kinds(key: str) -> tuple[type[BaseModel], ...]:
+    return (LayerRecord, Removal) if key.startswith(LAYERS) else (Receipt,)
 
 
 def keep_layer(storage: Storage, record: LayerRecord, *, after_another: bool = False) -> None:
@@ -286,11 +293,18 @@ def keep_layer(storage: Storage, record: LayerRecord, *, after_another: bool = F
         Where and what.
     after_another
         Whether something is known to lie there: then it is not first tried to create the record.
+
+    Raises
+    ------
+    Refused
+        If one of a newer aggrade lies there.
     """
     key = layer_key(record.label)
     if not after_another and _is_created(storage, key, record.model_dump_json().encode()):
         return
     stored = storage.read(key)
+    if stored:
+        refuse_newer(f"{storage.url}/{key}", stored.data, *_kinds(key))
     entries = entries_of(stored.data) if stored else []
     before = None if _others(key, entries) else next(iter(entries), None)
     if before is None or before.generation < record.generation:
@@ -308,8 +322,9 @@ def _is_created(storage: Storage, key: str, data: bytes) -> bool:
 
 def find_receipt(storage: Storage, write_id: str) -> Receipt | None:
     """Return the receipt of a commit, or None if that commit never took effect. It names the store where that lies now."""
-    receipt = _read(storage, receipt_key(write_id), _RECEIPT, "Receipt")
-    return None if receipt is None else receipt.lying_at(storage.url)
+    key = receipt_key(write_id)
+    stored = storage.read(key)
+    return _parsed(storage, key, stored.data, _RECEIPT).lying_at(storage.url) if stored else None
 
 
 def keep_receipt(storage: Storage, receipt: Receipt) -> Receipt:
@@ -335,8 +350,12 @@ def put_back(storage: Storage, key: str, kept: Sequence[bytes], confirm: Callabl
     ------
     ConditionFailed
         If somebody else writes it.
+    Refused
+        If it is of a newer aggrade, here or as it was kept.
     """
     stored = storage.read(key)
+    for data in (*kept, *([stored.data] if stored else [])):
+        refuse_newer(f"{storage.url}/{key}", data, *_kinds(key))
     wanted = missing_of(key, kept, stored)
     if wanted is not None:
         confirm()

@@ -18,9 +18,9 @@ from aggrade.commit.erasing import same_values
 from aggrade.commit.layers import RECEIPTS, LayerRecord, entries_of, layer_key
 from aggrade.commit.naming import changed_attributes, names, receipt_without
 from aggrade.commit.snapshot import ROOT
-from aggrade.commit.states import KeptState
+from aggrade.commit.states import KeptState, newer_manifests
 from aggrade.commit.unpublished import drop_unpublished
-from aggrade.errors import BadInput, Damaged, Refused
+from aggrade.errors import BadInput, Damaged, Refused, raise_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +70,14 @@ def to_purge(storage: Storage, erasure: Erasure, documents: Mapping[str, Documen
         The store and what is removed.
     documents
         Array documents as the store shows them; empty where it shows nothing, so that no backup needs it.
+
+    Raises
+    ------
+    Refused
+        If a newer aggrade has written a manifest: nobody can tell what is in that backup.
     """
     there = [manifest for manifest in manifests(storage) if not manifest.purged]
+    raise_all(newer_manifests(storage, there), Refused)
     states = {one.id: _state(storage, one, there) for one in there if one.generation < erasure.since}
     holding = [one for one in there if not _is_free(states.get(one.id), one, erasure)]
     needing = [one for one in there if _needs_left_overs(states.get(one.id), documents)]

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 from aggrade.commit.backup import ARCHIVE, COPIES, MANIFEST, UNREADABLE, backups_beside, manifests
 from aggrade.commit.dirt import lies_in
 from aggrade.commit.layers import LAYERS, RECEIPTS
+from aggrade.commit.newer import newer_problem
 from aggrade.commit.snapshot import ROOT, Snapshot, read_snapshot, snapshot_of
 from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.storage import StoredObject
 from aggrade.storage.adopting import Adopting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from aggrade.commit.backup import Manifest
     from aggrade.storage import Storage
 
-__all__ = ["ARCHIVES_HELD", "KeptState", "kept_root"]
+__all__ = ["ARCHIVES_HELD", "KeptState", "kept_root", "newer_manifests"]
 
 ARCHIVES_HELD = 4
 """How many archives a state holds in memory at once."""
@@ -60,7 +61,7 @@ class KeptState:
     BadInput
         If there is no such backup.
     Refused
-        If a removal has purged it.
+        If a removal has purged it, or a newer aggrade has written a manifest that is needed.
     Damaged
         If it does not hold what its manifest says.
     """
@@ -74,6 +75,7 @@ class KeptState:
         self.all = tuple(there)
         self.manifest = _chosen(storage, there, backup)
         self.later = [one for one in there if one.generation >= self.manifest.generation and not one.purged]
+        raise_all(newer_manifests(storage, self.later), Refused)
         raise_all((_torn(self._backups, one) for one in self.later if one.unreadable), Damaged)
         self.shown: Snapshot = kept_root(storage, self.manifest)
 
@@ -140,6 +142,18 @@ class KeptState:
         return self._archives[manifest.id]
 
 
+def newer_manifests(storage: Storage, there: Iterable[Manifest]) -> Iterator[Problem]:
+    """Yield what there is to say of each backup whose manifest a newer aggrade has written.
+
+    Parameters
+    ----------
+    storage, there
+        The store and manifests of its backups.
+    """
+    url = backups_beside(storage).url
+    return (newer_problem(f"{url}/{one.id}/{MANIFEST}") for one in there if one.newer)
+
+
 def _bookkeeping_in(manifest: Manifest) -> list[str]:
     if manifest.commit != "remove":
         return []
@@ -188,7 +202,7 @@ def _chosen(storage: Storage, there: list[Manifest], backup: str) -> Manifest:
 
 def _torn(backups: Storage, manifest: Manifest) -> Problem:
     where, found = f"{backups.url}/{manifest.id}/{MANIFEST}", "JSON that is not understood"
-    fix = "update aggrade, bring it back from elsewhere, or restore a backup that was made later"
+    fix = "bring it back from elsewhere, or restore a backup that was made later"
     return Problem(where, found, "a manifest of this version of aggrade", fix, "manifest-unreadable")
 
 

@@ -12,13 +12,13 @@ from aggrade.commit import find_receipt
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.commit.layers import RECEIPTS
 from aggrade.commit.salting import object_digest, objects_digest
-from aggrade.receipt import Receipt
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aggrade.commit import Document, Snapshot
+    from aggrade.receipt import Receipt
     from aggrade.storage import Storage
 
 __all__ = ["copy_problems", "every_key", "last_receipt"]
@@ -36,9 +36,10 @@ def last_receipt(target: Storage, shown: Snapshot) -> Receipt | None:
     receipt = find_receipt(target, shown.write_id)
     if receipt is not None:
         return receipt
-    stored = (target.read(info.key) for info in target.list(RECEIPTS))
-    made = [Receipt.model_validate_json(one.data).lying_at(target.url) for one in stored if one is not None]
-    return max((one for one in made if one.kind == "rechunk"), key=lambda one: one.generation, default=None)
+    names = (info.key.removeprefix(RECEIPTS).removesuffix(".json") for info in target.list(RECEIPTS))
+    made = (find_receipt(target, name) for name in names)
+    rechunks = (one for one in made if one is not None and one.kind == "rechunk")
+    return max(rechunks, key=lambda one: one.generation, default=None)
 
 
 def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
