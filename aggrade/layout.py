@@ -19,6 +19,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from aggrade.errors import BadInput, Problem
 from aggrade.storage import open_storage
 from aggrade.storage.adopting import Adopting
 from aggrade.storage.together import read_together
@@ -195,6 +196,24 @@ def open_stores(
     if store.rstrip("/").endswith(STORE_SUFFIX):
         return [Adopting(storage)]
     return [Adopting(storage.within(path) if path else storage) for path in stores_in(storage)]
+
+
+def demand_stores(store: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Raise if nothing lies where a dataset, or a Zarr store, is said to lie.
+
+    Parameters
+    ----------
+    store, storage_options
+        As for `open_stores`.
+
+    Raises
+    ------
+    BadInput
+        If there is no store, or one in whose place nothing lies.
+    """
+    if not any(any(True for _ in storage.list()) for storage in open_stores(store, storage_options)):
+        fix = "check the path: aggrade status says what lies there"
+        raise BadInput(Problem(store, "no Zarr store", "a dataset root or a Zarr store", fix, "no-store"))
 
 
 def window_stores_in(storage: Storage, there: Sequence[str] | None = None) -> list[str]:

@@ -92,8 +92,12 @@ def recover(store: str, *, credentials: str | None = None) -> str:
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     import aggrade
+    from aggrade.layout import demand_stores
 
-    receipt = aggrade.recover(store, storage_options=_options(credentials))
+    options = _options(credentials)
+    receipt = aggrade.recover(store, storage_options=options)
+    if receipt is None:
+        demand_stores(store, options)
     return str(receipt) if receipt else f"nothing to recover in {store}"
 
 
@@ -108,8 +112,12 @@ def backups(store: str, *, credentials: str | None = None) -> list[str]:
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     from aggrade.backups import backups_with_receipts
+    from aggrade.layout import demand_stores
 
-    found = backups_with_receipts(store, storage_options=_options(credentials))
+    options = _options(credentials)
+    found = backups_with_receipts(store, storage_options=options)
+    if not found:
+        demand_stores(store, options)
     return [_line(manifest, receipt) for manifest, receipt in found] or [f"no backups of {store}"]
 
 

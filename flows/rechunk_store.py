@@ -20,7 +20,8 @@ from flows.reporting import begin
 from tasks.artifacts import show_plans, show_receipts
 from tasks.assets import show_assets
 from tasks.clusters import Cluster
-from tasks.rechunking import find_reading_copies, plan_rechunk, rechunk_pieces
+from tasks.logs import send_core_logs
+from tasks.rechunking import demand_source, find_reading_copies, plan_rechunk, rechunk_pieces
 
 __all__ = ["Lengths", "rechunk_store"]
 
@@ -86,8 +87,9 @@ def rechunk_store(
     Raises
     ------
     AggradeError
-        As `aggrade.rechunk`.
+        As `aggrade.rechunk`; `BadInput` where no store lies at the source.
     """
+    send_core_logs()
     layout: dict[str, Any] = {
         "chunks": chunks,
         "shards": shards,
@@ -111,7 +113,7 @@ def rechunk_store(
 
 
 def _reading_copies(root: str, credentials: str | None) -> dict[str, str]:
-    """Return which stores of a dataset have copies for reading, and where."""
+    """Return which stores of a dataset have copies for reading, and where; raise where nothing lies."""
     if root.rstrip("/").endswith(STORE_SUFFIX):
         fix = "name the store to write, or give the dataset root as source"
         raise BadInput(
@@ -121,7 +123,8 @@ def _reading_copies(root: str, credentials: str | None) -> dict[str, str]:
         )
     copies = find_reading_copies(root, credentials)
     if not copies:
-        logger.info("nothing to rechunk in %s", root)
+        demand_source(root, credentials)
+        logger.info("nothing to rechunk in %s: none of its stores gets a copy for reading", root)
     return copies
 
 

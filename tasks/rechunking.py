@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aggrade import Receipt
+from aggrade.layout import demand_stores
 from aggrade.placing import reading_copies
 from aggrade.rechunking import Compare, RechunkPlan, rechunk
 from tasks.clusters import Cluster
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["find_reading_copies", "plan_rechunk", "rechunk_pieces"]
+__all__ = ["demand_source", "find_reading_copies", "plan_rechunk", "rechunk_pieces"]
 
 
 def find_reading_copies(store: str, credentials: str | None) -> dict[str, str]:
     """Return which stores of a dataset are to be rechunked, and into which. As `aggrade.placing.reading_copies`."""
     return reading_copies(store, storage_options=storage_options(credentials))
+
+
+def demand_source(store: str, credentials: str | None) -> None:
+    """Raise where no store lies. Parameters as for `find_reading_copies`, errors as of `aggrade.layout.demand_stores`."""
+    demand_stores(store, storage_options(credentials))
 
 
 @task(

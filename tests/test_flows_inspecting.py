@@ -111,6 +111,16 @@ def test_recover_says_so_if_nothing_is_to_be_done(dataset):
     assert recover(str(dataset)) == f"nothing to recover in {dataset}"
 
 
+@pytest.mark.parametrize("look", [recover, backups])
+@pytest.mark.parametrize("where", ["nothing", "nothing.zarr", "folder"])
+def test_where_nothing_lies_is_an_error(tmp_path, look, where):
+    """Who mistyped the path is told so, and nothing is made there."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadInput, match="found no Zarr store"):
+        look(f"{tmp_path}/{where}")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_backups_are_listed_and_missed(dataset):
     """Each backup is a line: when and before what it was made, and the command; without any a line says so."""
     (line,) = backups(str(dataset))

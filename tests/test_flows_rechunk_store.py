@@ -95,10 +95,21 @@ def test_a_dataset_gets_its_copies(source):
     assert [len(done.result), len(list(source.parent.glob("*_for_training.zarr")))] == [2, 2]
 
 
-def test_a_dataset_without_copies_is_left_alone(tmp_path):
-    """There is nothing to do, and that is no failure: an event may ask for it."""
-    append(make_session("sub-1", windows=4, seed=1), f"{tmp_path}/sub-1/windows.zarr", grow=("window",))
+def test_a_dataset_without_copies_is_left_alone(tmp_path, caplog):
+    """There is nothing to do, which is said, and that is no failure: an event may ask for it."""
+    append(make_session("sub-1", windows=4, seed=1), f"{tmp_path}/sessions/sub-1.zarr", grow=("window",))
     assert run(rechunk_store, source=str(tmp_path), cluster=NO_CLUSTER).result == []
+    assert f"nothing to rechunk in {tmp_path}" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["nothing", "recordings"])
+def test_a_dataset_that_is_not_there_is_bad_input(tmp_path, where):
+    """A misspelt dataset, or a folder that is none, is no dataset in which there is nothing to do."""
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "a.edf").write_bytes(b"?")
+    error = run(rechunk_store, source=f"{tmp_path}/{where}", cluster=NO_CLUSTER).result
+    assert isinstance(error, BadInput)
+    assert "found no Zarr store, expected a dataset root or a Zarr store; check the path" in str(error)
 
 
 def test_one_store_needs_a_target(source):
