@@ -219,4 +219,4 @@ def delete_backups(storage: Storage, old: Iterable[Manifest]) -> None:
             backups.delete([key])
         backups.delete([info.key for info in backups.list(f"{manifest.id}/") if info.key != key])
         backups.delete([key])
-        _log.info("deleted backup %s of %s", manifest.id, storage.url)
+        _log.info("deleted %s", manifest)

@@ -164,7 +164,7 @@ def _call(
 
 
 def _show(result: Any) -> None:
-    """Print receipts and reports; a plan was shown when it was made."""
+    """Print text and receipts; of all else a flow has told while it ran."""
     for item in result if isinstance(result, list) else [result]:
-        if item is not None and not hasattr(item, "price"):
+        if isinstance(item, str) or hasattr(item, "undo"):
             print(item)

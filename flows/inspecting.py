@@ -199,8 +199,6 @@ def _line(manifest: Manifest, receipt: Receipt | None) -> str:
     """Say of a backup when and by what it was made, what it weighs, and how to bring its state back."""
     import shlex
 
-    from aggrade.price import human_bytes
-
     layers = textwrap.shorten(", ".join(receipt.layers), 60, placeholder=" …") if receipt else ""
     what = f"{manifest.commit or 'a commit'}{f' of {layers}' if layers else ''}"
     when = manifest.made.replace("T", " ").replace("+00:00", " UTC") or "at an unknown time"
@@ -208,9 +206,9 @@ def _line(manifest: Manifest, receipt: Receipt | None) -> str:
     if manifest.purged:
         return f"{made}  {manifest.store}  {manifest.id}  purged by a removal, can't be restored any more"
     if manifest.unreadable:
-        return f"{made}  {manifest.store}  {manifest.id}  its manifest can't be understood, and it not be restored"
-    kept = f"generation {manifest.generation}, {manifest.kind}, {len(manifest.objects)} objects, {human_bytes(manifest.size)}"
-    return f"{made}  ({kept})  {shlex.join(['aggrade', 'restore', manifest.store, manifest.id])}"
+        why = "it can't be restored" + (" before you update aggrade" if manifest.newer else "")
+        return f"{made}  {manifest.store}  {manifest.id}  {manifest.summary}: {why}"
+    return f"{made}  ({manifest.summary})  {shlex.join(['aggrade', 'restore', manifest.store, manifest.id])}"
 
 
 def lightcurve(

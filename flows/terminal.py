@@ -94,7 +94,8 @@ def at_terminal(console: Console, *, debug: bool = False) -> Iterator[None]:
     """
     if not debug:
         root = logging.getLogger()
-        kept = [handler for handler in root.handlers if not isinstance(handler, PrefectConsoleHandler)]
+        others = (PrefectConsoleHandler, QuietHandler)
+        kept = [handler for handler in root.handlers if not isinstance(handler, others)]
         root.handlers = [*kept, QuietHandler(console)]
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     has_server = bool(PREFECT_API_URL.value())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -18,6 +19,8 @@ from tasks.retrying import RETRYING
 if TYPE_CHECKING:
     from aggrade import Receipt
     from aggrade.commit import Manifest
+
+logger = logging.getLogger("aggrade.flows")
 
 __all__ = ["look_for_intents", "prune_store", "recover_store", "verify_store"]
 
@@ -104,7 +107,7 @@ def _busy(url: str) -> Problem:
 def prune_store(
     store: str, keep: int, *, dry_run: bool = False, credentials: str | None = None
 ) -> list[Manifest]:
-    """Delete all but the newest backups of each store; return what was, or would be, deleted.
+    """Delete all but the newest backups of each store; log and return what was, or would be, deleted.
 
     Parameters
     ----------
@@ -116,4 +119,7 @@ def prune_store(
         Delete nothing.
     """
     send_core_logs()
-    return prune_backups(store, keep, dry_run=dry_run, storage_options=storage_options(credentials))
+    doomed = prune_backups(store, keep, dry_run=dry_run, storage_options=storage_options(credentials))
+    for manifest in doomed if dry_run else ():
+        logger.info("would delete %s", manifest)
+    return doomed

@@ -111,6 +111,25 @@ def test_recover_says_so_if_nothing_is_to_be_done(dataset):
     assert recover(str(dataset)) == f"nothing to recover in {dataset}"
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda _: "{", "its manifest can't be understood: it can't be restored"),
+        (
+            lambda text: text.replace("{", '{"moon": "full", ', 1),
+            "of a newer version of aggrade: it can't be restored before you update aggrade",
+        ),
+    ],
+)
+def test_backups_that_cannot_be_restored_say_why(dataset, change, told):
+    """No command is shown for them."""
+    (manifest,) = dataset.glob("windows.zarr.backups/*/manifest.json")
+    manifest.write_text(change(manifest.read_text()))
+    (line,) = backups(str(dataset))
+    assert line.endswith(told)
+    assert manifest.parent.name in line
+
+
 @pytest.mark.parametrize("look", [recover, backups])
 @pytest.mark.parametrize("where", ["nothing", "nothing.zarr", "folder"])
 def test_where_nothing_lies_is_an_error(tmp_path, look, where):

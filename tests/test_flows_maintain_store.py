@@ -8,6 +8,7 @@ from make_runs import hold_intent, lose_chunk, run, snapshot
 
 from aggrade import BadInput, Damaged, append, list_backups
 from aggrade.recovering import open_intents
+from flows.command_line import main
 from flows.maintain_store import maintain_store
 
 pytestmark = pytest.mark.usefixtures("prefect_backend")
@@ -75,3 +76,19 @@ def test_nothing_there_is_bad_input(tmp_path):
 def test_keeping_less_than_nothing_is_refused(dataset):
     """A negative number of backups is refused by the form."""
     assert isinstance(run(maintain_store, store=str(dataset), keep=-1).result, BadInput)
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_the_command_tells_everything_once(dataset, capsys, how):
+    """The report and each backup that goes are told in a readable line, not as raw values and not again at the end."""
+    there = list_backups(str(dataset))
+    with pytest.raises(SystemExit) as caught:
+        main(["maintain", str(dataset), "--keep", "0", *how])
+    told = "".join(capsys.readouterr())
+    assert caught.value.code == 0
+    assert told.count("ok: checked") == 1
+    for manifest in there:
+        (line,) = [line for line in told.splitlines() if manifest.id in line]
+        done = "would delete" if how else "deleted"
+        assert f"{done} backup {manifest.id} of {dataset}/windows.zarr (generation" in line
+        assert "objects=" not in line

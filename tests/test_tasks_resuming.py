@@ -13,6 +13,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 from prefect.states import Completed, Crashed, Pending, Running, Submitting
 from waiting import wait_until
 
+from flows.command_line import main
 from flows.resume_crashed import resume_crashed
 from tasks.resuming import TAGS, resume_runs
 
@@ -105,6 +106,17 @@ def test_a_crashed_run_goes_on(deployed):
     assert fates(run) == ["resumed"]
     assert deployed.state(run) == "AwaitingRetry"
     assert fates(run) == [None]
+
+
+def test_a_dry_run_by_hand_tells_each_once(deployed, capsys):
+    """What was said while the flow ran isn't printed again at its end."""
+    run = deployed.run(*crash(1))
+    name = deployed.client.read_flow_run(uuid.UUID(run)).name
+    with pytest.raises(SystemExit) as caught:
+        main(["resume", "--dry-run"])
+    assert caught.value.code == 0
+    assert "".join(capsys.readouterr()).count(name) == 1
+    assert deployed.state(run) == "Crashed"
 
 
 def test_a_young_crash_is_waited_for(deployed):

@@ -24,6 +24,7 @@ from aggrade.commit.intent import INTENT
 from aggrade.commit.newer import is_newer
 from aggrade.commit.plan import BackupKind, Target
 from aggrade.errors import Problem, Unavailable
+from aggrade.price import human_bytes
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -99,6 +100,21 @@ class Manifest(BaseModel):
     def is_whole(self) -> bool:
         """Whether it can be restored, as far as its manifest tells."""
         return not self.purged and not self.unreadable
+
+    def __str__(self) -> str:
+        return f"backup {self.id} of {self.store} ({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """What it is of and what it weighs, for people."""
+        if self.unreadable:
+            return "of a newer version of aggrade" if self.newer else "its manifest can't be understood"
+        kept = (
+            "purged by a removal"
+            if self.purged
+            else f"{len(self.objects):,} objects, {human_bytes(self.size)}"
+        )
+        return f"generation {self.generation}, {self.kind}, {kept}"
 
     def holds_copy(self, key: str) -> bool:
         """Tell whether an object lies under ``objects/`` rather than in the archive."""
