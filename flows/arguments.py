@@ -16,6 +16,8 @@ import docstring_parser
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from flows.given_json import object_from, whole_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["command_of", "from_text"]
 
 _SIMPLE = (str, int, float, bool)
+_JSON = ("{", "[", "@")
 
 
 def command_of(flow: Flow[Any, Any]) -> Callable[..., Any]:
@@ -66,9 +69,8 @@ def _arguments(parameter: inspect.Parameter, description: str) -> Iterator[inspe
         names = [flag] if not required else None
         yield _argument(parameter.name, parameter.annotation, names, description, default)
         return
-    yield _argument(
-        parameter.name, dict[str, Any], [flag], f"{description} The whole, as JSON or @FILE.", None
-    )
+    told = f"{description} The whole, as JSON or @FILE."
+    yield _argument(parameter.name, dict[str, Any], [flag], told, None)
     for name, field in model.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         names = [f"{flag}.{_dashed(name)}"]
@@ -87,9 +89,8 @@ def _argument(
     if names:
         details["name"] = names
     if simple is None:
-        split = _is_list(annotation)
         details |= {
-            "converter": _converter(split=split),
+            "converter": _converter(f"parameter {name.replace('__', '.')}", annotation),
             "n_tokens": 1,
             "accepts_keys": False,
             "negative": (),
@@ -126,9 +127,17 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _converter(*, split: bool) -> Callable[[Any, Sequence[Token]], Any]:
+def _converter(where: str, annotation: Any) -> Callable[[Any, Sequence[Token]], Any]:
+    split, takes_text = _is_list(annotation), str in _options(annotation)
+    is_model = annotation == dict[str, Any]
+
     def convert(_: Any, tokens: Sequence[Token]) -> Any:
-        return from_text(tokens[0].value, split=split)
+        text = tokens[0].value
+        if is_model:
+            return object_from(where, text)
+        if text.startswith(_JSON) and not takes_text:
+            return whole_json(where, text)
+        return from_text(text, split=split)
 
     return convert
 

@@ -13,6 +13,7 @@ from cyclopts import App
 
 from aggrade import __version__
 from aggrade.errors import AggradeError
+from flows.given_json import text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -78,13 +79,18 @@ def with_files(tokens: Iterable[str]) -> list[str]:
     ----------
     tokens
         Arguments as the shell gave them.
+
+    Raises
+    ------
+    BadInput
+        If a file is there and can't be read.
     """
     return [_text_of(token) for token in tokens]
 
 
 def _text_of(token: str) -> str:
     file = Path(token.removeprefix("@"))
-    return file.read_text() if token.startswith("@") and file.is_file() else token
+    return text_of_file(file) if token.startswith("@") and file.is_file() else token
 
 
 def _respelt(tokens: list[str]) -> list[str]:
@@ -126,9 +132,9 @@ def flow_main(name: str) -> None:
 
 def _run(app: App, arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
-    told = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
-    tokens = _respelt(told)
     try:
+        told = with_files(token for token in arguments if token != "--debug")  # noqa: S105 - an argument, not a secret
+        tokens = _respelt(told)
         explains = {"--help", "-h", "--version"} & set(tokens)
         if app.name[0] == "aggrade" and tokens[:1] and tokens[0] in FLOWS and not explains:
             _say("loading Prefect …")

@@ -7,6 +7,7 @@ form only, so a declared flow's ``__doc__`` is that: made from the numpydoc text
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
 __all__ = ["DeclaredFlow", "declare"]
+
+_CLASS = re.compile(r" or instance of [\w.]+")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,7 +78,10 @@ def _wrong(flow: str, line: str, parameters: Mapping[str, Any]) -> Problem:
     _, is_told, wanted = why.partition("Input should be ")
     _, is_ours, sentence = why.partition("Value error, ")
     found = _given(parameters, where.split(".")) if is_told or is_ours else why or line
-    expected = wanted or "what the form and --help describe"
+    expected = (
+        _CLASS.sub("", wanted).replace("a valid dictionary", "names and values")
+        or "what the form and --help describe"
+    )
     fix = sentence or "correct it and run again"
     return Problem(f"parameter {where if is_named else flow}", found, expected, fix, "parameter")
 

@@ -318,10 +318,11 @@ def matches(
         Name of an aws-credentials block for the bucket. Left out: the environment decides.
     """
     from aggrade.match_report import match_report
+    from flows.given_json import object_from
 
-    given = {"match": _json("match", match)} if match else {}
+    given = {"match": object_from("--match", match)} if match else {}
     rows = match_report(
-        catalogues, store, _json("spec", spec), **given, storage_options=_options(credentials)
+        catalogues, store, object_from("--spec", spec), **given, storage_options=_options(credentials)
     )
     if to is None:
         text: str = rows.to_csv(index=False)
@@ -330,16 +331,6 @@ def matches(
     counts: dict[Any, int] = rows["fate"].value_counts().to_dict() if len(rows) else {}
     told = ", ".join(f"{number} {fate}" for fate, number in counts.items()) or "every row gave a cell"
     return f"{told}: {to}"
-
-
-def _json(name: str, text: str) -> Any:
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        fix = "write it to a file and name that: @spec.json"
-        raise BadInput(Problem(f"--{name}", text[:80], f"JSON ({error})", fix, "json")) from error
 
 
 def plot(

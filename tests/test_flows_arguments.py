@@ -145,6 +145,40 @@ def test_the_flows_own_validation_has_the_last_word(parsed, tokens, where):
     assert caught.value.problems[0].where == where
 
 
+@pytest.mark.parametrize("flag", ["spec", "other", "maybe", "spec.mapping", "chunks"])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("@nofile.json", "no file nofile.json"),
+        ("{bad json", "'{bad json', which is no JSON: Expecting property name enclosed in double quotes at "),
+        ('{"a":\n 1,}', "at line 2, column "),
+        ("{" * 100_000, "which is no JSON"),
+    ],
+    ids=["file", "bad", "comma", "deep"],
+)
+def test_broken_json_and_missing_files_are_named(parsed, flag, text, found):
+    """Where the JSON breaks is said, or that the file isn't there; never a class."""
+    with pytest.raises(BadInput) as caught:
+        parsed("a", f"--{flag}", text)
+    (problem,) = caught.value.problems
+    assert problem.where == f"parameter {flag}"
+    assert found in problem.found
+    assert "instance" not in str(problem)
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", '"text"', "null"])
+def test_json_of_something_else_is_named(parsed, text):
+    """A model takes names and values."""
+    with pytest.raises(BadInput, match="JSON with names and values") as caught:
+        parsed("a", "--spec", text)
+    assert caught.value.problems[0].found == text
+
+
+def test_text_that_may_be_text_stays(parsed):
+    """Where a name is taken as well, a name may begin like JSON."""
+    assert parsed("a", "--spec.origin", "@id")["spec"] == {"origin": "@id"}
+
+
 def test_help_describes_every_flag(parsed, capsys):
     """Help shows the descriptions of parameters and fields, defaults and choices."""
     parsed("--help")

@@ -155,6 +155,23 @@ def test_a_file_stands_for_its_text(tmp_path):
     ]
 
 
+def test_a_file_that_cannot_be_read_is_named(command, tmp_path):
+    """A file of bytes that are no text ends the command with a sentence."""
+    file = tmp_path / "spec.json"
+    file.write_bytes(b"\xff\xfe")
+    code, _, said = command("ingest", "a", "b", "--windows", f"@{file}")
+    assert code == 1
+    assert f"{file}: found a file that can't be read (it is no text in UTF-8), expected a text file" in said
+
+
+def test_a_missing_specification_file_is_named(command):
+    """As for a flow, so for a command that looks."""
+    for command_line in (("ingest", "a", "b", "--windows"), ("matches", "a", "b", "--spec")):
+        code, _, said = command(*command_line, "@nofile.json")
+        assert code == 1
+        assert "found no file nofile.json, expected a file with JSON; check the path" in said
+
+
 def test_an_interruption_says_how_to_go_on(command, monkeypatch):
     """Ctrl-C ends with 130 and a sentence."""
 

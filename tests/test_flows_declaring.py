@@ -91,6 +91,13 @@ def test_every_wrong_parameter_is_named():
     assert caught.value.problems[0].expected == "greater than 0"
 
 
+def test_no_class_is_named():
+    """Whoever fills in a form knows nothing of classes."""
+    with pytest.raises(BadInput) as caught:
+        cut_things.validate_parameters({"source": "a", "spec": "large"})
+    assert [(one.found, one.expected) for one in caught.value.problems] == [("'large'", "names and values")]
+
+
 def test_what_a_model_demands_is_the_remedy():
     """Of several fields that don't go together, what was given is shown, and what the model says is the advice."""
     with pytest.raises(BadInput) as caught:
