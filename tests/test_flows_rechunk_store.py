@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -98,6 +100,7 @@ def test_a_dataset_gets_its_copies(source):
 def test_a_dataset_without_copies_is_left_alone(tmp_path, caplog):
     """There is nothing to do, which is said, and that is no failure: an event may ask for it."""
     append(make_session("sub-1", windows=4, seed=1), f"{tmp_path}/sessions/sub-1.zarr", grow=("window",))
+    logging.getLogger("aggrade").setLevel(logging.WARNING)
     assert run(rechunk_store, source=str(tmp_path), cluster=NO_CLUSTER).result == []
     assert f"nothing to rechunk in {tmp_path}" in caplog.text
 
