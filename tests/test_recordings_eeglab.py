@@ -385,7 +385,7 @@ def test_end_to_end(tmp_path, write):
     assert (windows["eeg_gaps"].item(), windows["eeg_lost"].item()) == (1, 300)
     assert windows["session_start"].item() == ""
     assert list(windows["eeg_channel_unit"].values) == ["µV", "µV"]
-    assert json.loads(windows["source"].item()) == ["rec.set"]
+    assert json.loads(windows["source"].item()) == ["rec.fdt", "rec.set"]
 
 
 def test_the_digest_covers_the_samples_beside(tmp_path):
