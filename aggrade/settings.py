@@ -12,7 +12,12 @@ from dataclasses import dataclass, fields
 
 from aggrade.errors import BadInput, Problem
 
-__all__ = ["Settings", "settings"]
+__all__ = ["Settings", "cores", "settings"]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

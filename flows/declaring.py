@@ -19,7 +19,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from aggrade.errors import BadInput, Problem
-from tasks.clusters import cores
+from aggrade.settings import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

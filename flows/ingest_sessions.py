@@ -18,6 +18,7 @@ from aggrade.channels import Channels
 from aggrade.commit.plan import BackupKind
 from aggrade.errors import AggradeError, BadInput, Conflict, Problem, Refused
 from aggrade.placing import COMMON, Layout, Partition, check_root
+from aggrade.settings import cores
 from aggrade.window_spec import WindowSpec
 from flows.declaring import declare
 from flows.reporting import begin, raise_failures
@@ -25,7 +26,6 @@ from tasks.appending import append_session, append_together, clear_staged, find_
 from tasks.artifacts import show_left, show_plans, show_receipts
 from tasks.assets import show_assets
 from tasks.choosing import choose
-from tasks.clusters import cores
 from tasks.pictures import show_quality
 from tasks.progress import progress
 from tasks.windowing import find_sessions, fingerprint_of, plan_session, window_session

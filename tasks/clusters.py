@@ -17,20 +17,16 @@ from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aggrade.errors import Problem, Unavailable
+from aggrade.settings import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prefect_dask.task_runners import DaskTaskRunner
 
-__all__ = ["Cluster", "Running", "cores", "dask_setup", "one_cluster", "running_on"]
+__all__ = ["Cluster", "Running", "dask_setup", "one_cluster", "running_on"]
 
 logger = logging.getLogger("aggrade.clusters")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Cluster(BaseModel):

@@ -12,8 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from aggrade.catalogues.planning import PopulatePlan
 from aggrade.populating import populate
 from aggrade.receipt import Receipt
+from aggrade.settings import cores
 from tasks.artifacts import show_plans
-from tasks.clusters import Cluster, cores
+from tasks.clusters import Cluster
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.pieces import pieces_on

@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from aggrade.errors import Unavailable
-from tasks.clusters import Cluster, cores, running_on
+from aggrade.settings import cores
+from tasks.clusters import Cluster, running_on
 
 
 def test_an_address_excludes_a_cluster_of_its_own():

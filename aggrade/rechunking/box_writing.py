@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from aggrade.commit.documents import units_in
 from aggrade.rechunking.blocking import copy_stack, fastest_axis
 from aggrade.rechunking.boxes import BoxWork, bounds_of, in_threads, one_by_one
+from aggrade.settings import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +27,6 @@ _BATCH = 64
 
 _BATCH_BYTES = 1 << 20
 """What chunks that lie one behind the other have together at most that are encoded in a row, if it is more than one."""
-
-
-def _cores() -> int:
-    """Return how many threads encode side by side: more of them wake each other for every chunk, which may be a kilobyte."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,8 @@ class BoxWriter(BoxWork):
         if at_once > 1:
             return in_threads(lambda unit: self._put_shard(unit, 1), units, at_once)
         threads = replace(self, spare=self.spare - self.unit_bytes).threads(2 * self.group_bytes)
-        return [self._put_shard(unit, min(threads, _cores())) for unit in units]
+        # More threads than cores wake each other for every chunk, which may be a kilobyte.
+        return [self._put_shard(unit, min(threads, cores())) for unit in units]
 
     def _put_objects(self, positions: list[Position]) -> list[WrittenObject]:
         return [
