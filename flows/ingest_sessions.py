@@ -25,6 +25,7 @@ from flows.reporting import begin, raise_failures
 from tasks.appending import append_session, append_together, clear_staged, find_homes
 from tasks.artifacts import show_left, show_plans, show_receipts
 from tasks.assets import show_assets
+from tasks.caching import understood
 from tasks.choosing import choose
 from tasks.pictures import show_quality
 from tasks.progress import progress
@@ -197,7 +198,7 @@ class _Ingest:
     def _staged(self, session: SessionSource, cut: PrefectFuture[Staged]) -> Staged:
         """Return what was cut; remember of a session that it could not be read."""
         try:
-            return cut.result()
+            return understood(cut.result())
         except BadInput as error:
             self.unreadable[session.id] = error
             raise
@@ -317,7 +318,7 @@ def _cut_by_now(begun: Callable[[], PrefectFuture[Staged]], *, wait: bool) -> St
     try:
         future = begun()
         future.wait(timeout=None if wait else 0)
-        return future.result() if future.state.is_completed() else None
+        return understood(future.result()) if future.state.is_completed() else None
     except AggradeError:
         return None
 

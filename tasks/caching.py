@@ -10,19 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from prefect.cache_policies import CachePolicy
-from pydantic import TypeAdapter
+from prefect.transactions import get_transaction
+from pydantic import TypeAdapter, ValidationError
+
+from aggrade.commit.newer import newer_problem
+from aggrade.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from prefect.context import TaskRunContext
 
-__all__ = ["ReceiptKey", "digest_of", "readable"]
+__all__ = ["ReceiptKey", "digest_of", "readable", "refuse_newer_result", "understood"]
+
+Result = TypeVar("Result")
 
 _LONGEST_PART = 80
 _DIGEST_LENGTH = 16
@@ -81,3 +88,40 @@ class ReceiptKey(CachePolicy):
     ) -> str:
         """Return the key of one task run."""
         return "/".join([task_ctx.task.name, self.version, *(readable(part) for part in self.parts(inputs))])
+
+
+def refuse_newer_result() -> None:
+    """Raise, within a task, if a newer aggrade has kept a result under this run's key.
+
+    Prefect takes a result that it can't read for missing. One that a kill has torn is made again; one that is whole, but
+    says what this version doesn't know, must not be replaced by what says less.
+
+    Raises
+    ------
+    Refused
+        Naming the result.
+    """
+    run = get_transaction()
+    if run is None or run.store is None or not run.key:
+        return
+    try:
+        run.store.read(run.key)
+    except ValidationError as error:
+        raise Refused(newer_problem(f"result {run.key}")) from error
+    except Exception:  # noqa: BLE001 - missing, torn or out of reach: the task makes it, and its storage says what fails
+        return
+
+
+def understood(result: Result) -> Result:
+    """Return what a task run has returned, now or in an earlier run.
+
+    Raises
+    ------
+    Refused
+        If it is of a class that this version doesn't have: Prefect gives such a result as the plain values of its JSON.
+    """
+    parts = result if isinstance(result, list) else [result]
+    named = [part["__class__"] for part in parts if isinstance(part, Mapping) and "__class__" in part]
+    if named:
+        raise Refused(newer_problem(f"result of the class {named[0]}"))
+    return result

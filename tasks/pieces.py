@@ -20,7 +20,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aggrade.errors import Unavailable
-from tasks.caching import ReceiptKey, digest_of
+from tasks.caching import ReceiptKey, digest_of, refuse_newer_result, understood
 from tasks.clusters import running_on
 from tasks.logs import send_core_logs
 from tasks.progress import progress
@@ -85,8 +85,14 @@ def run_pieces(work: Callable[[Any], Any], pieces: Sequence[Any], order: Order) 
         Frozen, JSON-able values, each of which says which part, and may say by its ``verb`` what is done to it.
     order
         What names the run and its result.
+
+    Raises
+    ------
+    Refused
+        If a newer aggrade has kept what this task returns.
     """
     send_core_logs()
+    refuse_newer_result()
     logger.debug("%s for %s", order.label, order.store)
     with dask.config.set(scheduler="synchronous"):
         return [work(piece) for piece in pieces]
@@ -171,7 +177,7 @@ class _Pieces:
     def _result(self, future: PrefectFuture[list[Any]]) -> list[Any]:
         """Return what a task returned. A scheduler that dies takes its futures with it: another attempt finds another."""
         try:
-            return future.result()
+            return understood(future.result())
         except CancelledError as error:
             raise Unavailable(self._running.gone(error)) from error
 

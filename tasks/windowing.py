@@ -14,7 +14,7 @@ from aggrade.recordings.discover import SessionSource, sessions_in
 from aggrade.recordings.fingerprint import source_fingerprint
 from aggrade.staging import Staged, stage
 from aggrade.windowing import cut_windows
-from tasks.caching import ReceiptKey, digest_of, readable
+from tasks.caching import ReceiptKey, digest_of, readable, refuse_newer_result
 from tasks.credentials import storage_options
 from tasks.logs import send_core_logs
 from tasks.retrying import RETRYING
@@ -86,10 +86,13 @@ def window_session(
     ------
     Conflict
         If the files changed while they were read.
+    Refused
+        If a newer aggrade has kept what this task returns.
     AggradeError
         As `aggrade.cut_windows` and `aggrade.append`.
     """
     send_core_logs()
+    refuse_newer_result()
     options = storage_options(credentials)
     windows = cut_windows(session.url, spec, storage_options=options)
     if fingerprint_of(session, credentials) != fingerprint:

@@ -170,24 +170,46 @@ def kept_results(task, store):
 
 
 def test_what_can_not_be_read_of_results_is_made_again(recordings, store):
-    """Half a result, an empty one and one of a newer version cost the time to do without them, and no more."""
+    """Half a result and an empty one cost the time to do without them, and no more."""
     first = ingest(recordings, store)
-    torn, newer, good = kept_results("window", store)
+    torn, _, good = kept_results("window", store)
     (empty,) = kept_results("asset", f"{store}/windows.zarr")
     torn.write_bytes(torn.read_bytes()[:200])
-    newer.write_text(newer.read_text().replace(r"\"session\":", r"\"of\": \"a newer aggrade\", \"session\":"))
     empty.write_bytes(b"")
-    assert b"newer" in newer.read_bytes()
     before = good.stat().st_mtime_ns
     second = ingest(recordings, store)
     assert second.state.is_completed()
     assert second.result == first.result
-    assert [ResultRecord.deserialize(one.read_bytes()).result.session for one in (torn, newer)] == [
-        "sub-0",
-        "sub-1",
-    ]
+    assert ResultRecord.deserialize(torn.read_bytes()).result.session == "sub-0"
     assert ResultRecord.deserialize(empty.read_bytes()).result == first.result[-1].write_id
     assert good.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("known", "newer"),
+    [
+        (r"\"session\":", r"\"of\": \"a newer aggrade\", \"session\":"),
+        (r"\"windows\": 4", r"\"windows\": \"4 of 9\""),
+        ("aggrade.staging.Staged", "aggrade.newer.Staged"),
+    ],
+    ids=["another key", "another type", "another class"],
+)
+def test_a_result_of_a_newer_version_is_refused(recordings, store, known, newer):
+    """That session waits for an update, with a sentence; the others land, and what the newer version kept stays."""
+    ingest(recordings, store)
+    _, kept, _ = kept_results("window", store)
+    text = kept.read_text()
+    assert known in text
+    kept.write_text(text.replace(known, newer))
+    shutil.rmtree(store)
+    second = ingest(recordings, store)
+    assert isinstance(second.result, Refused)
+    (problem,) = second.result.problems
+    assert problem.code == "newer-version"
+    assert "update aggrade" in str(problem)
+    assert "sub-1" in str(second.result)
+    assert kept.read_text() == text.replace(known, newer)
+    assert [str(label) for label in open_windows(str(store)).session.values] == ["sub-0", "sub-2"]
 
 
 def test_other_content_is_refused_unless_replaced(recordings, store):

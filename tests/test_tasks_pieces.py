@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from waiting import wait_until
 
-from aggrade.errors import BadInput, Problem, Unavailable
+from aggrade.errors import BadInput, Problem, Refused, Unavailable
 from tasks.caching import readable
 from tasks.clusters import Cluster, one_cluster
 from tasks.pieces import pieces_on
@@ -216,6 +216,24 @@ def test_a_result_that_can_not_be_read_is_made_again(counted):
     (folder / chosen[0].digest).write_bytes((folder / chosen[0].digest).read_bytes()[:100])
     assert [spread(IN_PROCESS, work, chosen)[0] for _ in range(2)] == [[[0, 1]]] * 2
     assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [2, 1]
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_a_result_of_a_newer_version_is_refused(counted):
+    """Nothing is done again, and what the newer version has kept stays."""
+    work, marks = counted
+    chosen = pieces("newer", 2)
+    spread(IN_PROCESS, work, chosen)
+    folder = PREFECT_LOCAL_STORAGE_PATH.value() / "square-pieces" / "v1" / readable("memory://store")
+    kept = folder / chosen[0].digest
+    newer = kept.read_text().replace(
+        '"result":"[', r'"result":"[{\"__class__\": \"aggrade.newer.Receipt\"}, '
+    )
+    kept.write_text(newer)
+    with pytest.raises(Refused, match="update aggrade"):
+        spread(IN_PROCESS, work, chosen)
+    assert kept.read_text() == newer
+    assert [len(list((marks / piece.digest).iterdir())) for piece in chosen] == [1, 1]
 
 
 @pytest.mark.usefixtures("prefect_backend")
