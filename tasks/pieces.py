@@ -25,12 +25,12 @@ from tasks.clusters import running_on
 from tasks.logs import send_core_logs
 from tasks.progress import progress
 from tasks.retrying import RETRYING
+from tasks.telling import Heard, hearing, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from prefect.futures import PrefectFuture
-    from prefect_dask.task_runners import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
     from tasks.clusters import Cluster, Running
 
@@ -39,6 +39,7 @@ __all__ = ["Order", "pieces_on", "run_pieces"]
 logger = logging.getLogger("aggrade.pieces")
 
 _MOST_TASKS = 256
+_SECONDS_BETWEEN_LOOKS = 2.0
 _LEAST_BYTES = 32 * 2**20
 """More pieces than that, and smaller ones than this together, are dealt out several to a task: a task costs the flow's
 process some 50 ms, and its worker more."""
@@ -56,11 +57,14 @@ class Order:
         Digest of everything that decides what the pieces write.
     label
         What the run is called.
+    topic
+        Under which the worker tells what it has moved; empty if nobody listens.
     """
 
     store: str
     digest: str
     label: str
+    topic: str = ""
 
 
 def _place(inputs: Mapping[str, Any]) -> tuple[str, str]:
@@ -94,7 +98,7 @@ def run_pieces(work: Callable[[Any], Any], pieces: Sequence[Any], order: Order) 
     send_core_logs()
     refuse_newer_result()
     logger.debug("%s for %s", order.label, order.store)
-    with dask.config.set(scheduler="synchronous"):
+    with dask.config.set(scheduler="synchronous"), telling(order.topic, order.digest):
         return [work(piece) for piece in pieces]
 
 
@@ -127,6 +131,20 @@ def pieces_on(
         yield _Pieces(running_on(stack, cluster), verb, store, weigh).map
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Pieces that share a task."""
+
+    label: str
+    pieces: Sequence[Any]
+
+    @property
+    def digest(self) -> str:
+        """Names what they write; that of a piece that is alone."""
+        digests = [piece.digest for piece in self.pieces]
+        return str(digests[0]) if len(digests) == 1 else digest_of(digests)
+
+
 class _Pieces:
     """What has been asked of a cluster within one context."""
 
@@ -140,41 +158,50 @@ class _Pieces:
     def map(self, work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
         """Submit every piece at once; collect the results in order."""
         chosen = list(pieces)
-        if not chosen:
-            return iter(())
+        return self._results(work, chosen) if chosen else iter(())
+
+    def _results(self, work: Callable[[Any], Any], chosen: Sequence[Any]) -> Iterator[Any]:
+        verb = self._verb_of(chosen)
+        batches = [_Batch(label, batch) for label, batch in _batches(verb, chosen, self._weigh or _heavy)]
+        with ExitStack() as stack:
+            heard = self._hear(stack, batches)
+            futures = self._submit_all(work, batches, heard.topic)
+            how: dict[str, Any] = {"total": len(chosen), "unit": "pieces", "size": self._size(chosen)}
+            advance = stack.enter_context(progress(verb, **how))
+            for batch, future in zip(batches, futures, strict=True):
+                while heard.topic and not _is_over(future):
+                    future.wait(_SECONDS_BETWEEN_LOOKS)
+                    advance(verb, 0, heard.take())
+                yield from self._result(future)
+                advance(batch.label, len(batch.pieces), heard.take() + heard.finish(batch.digest))
+
+    def _hear(self, stack: ExitStack, batches: Sequence[_Batch]) -> Heard:
+        """Listen to what workers tell, if anybody knows how many bytes a piece has."""
+        if self._weigh is None:
+            return Heard({})
+        sizes = {batch.digest: self._size(batch.pieces) for batch in batches}
+        return stack.enter_context(hearing(self._running.runner().client, sizes))
+
+    def _submit_all(
+        self, work: Callable[[Any], Any], batches: Sequence[_Batch], topic: str
+    ) -> list[PrefectDaskFuture[list[Any]]]:
         runner = self._running.runner()
-        api = str(get_client(sync_client=True).api_url)
-        with temporary_settings({PREFECT_API_URL: api}):
-            futures = [
-                (label, batch, self._submit(runner, work, batch, label))
-                for label, batch in _batches(self._verb_of(chosen), chosen, self._weigh or _heavy)
-            ]
-        return self._collect(futures, chosen)
+        with temporary_settings({PREFECT_API_URL: str(get_client(sync_client=True).api_url)}):
+            return [self._submit(runner, work, batch, topic) for batch in batches]
 
     def _submit(
-        self, runner: DaskTaskRunner, work: Callable[[Any], Any], batch: Sequence[Any], label: str
-    ) -> PrefectFuture[list[Any]]:
-        digests = [piece.digest for piece in batch]
+        self, runner: DaskTaskRunner, work: Callable[[Any], Any], batch: _Batch, topic: str
+    ) -> PrefectDaskFuture[list[Any]]:
+        digests = {piece.digest for piece in batch.pieces}
         again = not self._asked.isdisjoint(digests)
         self._asked.update(digests)
         task_ = run_pieces.with_options(name=f"{self._verb}-pieces", refresh_cache=again)
         if not self._running.cluster.shares_results():
             task_ = task_.with_options(cache_policy=NO_CACHE, persist_result=False)
-        digest = digests[0] if len(digests) == 1 else digest_of(digests)
-        order = Order(self._store, digest, label)
-        return runner.submit(task_, {"work": work, "pieces": batch, "order": order})
+        order = Order(self._store, batch.digest, batch.label, topic)
+        return runner.submit(task_, {"work": work, "pieces": batch.pieces, "order": order})
 
-    def _collect(
-        self, futures: list[tuple[str, list[Any], PrefectFuture[list[Any]]]], pieces: Sequence[Any]
-    ) -> Iterator[Any]:
-        with progress(
-            self._verb_of(pieces), total=len(pieces), unit="pieces", size=self._size(pieces)
-        ) as advance:
-            for label, batch, future in futures:
-                yield from self._result(future)
-                advance(label, len(batch), self._size(batch))
-
-    def _result(self, future: PrefectFuture[list[Any]]) -> list[Any]:
+    def _result(self, future: PrefectDaskFuture[list[Any]]) -> list[Any]:
         """Return what a task returned. A scheduler that dies takes its futures with it: another attempt finds another."""
         try:
             return understood(future.result())
@@ -189,11 +216,17 @@ class _Pieces:
         return sum(map(self._weigh, pieces)) if self._weigh else 0
 
 
+def _is_over(future: PrefectDaskFuture[Any]) -> bool:
+    return bool(future.wrapped_future.done())  # type: ignore[no-untyped-call]
+
+
 def _heavy(_: Any) -> int:
     return _LEAST_BYTES
 
 
-def _batches(verb: str, pieces: list[Any], weigh: Callable[[Any], int]) -> Iterator[tuple[str, list[Any]]]:
+def _batches(
+    verb: str, pieces: Sequence[Any], weigh: Callable[[Any], int]
+) -> Iterator[tuple[str, Sequence[Any]]]:
     """Deal pieces out to tasks, neighbours together, and name the tasks."""
     most, start, size = -(-len(pieces) // _MOST_TASKS), 0, 0
     for stop, piece in enumerate(pieces, 1):

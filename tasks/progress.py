@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aggrade.price import human_bytes
 from tasks.logs import in_a_run
@@ -25,6 +25,8 @@ __all__ = ["pace", "progress", "terminal"]
 logger = logging.getLogger("aggrade.progress")
 
 _SECONDS_BETWEEN_UPDATES = 2.0
+_SECONDS_BETWEEN_NEWS = 30.0
+"""Between lines of a log while no unit ends."""
 
 
 @functools.cache
@@ -105,14 +107,14 @@ def progress(
     Yields
     ------
     callable
-        ``advance(note, count=1, moving=0)``, called when units of so many bytes are done.
+        ``advance(note, count=1, moving=0)``, called when units of so many bytes are done, or, with a count of 0, when so
+        many bytes of a unit are.
     """
     console = console or terminal()
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[counted]} " + unit),
         TextColumn("{task.fields[told]}") if size else TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -121,16 +123,18 @@ def progress(
     done, moved, began = 0, 0, time.monotonic()
     said = began
     with bar:
-        line = bar.add_task(what, total=total, told="")
+        line = bar.add_task(what, total=size or total, told="", counted=f"0/{total}")
 
         def advance(note: str, count: int = 1, moving: int = 0) -> None:
             nonlocal done, moved, said
             done, moved = done + count, moved + moving
             told = pace(moved, size, time.monotonic() - began) if size else ""
-            if unit != "pieces" or done == total or time.monotonic() - said > _SECONDS_BETWEEN_UPDATES:
+            patience = _SECONDS_BETWEEN_UPDATES if count else _SECONDS_BETWEEN_NEWS
+            if (unit != "pieces" and count) or done == total or time.monotonic() - said > patience:
                 logger.info("%s (%d of %d %s%s)", note, done, total, unit, f"; {told}" if told else "")
                 said = time.monotonic()
-            bar.update(line, advance=count, description=note, told=told)
-            artifact.show(done / total, told)
+            completed = moved if size else done
+            bar.update(line, completed=completed, description=note, told=told, counted=f"{done}/{total}")
+            artifact.show(1.0 if done == total else completed / (size or total), told)
 
         yield advance

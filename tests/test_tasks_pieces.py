@@ -12,8 +12,13 @@ import dask
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.context import FlowRunContext
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from waiting import wait_until
 
@@ -185,6 +190,31 @@ def test_array_work_stays_on_the_pieces_own_thread():
     """Inside a piece Dask computes synchronously: a piece never waits for a worker that waits for it."""
     results, _ = spread(IN_PROCESS, scheduler_and_process, pieces("synchronous", 1))
     assert results == [[("synchronous", os.getpid())]]
+
+
+def percent_of(run):
+    """Return what the newest progress artifact of a flow run shows; None if there is none."""
+    with get_client(sync_client=True) as client:
+        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        found = client.read_artifacts(artifact_filter=mine)
+    return float(found[0].data) if found else None
+
+
+def half(piece):
+    """Move half of a piece's bytes, and go on when the flow shows a quarter of both pieces; then move the rest."""
+    if piece.number == 0:
+        run = TaskRunContext.get().task_run.flow_run_id
+        logging.getLogger("aggrade.test").info("half of it", extra={"moved": 500})
+        wait_until(lambda: percent_of(run) == 25.0, "a quarter")
+    return piece.number
+
+
+@pytest.mark.usefixtures("prefect_backend")
+def test_progress_is_told_while_a_piece_lasts():
+    """What a worker says it has moved shows at once; in the end everything was moved, whoever told of it."""
+    results, run = spread(IN_PROCESS, half, pieces("half", 2), weigh=lambda _: 1000)
+    assert results == [[0, 1]]
+    assert percent_of(run) == 100.0
 
 
 @pytest.mark.usefixtures("prefect_backend")

@@ -60,6 +60,20 @@ def test_bytes_rate_and_time_left_are_told(caplog):
     assert caplog.records[-1].getMessage().startswith("piece 2 (2 of 2 pieces; 3.0 kB of 3.0 kB, ")
 
 
+def test_bytes_move_the_bar_between_units(caplog):
+    """What is moved within a unit moves the bar, and is no line of the log."""
+    caplog.set_level(logging.INFO, "aggrade")
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=150)
+    with progress("rechunk", total=1, unit="pieces", size=3000, console=console) as advance:
+        advance("rechunk", 0, 2000)
+        assert not caplog.records
+        advance("piece 1", 1, 1000)
+    assert "0/1 pieces" in shown.getvalue()
+    assert "1/1 pieces" in shown.getvalue()
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == ["piece 1 (1 of 1 pieces"]
+
+
 def test_many_pieces_are_not_a_line_each(caplog):
     """Of pieces that are done in no time only the last is reported."""
     caplog.set_level(logging.INFO, "aggrade")

@@ -72,7 +72,8 @@ def copy_piece(
             lambda bounds, part: _fill(Box(name, bounds, part), source, plan),
         )
     written = _write_box(writer, piece, values, plan)
-    _log.info("copied %s %s: %d objects", piece.variable, piece.bounds, len(written))
+    said = {"moved": piece.size}
+    _log.info("copied %s %s: %d objects", piece.variable, piece.bounds, len(written), extra=said)
     return PieceReceipt(digest=piece.digest, written=tuple(written), details={"bytes": int(values.nbytes)})
 
 
