@@ -9,7 +9,7 @@ A Prefect server of its own on SQLite, and a folder. Compared are two processes,
   that wait together land together.
 
 Printed are seconds, seconds of processor time of the process, and the flow's share that plain does not have, from the first
-import to the end; the processor time of the server during either; then the resident memory of the flow's process whenever
+import to the end; the processor time of the server during either; then the resident memory of either process whenever
 another tenth of the sessions has landed. The server works on the same cores, so that the share of time holds its work as well.
 """
 
@@ -166,8 +166,9 @@ def main() -> None:
         print(f"{label:<8}{seen.seconds:>8.1f} s{seen.cpu:>8.1f} CPU s")
     print(f"{'share':<8}{share(orchestrated.seconds, direct.seconds)}{share(orchestrated.cpu, direct.cpu)}")
     print(f"{'server':<8}{orchestrated_by[0]:>19.1f} CPU s, {idle[0]:.1f} while it had nothing to do")
-    for landed, resident in orchestrated.memory.items():
-        print(f"{landed:>6} sessions landed: {resident / 1e6:,.0f} MB")
+    for label, seen in (("flow", orchestrated), ("plain", direct)):
+        for landed, resident in seen.memory.items():
+            print(f"{label:<8}{landed:>6} sessions landed: {resident / 1e6:,.0f} MB")
 
 
 def share(whole: float, part: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,14 @@ def test_the_table_says_what_to_ask_for():
     assert len(lines) == 2 + 3
     assert lines[1].split("  ")[0] == "layout"
     assert lines[4].startswith("""--chunks '{"object": 1000, "epoch": 10}'""")
+
+
+def test_the_documented_table_is_what_is_printed():
+    """The sample in docs/rechunking.md is that of these arrays, line by line."""
+    shown = {name: CURVES[name] for name in ("lightcurves", "status")}
+    documented = (Path(__file__).parents[1] / "docs" / "rechunking.md").read_text()
+    _, *lines = str(compare_layouts("s3://sky/x.zarr", shown, 1 << 30)).splitlines()
+    assert "\n".join(f"    {line}" for line in lines) in documented
 
 
 def test_a_layout_that_does_not_fit_says_what_it_needs():
