@@ -43,6 +43,18 @@ def environment(monkeypatch):
     return monkeypatch
 
 
+@pytest.fixture
+def bare_server(prefect_backend):  # noqa: ARG001 - a server has to be there
+    """Take away whatever other tests have set up."""
+    with get_client(sync_client=True) as client:
+        for automation in client.read_automations():
+            client.delete_automation(automation.id)
+        for pool in client.read_work_pools():
+            client.delete_work_pool(pool.name)
+        for block in client.read_block_documents():
+            client.delete_block_document(block.id)
+
+
 def test_a_bare_environment_asks_for_no_block():
     """Without credentials nothing but the pool and the automations is needed."""
     assert [part.name for part in parts({})] == ALWAYS
@@ -94,7 +106,7 @@ def test_results_elsewhere_are_refused(url):
         parts({"AGGRADE_RESULTS": url})
 
 
-@pytest.mark.usefixtures("prefect_backend")
+@pytest.mark.usefixtures("bare_server")
 def test_it_makes_what_is_missing_once(environment, capsys):
     """Checked, made, made again, checked again: nothing is changed twice, and the blocks hold what was said."""
     for name, value in (KEYS | {"AGGRADE_RESULTS": "s3://lab/results/here"}).items():
