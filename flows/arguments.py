@@ -28,6 +28,8 @@ __all__ = ["command_of", "from_text"]
 
 _SIMPLE = (str, int, float, bool)
 _JSON = ("{", "[", "@")
+_PLACES = {"target"}
+"""Parameters that may be left out, and that people name without a flag, as in ``cp SOURCE TARGET``."""
 
 
 def command_of(flow: Flow[Any, Any]) -> Callable[..., Any]:
@@ -46,9 +48,10 @@ def command_of(flow: Flow[Any, Any]) -> Callable[..., Any]:
     signature = inspect.signature(flow.fn, eval_str=True)
     described = {p.arg_name: p.description or "" for p in docstring_parser.parse(flow.__doc__ or "").params}
     arguments = [a for p in signature.parameters.values() for a in _arguments(p, described.get(p.name, ""))]
+    arguments.sort(key=lambda argument: argument.kind)
 
     def command(*positional: Any, **given: Any) -> Any:
-        named = zip(signature.parameters, positional, strict=False)
+        named = zip((argument.name for argument in arguments), positional, strict=False)
         parameters = _assembled({**dict(named), **given}, signature)
         flow.validate_parameters(parameters)
         return flow(**parameters)
@@ -67,7 +70,8 @@ def _arguments(parameter: inspect.Parameter, description: str) -> Iterator[inspe
     if model is None:
         default = inspect.Parameter.empty if required else parameter.default
         names = [flag] if not required else None
-        yield _argument(parameter.name, parameter.annotation, names, description, default)
+        argument = _argument(parameter.name, parameter.annotation, names, description, default)
+        yield argument.replace(kind=parameter.kind) if _is_place(parameter) else argument
         return
     told = f"{description} The whole, as JSON or @FILE."
     yield _argument(parameter.name, dict[str, Any], [flag], told, None)
@@ -77,6 +81,10 @@ def _arguments(parameter: inspect.Parameter, description: str) -> Iterator[inspe
         yield _argument(
             f"{parameter.name}__{name}", field.annotation, names, field.description or "", default
         )
+
+
+def _is_place(parameter: inspect.Parameter) -> bool:
+    return parameter.name in _PLACES and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
 
 
 def _argument(

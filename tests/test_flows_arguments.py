@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from cyclopts import App
+from cyclopts import App, CycloptsError
 from pydantic import BaseModel, Field
 
 from aggrade.errors import BadInput
@@ -34,6 +34,7 @@ class Other(BaseModel):
 def cut_things(
     source: str,
     spec: Spec,
+    target: str | None = None,
     chunks: dict[str, int | tuple[int, ...]] | None = None,
     other: Other = Other(),  # noqa: B008
     maybe: Other | None = None,
@@ -48,6 +49,8 @@ def cut_things(
         Folder with things.
     spec
         How to cut.
+    target
+        Where to.
     chunks
         Lengths by dimension.
     other
@@ -85,6 +88,14 @@ def parsed():
 def test_required_parameters_are_positions(parsed):
     """What has no default is given by its place; a model that is required may come out empty."""
     assert parsed("recordings") == {"source": "recordings", "spec": {}}
+
+
+def test_a_target_is_a_position_that_may_be_left_out(parsed):
+    """As of any program that copies; by its name too, and never a third one."""
+    assert parsed("recordings", "there") == {"source": "recordings", "spec": {}, "target": "there"}
+    assert parsed("recordings", "--target", "there")["target"] == "there"
+    with pytest.raises(CycloptsError):
+        parsed("recordings", "there", "elsewhere")
 
 
 def test_they_can_be_named_too(parsed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -99,6 +100,15 @@ def test_a_layout_that_does_not_fit_says_what_it_needs():
     offers = compare_layouts("/data/x.zarr", CURVES, 1 << 20).offers
     assert all("at least" in offer.too_large for offer in offers[1:])
     assert "at least" in str(compare_layouts("/data/x.zarr", CURVES, 1 << 20))
+
+
+def test_the_bound_that_it_names_suffices():
+    """It is that of the array which needs the most, not of the first one."""
+    small = compare_layouts("/data/x.zarr", CURVES, 1 << 10).offers[1:]
+    for place, offer in enumerate(small, 1):
+        needed = int(re.search(r"\d+", offer.too_large)[0])
+        assert compare_layouts("/data/x.zarr", CURVES, needed).offers[place].too_large == ""
+        assert "at least" in compare_layouts("/data/x.zarr", CURVES, needed - 1).offers[place].too_large
 
 
 def test_a_store_of_another_kind_is_bad_input():

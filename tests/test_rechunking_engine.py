@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import hypothesis
+import numcodecs
 import numpy as np
 import pytest
 import xarray as xr
@@ -187,6 +188,36 @@ def test_a_chunk_that_cannot_be_decoded_is_damage(tmp_path, codecs, left):
         read_box(source, "x", ((0, 8), (0, 8)), plan)
     assert caught.value.code == "chunk-undecodable"
     assert caught.value.__cause__ is not None
+
+
+BLOSC = {
+    "name": "blosc",
+    "configuration": {"cname": "lz4", "clevel": 1, "shuffle": "noshuffle", "typesize": 8},
+}
+FRAMES = {
+    "straight": {"zarr_format": 3, "filters": None},
+    "by zarr": {"zarr_format": 3, "filters": [{"name": "transpose", "configuration": {"order": [1, 0]}}]},
+    "of format 2": {"zarr_format": 2, "filters": None},
+}
+
+
+@pytest.mark.parametrize("stored", FRAMES)
+@pytest.mark.parametrize("lost", [1, 30, 250])
+def test_a_frame_of_blosc_that_is_cut_off_is_damage(tmp_path, stored, lost):
+    """The decoder takes what lies behind the bytes in memory for the rest of them, be it one byte that is missing."""
+    values, how = np.random.default_rng(0).random((8, 8)), dict(FRAMES[stored])
+    zarr_format = how.pop("zarr_format")
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=zarr_format)
+    how["compressors"] = numcodecs.Blosc() if zarr_format == 2 else BLOSC
+    group.create_array("x", shape=(8, 8), chunks=(4, 8), dtype="f8", **how)[:] = values
+    chunk = tmp_path / "s.zarr/x" / ("1.0" if zarr_format == 2 else "c/1/0")
+    chunk.write_bytes(chunk.read_bytes()[:-lost])
+    source = read_source(open_storage(str(tmp_path / "s.zarr")))
+    plan = plan_rechunk(STATE, source.documents, "t", max_memory=1 << 20, chunks={"x": (8, 8)}).arrays["x"]
+    assert (source.codec("x") is not None) == (stored == "straight")
+    assert np.array_equal(read_box(source, "x", ((0, 4), (0, 8)), plan), values[:4])
+    with pytest.raises(Damaged, match=r"x\[4:8, 0:8\]"):
+        read_box(source, "x", ((4, 8), (0, 8)), plan)
 
 
 def test_a_missing_chunk_reads_as_fill(tmp_path):

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from make_datasets import make_session
 from make_documents import make_document
 from make_stores import write_zarr
 
 import aggrade
 from aggrade.commit import Writer, WrittenObject
-from aggrade.errors import Conflict, Damaged, Problem
+from aggrade.errors import BadInput, Conflict, Damaged, Problem
 from aggrade.rechunking import rechunk
 from aggrade.rechunking.carrying import carry_piece
 from aggrade.rechunking.slots import with_version
@@ -158,6 +159,64 @@ def test_an_object_that_was_damaged_is_made_anew(tmp_path):
     _put(tmp_path / "s.zarr", _cube(25), 2)
     assert rechunk(source, str(target), **BLOCKS).details["kept"] == 4 * 2 + 1 - 1
     _assert_shows(str(target), _cube(25))
+
+
+@pytest.mark.parametrize("harm", [None, "lost", "overwritten"])
+def test_a_copy_that_is_up_to_date_is_made_again_where_asked(tmp_path, harm):
+    """Without a change of the source a copy is left alone, damaged or not; `anew` makes all of it, and it is whole."""
+    source, target = _put(tmp_path / "s.zarr", _cube(20), 1), tmp_path / "t.zarr"
+    first = rechunk(source, str(target), **BLOCKS)
+    hurt = target / "lightcurves/c/1/0/0"
+    if harm == "lost":
+        hurt.unlink()
+    elif harm:
+        hurt.write_bytes(b"rubbish")
+    assert verify(str(target)).ok == (harm is None)
+    assert rechunk(source, str(target), **BLOCKS) == first
+    assert not rechunk(source, str(target), anew=True, dry_run=True, **BLOCKS).up_to_date
+    again = rechunk(source, str(target), anew=True, **BLOCKS)
+    assert (again.generation, again.details["kept"]) == (first.generation + 1, 0)
+    _assert_shows(str(target), _cube(20))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_arrays_without_names_of_dimensions(tmp_path, zarr_format):
+    """Their copies have none either: known again, verified, followed and copied on like all others."""
+    source, target, third = (str(tmp_path / f"{name}.zarr") for name in "stu")
+    values, layout = np.arange(24.0).reshape(6, 4), {"chunks": {"x": (3, 4)}}
+    group = zarr.open_group(source, mode="w", zarr_format=zarr_format)
+    array = group.create_array("x", shape=(6, 4), chunks=(2, 2), dtype="f8")
+    array[:] = values
+    first = rechunk(source, target, **layout)
+    assert rechunk(source, target, **layout) == first
+    assert verify(target).ok
+    array[0] = values[0] = -1
+    rechunk(source, target, **layout)
+    rechunk(target, third, chunks={"x": (1, 4)})
+    for each in (target, third):
+        assert np.array_equal(zarr.open_group(each, mode="r")["x"][:], values)
+        assert verify(each).ok
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16", "f4", "bool", "M8[s]"])
+def test_an_array_of_format_2_is_known_again(tmp_path, dtype):
+    """Of a source that nobody has touched the copy is up to date, whatever its type and fill."""
+    source, target = str(tmp_path / "s.zarr"), str(tmp_path / "t.zarr")
+    group = zarr.open_group(source, mode="w", zarr_format=2)
+    named = {"_ARRAY_DIMENSIONS": ["a", "b"]}
+    array = group.create_array("x", shape=(6, 4), chunks=(2, 2), dtype=dtype, attributes=named)
+    array[:3] = np.ones((3, 4), dtype=dtype)
+    first = rechunk(source, target, chunks={"x": (3, 4)})
+    assert rechunk(source, target, chunks={"x": (3, 4)}) == first
+    assert rechunk(source, target, chunks={"x": (3, 4)}, dry_run=True).up_to_date
+
+
+@pytest.mark.parametrize("asked", [[3, 4], 3, "auto"])
+def test_lengths_of_nothing_are_bad_input(tmp_path, asked):
+    """Lengths are of a dimension or an array; without it they are told how."""
+    source = _put(tmp_path / "s.zarr", _cube(20), 1)
+    with pytest.raises(BadInput, match="by dimension or array"):
+        rechunk(source, str(tmp_path / "t.zarr"), chunks=asked)
 
 
 @pytest.mark.parametrize("harm", ["gone", "torn", "asked for"])

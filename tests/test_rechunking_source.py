@@ -134,6 +134,80 @@ def test_what_cannot_be_described_is_refused_all_at_once(tmp_path):
     assert {problem.code for problem in caught.value.problems} == {"chunk-grid", "data-type"}
 
 
+WRONG = {
+    "no fill": lambda node: node.pop("fill_value"),
+    "no shape": lambda node: node.pop("shape"),
+    "a shape below 0": lambda node: node.update(shape=[-1, 4]),
+    "a chunk of 0": lambda node: node["chunk_grid"]["configuration"].update(chunk_shape=[0, 2]),
+    "a dimension too many": lambda node: node.update(shape=[3, 4, 2]),
+    "a name too few": lambda node: node.update(dimension_names=["i"]),
+    "no codec": lambda node: node.update(codecs=[]),
+    "codecs as text": lambda node: node.update(codecs=["bytes"]),
+    "an unknown codec": lambda node: node["codecs"].append({"name": "nobodys.codec"}),
+    "unknown keys": lambda node: node.update(chunk_key_encoding={"name": "fancy"}),
+    "what must be understood": lambda node: node.update(foo={"must_understand": True}),
+    "chunks of many sizes": lambda node: node.update(
+        chunk_grid={"name": "rectilinear", "configuration": {"kind": "inline"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("consolidated", [True, False])
+def test_arrays_that_nobody_can_read_are_refused(tmp_path, wrong, consolidated):
+    """Whatever is wrong with an array's metadata, it is named, in a sentence, before anything is copied."""
+    storage = _written(tmp_path / "s.zarr", consolidated=consolidated)
+    path = tmp_path / "s.zarr" / ("zarr.json" if consolidated else "x/zarr.json")
+    document = json.loads(path.read_text())
+    WRONG[wrong](document["consolidated_metadata"]["metadata"]["x"] if consolidated else document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(Refused) as caught:
+        read_source(storage)
+    assert [problem.where for problem in caught.value.problems] == ["x"]
+
+
+WRONG_2 = {
+    "an unknown compressor": {"compressor": {"id": "nobodys"}},
+    "an unknown filter": {"filters": [{"id": "nobodys"}]},
+    "a chunk of 0": {"chunks": [0, 4]},
+    "no chunks": {"chunks": None},
+    "an unknown type": {"dtype": "<q9"},
+    "a long double": {"dtype": "<f16"},
+    "objects as JSON": {"dtype": "|O", "filters": [{"id": "json2"}], "fill_value": None},
+    "format 1": {"zarr_format": 1},
+    "fill of another type": {"fill_value": "zz"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_2)
+def test_arrays_of_format_2_that_nobody_can_read_are_refused(tmp_path, wrong):
+    """As those of format 3."""
+    storage = _written(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
+    path = tmp_path / "s.zarr/x/.zarray"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **WRONG_2[wrong]}))
+    with pytest.raises(Refused) as caught:
+        read_source(storage)
+    assert [problem.where for problem in caught.value.problems] == ["x"]
+
+
+def test_names_that_do_not_fit_an_array_of_format_2_are_refused(tmp_path):
+    """The attribute that names dimensions must name each of them."""
+    storage = _written(tmp_path / "s.zarr", zarr_format=2, consolidated=False)
+    (tmp_path / "s.zarr/x/.zattrs").write_text('{"_ARRAY_DIMENSIONS": ["i"]}')
+    with pytest.raises(Refused, match="same number of dimensions"):
+        read_source(storage)
+
+
+@pytest.mark.parametrize("mark", ["hello", [1], {"generation": "x"}])
+def test_a_mark_that_is_not_ours_is_refused(tmp_path, mark):
+    """Another program's attribute of our name is told, and no traceback."""
+    storage = _written(tmp_path / "s.zarr")
+    path = tmp_path / "s.zarr/zarr.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "attributes": {"aggrade": mark}}))
+    with pytest.raises(Refused, match="nobody understands"):
+        read_source(storage)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "seen"),
     [

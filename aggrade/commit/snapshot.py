@@ -224,7 +224,7 @@ def snapshot_of(url: str, stored: StoredObject) -> Snapshot:
     raise_all(mark_problems(f"{url}/{ROOT}", mark), Damaged)
     if nameless and not snapshot.generation:
         raise Refused(*(_nameless(url, name) for name in nameless))
-    raise_all(_faults(url, snapshot, nameless), Damaged)
+    raise_all(_faults(url, snapshot, [] if "rechunk" in snapshot.mark else nameless), Damaged)
     return snapshot
 
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from aggrade.rechunking.grids import Shape
 
-__all__ = ["ChunkCodec", "checked", "chunk_codec", "with_checksum"]
+__all__ = ["ChunkCodec", "checked", "chunk_codec", "demand_whole_frame", "with_checksum"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 _PLAIN_KINDS = "biufcmM"
 _CHECKSUM = struct.Struct("<I")
+_FRAME = struct.Struct("<12xI")
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 
 
@@ -35,6 +36,22 @@ def _zstd(settings: Mapping[str, Any]) -> Any:
 
 def _gzip(settings: Mapping[str, Any]) -> Any:
     return GZip(settings.get("level", 5))
+
+
+def demand_whole_frame(data: Buffer) -> None:
+    """Raise if the bytes of a frame are fewer than its header says, ``cbytes`` at byte 12 ("Blosc chunk format").
+
+    The decoder of numcodecs takes what lies behind them in memory for the rest.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
+    found = memoryview(data).nbytes
+    told = _FRAME.unpack_from(data)[0] if found >= _FRAME.size else _FRAME.size
+    if told > found:
+        raise ValueError(f"a frame of Blosc with {found} of its {told} bytes")
 
 
 def _blosc(settings: Mapping[str, Any]) -> Any:
@@ -83,6 +100,8 @@ class ChunkCodec:
             If the bytes are no such chunk.
         """
         body = checked(data) if self.checksum else data
+        if isinstance(self.compressor, Blosc):
+            demand_whole_frame(body)
         items = body if self.compressor is None else self.compressor.decode(body)
         return np.frombuffer(items, self.stored).reshape(self.shape)
 

@@ -8,6 +8,7 @@ chunks that lie near each other); bytes count before compression.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -157,8 +158,14 @@ def _making(documents: Mapping[str, Document], asked: Asked, max_memory: int) ->
     try:
         plan = plan_rechunk(state, documents, "", chunks=asked or None, max_memory=max_memory)
     except Refused as error:
-        return None, f"needs {error.problems[0].expected}"
-    return plan.copying, ""
+        return None, f"needs {max(error.problems, key=_bytes_of).expected}"
+    return plan.price, ""
+
+
+def _bytes_of(problem: Problem) -> int:
+    """Return the bytes that a refusal says are needed."""
+    told = re.search(r"\d+", problem.expected)
+    return int(told[0]) if told else 0
 
 
 def read_price(documents: Iterable[Document], kind: tuple[str, str], items: Mapping[str, int]) -> Price:

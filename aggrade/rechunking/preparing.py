@@ -104,7 +104,7 @@ class Looking:
         raise_all(target_problems(self._target, before, self._origin.state(self._target)))
         marks: Marks = {}
         served = None
-        plan = self._up_to_date(before, layout) if before is not None else None
+        plan = self._up_to_date(before, layout) if before is not None and not anew else None
         if plan is not None and before is not None and not keep_versions:
             plan = self._pruned(plan, before, len(former_keys(self._target, before)))
         if plan is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aggrade.commit import (
@@ -41,7 +42,7 @@ from aggrade.storage import open_storage, url_of
 from aggrade.storage.probe import keeps_copies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from os import PathLike
 
     from aggrade.commit import PieceReceipt, Snapshot, WrittenObject
@@ -133,10 +134,15 @@ def rechunk(
     return rechunk_storage(here, there, layout, **rules, map=map, dry_run=dry_run)
 
 
-def _plain(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _plain(asked: Any) -> dict[str, Any] | None:
     """Return lengths as integers and tuples, whatever brought them (JSON knows no tuples)."""
     if asked is None:
         return None
+    if not isinstance(asked, Mapping):
+        fix = 'give them as {"time": 100} or {"array": (100, 20)}'
+        raise BadInput(
+            Problem("chunks or shards", repr(asked), "lengths by dimension or array", fix, "layout")
+        )
     return {str(name): _length(wanted) for name, wanted in asked.items()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ import zarr
 from zarr.storage import StorePath
 
 from aggrade.commit import Snapshot, read_intent
-from aggrade.commit.documents import Document
+from aggrade.commit.documents import Document, grid_of
 from aggrade.commit.intent import least_shown
 from aggrade.commit.snapshot import ROOT, demand_root
-from aggrade.errors import BadInput, Damaged, Problem, raise_all
+from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.layout import stores_in
+from aggrade.rechunking.chunk_codec import demand_whole_frame
 from aggrade.rechunking.grids import native_dtype
 from aggrade.rechunking.object_codec import object_codec
 from aggrade.rechunking.plan import SourceState
@@ -30,6 +32,9 @@ from aggrade.storage.zarr_store import ReadStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
 
     from aggrade.rechunking.object_codec import ObjectCodec
     from aggrade.rechunking.tracing import Marks
@@ -85,9 +90,28 @@ class Source:
         return open_array(self.storage, name, self.stored[name])
 
 
+class _FramesStore(ReadStore):
+    """A store whose chunks are frames of Blosc, each of which has to be whole."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return a chunk. Raises `ValueError` if it is cut off."""
+        found = await super().get(key, prototype, byte_range)
+        if found is not None and byte_range is None:
+            demand_whole_frame(found.to_bytes())
+        return found
+
+
+def _is_blosc(document: Document) -> bool:
+    last = (document.get("codecs") or [{}])[-1].get("name")
+    return last == "blosc" or (document.get("compressor") or {}).get("id") == "blosc"
+
+
 def open_array(storage: Storage, name: str, document: Document) -> zarr.Array[Any]:
     """Open an array by a document that need not lie in the store; chunks are read from there."""
-    path = StorePath(ReadStore(storage), name)
+    store = _FramesStore(storage) if _is_blosc(document) else ReadStore(storage)
+    path = StorePath(store, name)
     return zarr.Array(zarr.AsyncArray(metadata=document, store_path=path))  # type: ignore[call-overload]
 
 
@@ -116,10 +140,13 @@ def read_source(storage: Storage) -> Source:
     """
     intent = read_intent(storage)
     stored = storage.read(ROOT)
-    demand_root(storage.url, _shown(stored), least_shown(intent))
-    source = _read_version2(storage) if stored is None else _read_version3(storage, stored.data, stored.etag)
-    raise_all(problem for name, document in source.documents.items() for problem in _problems(name, document))
-    return source
+    try:
+        demand_root(storage.url, _shown(stored), least_shown(intent))
+        return (
+            _read_version2(storage) if stored is None else _read_version3(storage, stored.data, stored.etag)
+        )
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Refused(_strange(storage.url, error)) from error
 
 
 def _shown(stored: StoredObject | None) -> Snapshot | None:
@@ -140,6 +167,7 @@ def _read_version3(storage: Storage, data: bytes, etag: str) -> Source:
         nodes = {name: _node(storage, name) for name in storage.folders() if not name.startswith(".")}
     documents = {name: node for name, node in nodes.items() if node and node.get("node_type") == "array"}
     raise_all(_nested(name) for name, node in nodes.items() if node and node.get("node_type") == "group")
+    _demand_arrays(storage, documents)
     attributes = dict(root.get("attributes") or {})
     mark = attributes.pop("aggrade", {})
     kept = {key: value for key, value in mark.items() if key not in OWN_MARKS}
@@ -160,6 +188,7 @@ def _read_version2(storage: Storage) -> Source:
         name: {**metadata[f"{name}/.zarray"], "attributes": metadata.get(f"{name}/.zattrs", {})}
         for name in names
     }
+    _demand_arrays(storage, stored)
     documents = {name: as_version3(document) for name, document in stored.items()}
     attributes = metadata.get(".zattrs", {})
     write_id = _digest(etags, stored, marks_in(storage, documents))
@@ -216,12 +245,38 @@ def _nested(name: str) -> Problem:
     )
 
 
-def _problems(name: str, document: Document) -> Iterator[Problem]:
-    grid = document["chunk_grid"]["name"]
-    if grid != "regular":
-        yield Problem(name, f"a {grid} chunk grid", "a regular one", "leave the array out", "chunk-grid")
+def _demand_arrays(storage: Storage, stored: Mapping[str, Document]) -> None:
+    """Raise if there are arrays that can't be copied, naming each of them."""
+    raise_all(problem for name, document in stored.items() for problem in _problems(storage, name, document))
+
+
+def _problems(storage: Storage, name: str, stored: Document) -> Iterator[Problem]:
+    grid = stored.get("chunk_grid", {"name": "regular"})
+    kind = grid.get("name") if isinstance(grid, dict) else grid
+    if kind != "regular":
+        yield Problem(name, f"a {kind} chunk grid", "a regular one", "leave the array out", "chunk-grid")
+        return
     try:
+        open_array(storage, name, stored)
+        document = stored if "chunk_grid" in stored else as_version3(stored)
+        open_array(storage, name, document)
         native_dtype(document)
-    except ValueError as error:
-        fix = "update zarr, or leave the array out"
-        yield Problem(name, str(error), "a data type that the installed zarr knows", fix, "data-type")
+        grid_of(document)
+    except Exception as error:  # noqa: BLE001 - zarr raises whatever it stumbles over
+        yield _unknown(name, error)
+
+
+def _unknown(name: str, error: Exception) -> Problem:
+    found = textwrap.shorten(f"metadata that zarr {zarr.__version__} can't use, {_said(error)}", 300)
+    fix = "correct it, update zarr, or leave the array out"
+    return Problem(name, found, "an array that can be read", fix, "data-type")
+
+
+def _strange(url: str, error: Exception) -> Problem:
+    found = textwrap.shorten(f"metadata that nobody understands, {_said(error)}", 300)
+    fix = "correct its zarr.json, or write the store anew"
+    return Problem(url, found, "what the specification of Zarr describes", fix, "metadata")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ def as_version3(document: Document) -> Document:
     """Return the Zarr v3 document of an array of format 2.
 
     Values stay; filters that only change how they are stored are left out, and compressors that v3 has no name for
-    become zstd. Text of fixed width becomes ``string``. The fill value stays what xarray masks with.
+    become zstd. Text of fixed width becomes ``string``. The fill value stays what xarray masks with. It is as JSON gives it
+    back, where complex numbers are lists.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def as_version3(document: Document) -> Document:
         data_type: Any = "string" if text else zdtype.to_json(zarr_format=3)
         fill_json = str(default) if text else zdtype.to_json_scalar(default, zarr_format=3)
     dims = document["attributes"].get(DIMENSIONS)
-    return {
+    described = {
         "zarr_format": 3,
         "node_type": "array",
         "shape": list(document["shape"]),
@@ -50,6 +52,7 @@ def as_version3(document: Document) -> Document:
         **({"dimension_names": list(dims)} if dims is not None else {}),
         "storage_transformers": [],
     }
+    return dict(json.loads(json.dumps(described)))
 
 
 def _serializer(dtype: np.dtype[Any]) -> dict[str, Any]:
