@@ -2,8 +2,7 @@
 
 Always this folder's ``prefect.yaml``, where there is none, the work pool that it names, and the automations of
 ``automations.yaml``. Blocks only if the environment asks for them: credentials from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY`` (with
-``AWS_SESSION_TOKEN``, ``AWS_ENDPOINT_URL`` and ``AWS_REGION``), result storage from ``AGGRADE_RESULTS``
-(``s3://bucket/prefix``). Notifications are off until ``AGGRADE_NOTIFY_URL`` names a webhook. Run it as often as you like:
+``AWS_ENDPOINT_URL`` and ``AWS_REGION``), result storage from ``AGGRADE_RESULTS`` (``s3://bucket/prefix``). Notifications are off until ``AGGRADE_NOTIFY_URL`` names a webhook. Run it as often as you like:
 what is there as it should be is left alone. ``--check`` changes nothing and says what is missing; ``--deploy`` deploys every
 flow, too.
 """
@@ -23,7 +22,7 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 from prefect.workers.process import ProcessWorker
@@ -31,6 +30,7 @@ from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
+from aggrade import __version__
 from aggrade.errors import AggradeError, BadInput, Problem, Unavailable
 from deployments.deploying import FILE, copy_file
 from deployments.deploying import deploy as deploy_all
@@ -211,6 +211,14 @@ def _credentials(environment: Mapping[str, str]) -> AwsCredentials | None:
         raise BadInput(Problem(both, found, "both or neither", fix, "credentials"))
     if not key or not secret:
         return None
+    if environment.get("AWS_SESSION_TOKEN"):
+        found = (
+            "credentials that expire; Prefect's block would show the token in clear, in its database as well"
+        )
+        fix = "give lasting ones, or unset all three here and leave them to the environment of the workers"
+        raise BadInput(
+            Problem("environment variable AWS_SESSION_TOKEN", found, "lasting credentials", fix, "token")
+        )
     endpoint = environment.get("AWS_ENDPOINT_URL") or None
     if endpoint is not None and not endpoint.startswith(("https://", "http://")):
         fix = "set it to the URL of the server, or unset it for AWS"
@@ -220,7 +228,6 @@ def _credentials(environment: Mapping[str, str]) -> AwsCredentials | None:
     return AwsCredentials(
         aws_access_key_id=key,
         aws_secret_access_key=SecretStr(secret),
-        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
         region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
         aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
     )
@@ -284,7 +291,7 @@ def setup(
     BadInput
         If no server is named, or the environment asks for something that can't be made.
     Unavailable
-        If the server can't be reached.
+        If the server can't be reached, or is none of Prefect's.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -295,6 +302,10 @@ def setup(
     except httpx.TransportError as error:
         found, fix = f"no answer ({error})", "start it with `prefect server start`, or name another"
         raise Unavailable(Problem(url, found, "a Prefect server", fix, "no-server")) from error
+    except PrefectHTTPStatusError as error:
+        found = f"{error.response.status_code} {error.response.reason_phrase} for {error.request.url.path}"
+        fix = "give the URL of its API, which usually ends with /api, and PREFECT_API_AUTH_STRING where it asks for one"
+        raise Unavailable(Problem(url, found, "the API of a Prefect server", fix, "no-server")) from error
     if check:
         return int(missing > 0)
     if os.environ.get("AGGRADE_RESULTS"):
@@ -317,7 +328,7 @@ def _is_there_now(part: Part, *, check: bool) -> bool:
 
 def main() -> None:
     """Run the set-up from the command line."""
-    app = App(name="python -m deployments.setup", help_format="plaintext")
+    app = App(name="python -m deployments.setup", help_format="plaintext", version=__version__)
     app.default(setup)
     try:
         sys.exit(app(result_action="return_int_as_exit_code_else_zero"))

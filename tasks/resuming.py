@@ -69,7 +69,7 @@ class Crashed(BaseModel):
             "given up": "has had its turns; look at its log, then retry it by hand",
             "done since": "is left alone: a later run has done the same",
         }
-        return f"flow run {self.run!r}, started {self.attempts} times: {told[self.becomes]}"
+        return f"flow run {self.run!r}, started {'once' if self.attempts == 1 else f'{self.attempts} times'}: {told[self.becomes]}"
 
 
 def resume_runs(

@@ -184,6 +184,19 @@ class TestRead:
             read_intent(storage)
         assert caught.value.code == "intent-format"
 
+    @pytest.mark.parametrize("where", [[], ["owner"]], ids=["its own", "its owner's"])
+    def test_with_keys_that_nobody_knows(self, storage, where):
+        """What says more than this version knows is a newer one's: deleting it would lose what that needs to go on."""
+        newer = json.loads(intent().model_dump_json())
+        part = newer
+        for name in where:
+            part = part[name]
+        part["moon"] = "full"
+        storage.write(INTENT, json.dumps(newer).encode())
+        with pytest.raises(Refused, match="update aggrade") as caught:
+            read_intent(storage)
+        assert caught.value.code == "newer-version"
+
 
 class TestTake:
     """One holder at a time."""

@@ -13,10 +13,10 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import AwsCredentials, S3Bucket
 
-from aggrade.errors import BadInput
+from aggrade.errors import BadInput, Unavailable
 from deployments.setup import BLOCK, POOL, automations, parts, setup
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +72,14 @@ def test_an_endpoint_without_a_scheme_is_refused():
     """It would fail in the first run only."""
     with pytest.raises(BadInput, match="AWS_ENDPOINT_URL"):
         parts(KEYS | {"AWS_ENDPOINT_URL": "127.0.0.1:8333"})
+
+
+def test_credentials_that_expire_are_refused():
+    """Prefect's block shows their token in clear, and so does the event that it was made; it is not repeated."""
+    with pytest.raises(BadInput, match="AWS_SESSION_TOKEN") as caught:
+        parts(KEYS | {"AWS_SESSION_TOKEN": "vergaenglich"})
+    assert "vergaenglich" not in str(caught.value)
+    assert [part.name for part in parts({"AWS_SESSION_TOKEN": "vergaenglich"})] == ALWAYS
 
 
 def test_results_go_to_a_bucket():
@@ -184,6 +192,16 @@ def test_a_pool_of_another_type_is_refused():
         with pytest.raises(BadInput, match="type 'docker'"):
             setup()
         client.delete_work_pool(POOL)
+
+
+@pytest.mark.usefixtures("prefect_backend", "environment")
+@pytest.mark.parametrize("check", [True, False])
+def test_another_url_than_that_of_the_api_says_so(check):
+    """A server that answers, but not as Prefect's API does, is named with what it answered."""
+    wrong = PREFECT_API_URL.value().removesuffix("/api") + "/nowhere"
+    with temporary_settings({PREFECT_API_URL: wrong}), pytest.raises(Unavailable, match="/api") as caught:
+        setup(check=check)
+    assert "404 Not Found" in str(caught.value)
 
 
 def test_it_explains_itself():

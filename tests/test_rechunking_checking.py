@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 import zarr
 
 from aggrade.commit import read_snapshot
+from aggrade.commit.layers import RECEIPTS
 from aggrade.commit.salting import objects_digest
 from aggrade.rechunking import rechunk
 from aggrade.rechunking.checking import copy_problems, every_key, last_receipt
@@ -56,6 +58,18 @@ def test_an_object_with_other_bytes_is_found(target):
     (problem,) = _problems(target)
     assert "not the bytes that were written" in problem
     assert not verify(target.url).ok
+
+
+def test_a_receipt_of_a_newer_version_is_told(target):
+    """It ends no verify: what else there is to say is said, too."""
+    (key,) = (info.key for info in target.list(RECEIPTS))
+    newer = json.loads(target.read(key).data) | {"moon": "full"}
+    target.write(key, json.dumps(newer).encode(), replacing=target.stat(key).etag)
+    (problem,) = _problems(target)
+    assert "update aggrade" in problem
+    report = verify(target.url)
+    assert not report.ok
+    assert "update aggrade" in str(report)
 
 
 def test_stores_that_are_no_copies_are_left_to_others(target):

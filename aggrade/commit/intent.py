@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggrade.clock import clock_of
+from aggrade.commit.newer import newer_problem
 from aggrade.commit.plan import Base, Erasure, Layer, Target
 from aggrade.errors import AggradeError, Conflict, Damaged, Problem, Refused
 from aggrade.settings import settings
@@ -162,17 +163,19 @@ def read_intent(storage: Storage) -> tuple[Intent, str] | None:
     try:
         intent = Intent.model_validate_json(stored.data)
     except ValidationError as error:
-        raise _unreadable(storage, stored.data) from error
+        raise _unreadable(storage, stored.data, error) from error
     if intent.format not in _FORMATS:
         raise _unknown_format(storage, intent.format)
     return intent, stored.etag
 
 
-def _unreadable(storage: Storage, data: bytes) -> AggradeError:
+def _unreadable(storage: Storage, data: bytes, error: ValidationError) -> AggradeError:
     version = _format_of(data)
     if version not in {None, *_FORMATS}:
         return _unknown_format(storage, version)
     where = f"{storage.url}/{INTENT}"
+    if all(one["type"] == "extra_forbidden" for one in error.errors()):
+        return Refused(newer_problem(where))
     fix = "delete it if no writer is alive, then run verify --repair"
     return Damaged(
         Problem(where, "an object that is not an intent", "JSON of an intent", fix, "intent-unreadable")

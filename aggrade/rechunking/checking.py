@@ -12,6 +12,7 @@ from aggrade.commit import find_receipt
 from aggrade.commit.documents import key_of, shape_of, units_in
 from aggrade.commit.layers import RECEIPTS
 from aggrade.commit.salting import object_digest, objects_digest
+from aggrade.errors import Damaged, Refused
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
@@ -59,9 +60,13 @@ def copy_problems(target: Storage, shown: Snapshot) -> Iterator[str]:
         digests = pool.map(lambda key: object_digest(target, key, shown.documents[key.split("/")[0]]), keys)
         found = list(zip(keys, digests, strict=True))
     if missing := [key for key, digest in found if digest is None]:
-        yield f"{target.url}: {len(missing)} objects are missing, such as {missing[0]}; delete it and rechunk again."
+        yield f"{target.url}: {len(missing)} objects are missing, such as {missing[0]}; rechunk it again with anew."
         return
-    receipt = last_receipt(target, shown)
+    try:
+        receipt = last_receipt(target, shown)
+    except (Damaged, Refused) as error:
+        yield str(error)
+        return
     expected = receipt.details.get("objects_sha256") if receipt else None
     if expected is not None and expected != objects_digest((key, digest or "") for key, digest in found):
-        yield f"{target.url}: its objects are not the bytes that were written; delete it and rechunk again."
+        yield f"{target.url}: its objects are not the bytes that were written; rechunk it again with anew."

@@ -19,6 +19,9 @@ from flows.demo_servers import prefect_server
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3000)]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SESSIONS = 30
+"""So many that even an idle machine is at work while a page is opened and looked at."""
+
 PATIENCE = 900_000
 """Milliseconds for what has to come about in the end."""
 
@@ -30,9 +33,9 @@ def site(tmp_path):
         (tmp_path / "site").mkdir()
         site = Site(tmp_path / "site", server.environment)
         site.url = server.ui_url
-        for number in range(5):
-            record(site.recordings, f"sub-{number}", first=100 * number, seconds=20)
-        record(site.recordings, "torn")
+        for number in range(SESSIONS):
+            record(site.recordings, f"sub-{number:02}", first=100 * number, seconds=60, rate=250.0)
+        record(site.recordings, "torn", rate=250.0)
         torn = site.recordings / "torn" / "recording.xdf"
         torn.write_bytes(torn.read_bytes()[:200])
         set_up(site)
@@ -115,8 +118,8 @@ def test_a_person_runs_looks_mends_and_retries(site, page, keep):
     run = page.url
     page.get_by_text("Running", exact=True).first.wait_for(timeout=PATIENCE)
     page.get_by_text("Artifacts", exact=True).click()
-    page.get_by_text("ingest: 6 sessions").first.wait_for(timeout=PATIENCE)
-    open_artifact(page, "ingest: 6 sessions")
+    page.get_by_text(f"ingest: {SESSIONS + 1} sessions").first.wait_for(timeout=PATIENCE)
+    open_artifact(page, f"ingest: {SESSIONS + 1} sessions")
     seen = list(percents(page))
     keep("progress")
     assert seen == sorted(seen)
@@ -133,7 +136,7 @@ def test_a_person_runs_looks_mends_and_retries(site, page, keep):
         page.goto(run)
         open_artifact(page, text)
         keep(name)
-    record(site.recordings, "torn")
+    record(site.recordings, "torn", rate=250.0)
     page.goto(run)
     page.get_by_role("button", name="Retry").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
@@ -142,4 +145,4 @@ def test_a_person_runs_looks_mends_and_retries(site, page, keep):
     page.get_by_text("Cached").first.wait_for()
     keep("retried")
     landed = aggrade.open_windows(site.folder / "data" / "browsed")["session"].values.tolist()
-    assert sorted(landed) == [*(f"sub-{number}" for number in range(5)), "torn"]
+    assert sorted(landed) == [*(f"sub-{number:02}" for number in range(SESSIONS)), "torn"]
