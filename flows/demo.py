@@ -244,6 +244,8 @@ def _send_what_waits() -> None:
 
 
 def _report(terminal: Terminal, folder: Path, job: DemoJob, before: Mapping[str, StoreState]) -> None:
+    from flows.demo_reads import show_reads
+
     after = states(job.store)
     show_stores(terminal, job.store)
     terminal.title("What lies where")
@@ -261,6 +263,8 @@ def _report(terminal: Terminal, folder: Path, job: DemoJob, before: Mapping[str,
         *(("picture" if drawn else "picture, as it was", str(path)) for path, drawn in pictures.items()),
     ):
         terminal.say(f"{what:20} {where}")
+    terminal.title("What a read costs, as it was written and as it was rechunked")
+    show_reads(terminal, job.store)
 
 
 def _hold(terminal: Terminal, prefect: PrefectServer, s3: S3Server | None) -> None:

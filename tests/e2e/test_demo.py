@@ -206,6 +206,11 @@ def test_the_demo_says_what_lies_where(undisturbed):
         assert str(demo.clone / "data" / path) in said.replace("\n", "")
     assert re.search(r"picture +\S+/light_curve\.png", said)
     assert "Written: " in said
+    reads = re.findall(
+        r"one random (window|light curve): +\d+ requests?, [\d.]+ \w+, [\d.]+ ms, from \S+", said
+    )
+    assert reads == ["window", "window", "light curve", "light curve"]
+    assert "ms, from" in "".join(demo.lines[-8:])
 
 
 def test_prefect_was_told_everything(undisturbed):
