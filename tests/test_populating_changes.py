@@ -144,11 +144,16 @@ def test_objects_are_added_again_and_again(nights, tmp_path):
     copy = LightCurves(str(tmp_path))
     assert copy.layout == "lightcurves_by_object.zarr"
     for name in ("lightcurves", "status", "object"):
-        np.testing.assert_array_equal(copy.dataset[name].values, found[name].values)
+        np.testing.assert_array_equal(copy.dataset[name].values, sorted_in(found)[name].values)
+
+
+def sorted_in(cube):
+    """Return a cube with its objects by HEALPix index, then by id, as a cube that is made at once has them."""
+    return cube.isel(object=np.lexsort([cube["object"].values, cube["healpix"].values]))
 
 
 def test_a_copy_takes_added_objects_in(nights, tmp_path):
-    """A copy made before objects were added, made anew after it, is that of the grown store: behind those that were there."""
+    """A copy made before objects were added, made again after it, holds what the grown store does, sorted again."""
     source, target = str(tmp_path / "lightcurves.zarr"), str(tmp_path / "lightcurves_by_object.zarr")
     layout = {"chunks": {"object": 5, "epoch": 2}}
     populate(nights, str(tmp_path), SPEC)
@@ -157,9 +162,8 @@ def test_a_copy_takes_added_objects_in(nights, tmp_path):
     populate(nights, str(tmp_path), SPEC, match={"new_objects": "add"})
     stale = LightCurves(str(tmp_path))
     assert stale.layout == "lightcurves.zarr"
-    receipt = aggrade.rechunk(source, target, **layout)
-    assert receipt.details["kept"] > 0
-    grown, copy = cube(tmp_path), LightCurves(str(tmp_path))
+    aggrade.rechunk(source, target, **layout)
+    grown, copy = sorted_in(cube(tmp_path)), LightCurves(str(tmp_path))
     assert copy.layout == "lightcurves_by_object.zarr"
     for name in ("lightcurves", "status", "time_offset", "object", "healpix", "ra", "dec"):
         np.testing.assert_array_equal(copy.dataset[name].values, grown[name].values)

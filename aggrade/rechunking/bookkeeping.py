@@ -17,12 +17,14 @@ from aggrade.commit.documents import unit_of
 from aggrade.price import Price
 from aggrade.rechunking.drawing import drawn_boxes
 from aggrade.rechunking.grids import inner_of, is_sharded, raw_bytes
+from aggrade.rechunking.ordering import parts_of_box
 from aggrade.rechunking.pricing import compared_boxes, reading_price
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aggrade.commit.documents import Bounds, Document
+    from aggrade.rechunking.ordering import Order
     from aggrade.rechunking.pricing import ArrayPlan
 
 __all__ = ["Beside", "Looked", "bookkeeping_price", "comparing_price", "full_comparing_price"]
@@ -71,6 +73,8 @@ class Beside:
         Array documents of source and target.
     is_full
         Whether all of it is compared, not a sample alone.
+    order
+        In which order the target has the source's items; None where it has the same.
     """
 
     looked: Looked
@@ -78,6 +82,7 @@ class Beside:
     sources: Mapping[str, Document]
     documents: Mapping[str, Document]
     is_full: bool
+    order: Order | None = None
 
     def price(self, arrays: Mapping[str, ArrayPlan], *found: Mapping[str, Sequence[Bounds]]) -> Price:
         """Return what goes over the wire beside chunks.
@@ -92,10 +97,10 @@ class Beside:
         objects = sum(array.writes + array.copies for array in arrays.values())
         pieces = sum(len(boxes) for each in found for boxes in each.values())
         price = bookkeeping_price(self.looked, self.documents, pieces, objects)
-        price += comparing_price(self.write_id, self.sources, self.documents)
+        price += comparing_price(self.write_id, self.sources, self.documents, self.order)
         for name, array in arrays.items() if self.is_full else ():
             boxes = [box for each in found for box in each.get(name, ())]
-            price += full_comparing_price(self.sources[name], self.documents[name], array, boxes)
+            price += full_comparing_price(self.sources[name], self.documents[name], array, boxes, self.order)
         return price
 
 
@@ -125,18 +130,26 @@ def bookkeeping_price(looked: Looked, documents: Mapping[str, Document], pieces:
 
 
 def comparing_price(
-    write_id: str, sources: Mapping[str, Document], documents: Mapping[str, Document]
+    write_id: str,
+    sources: Mapping[str, Document],
+    documents: Mapping[str, Document],
+    order: Order | None = None,
 ) -> Price:
     """Return the requests for samples of source and target; values are those of chunks that are there."""
     gets = 0
     for name, before in sources.items():
         after = documents[name]
-        gets += len(drawn_boxes(write_id, name, before, after)) * (_gets(before) + _gets(after))
+        drawn = drawn_boxes(write_id, name, before, after)
+        gets += sum(_gets(before, box, order) + _gets(after, box) for box in drawn)
     return Price(requests={"GET": gets})
 
 
 def full_comparing_price(
-    before: Document, after: Document, array: ArrayPlan, boxes: Iterable[Bounds]
+    before: Document,
+    after: Document,
+    array: ArrayPlan,
+    boxes: Iterable[Bounds],
+    order: Order | None = None,
 ) -> Price:
     """Return what it costs to read boxes of an array on both sides, cut into pieces, and compare all of them.
 
@@ -148,15 +161,19 @@ def full_comparing_price(
         How it is copied.
     boxes
         What is compared: whole target objects, in items.
+    order
+        In which order the target has the source's items; None where it has the same.
     """
     parts = compared_boxes(after, array, boxes)
-    here = reading_price(before, parts, array.read_block, array.spare)
+    here = reading_price(before, parts, array.read_block, array.spare, order)
     there = reading_price(after, parts, array.write_block, array.spare)
     size = max((raw_bytes(before, tuple(stop - start for start, stop in part)) for part in parts), default=0)
     return here + there + Price(peak_memory=size + array.spare if parts else 0)
 
 
-def _gets(document: Document) -> int:
-    """Return the requests for one chunk: a shard's index comes first, unless the chunk is all of it."""
-    alone = math.prod(unit_of(document)) == math.prod(inner_of(document))
-    return 1 if alone or not is_sharded(document) else 2
+def _gets(document: Document, box: Bounds, order: Order | None = None) -> int:
+    """Return the requests for a sample: a shard's index comes before its chunks, unless one chunk is all of it."""
+    chunks = parts_of_box(document, order, box, inner_of(document))
+    if not is_sharded(document) or math.prod(unit_of(document)) == math.prod(inner_of(document)):
+        return chunks
+    return chunks + parts_of_box(document, order, box, unit_of(document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from contextlib import contextmanager, suppress
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggrade.commit.documents import units_in
 from aggrade.errors import Damaged, Problem
 from aggrade.rechunking.blocking import copy_stack, fastest_axis
 from aggrade.rechunking.boxes import BoxWork, bounds_of, fits_whole, in_threads
@@ -71,10 +71,10 @@ class BoxReader(BoxWork):
             in_threads(self._copy_objects, groups, self.threads(self.group_bytes))
             return
         if fits_whole(self.unit_bytes, self.spare):
-            units = units_in(self.document, self.box.bounds)
+            units = itertools.product(*self.box.positions(self.codec.unit))
             in_threads(self._copy_shard, units, self.threads(self.unit_bytes + self.group_bytes))
             return
-        for unit in units_in(self.document, self.box.bounds):
+        for unit in itertools.product(*self.box.positions(self.codec.unit)):
             self._copy_large_shard(unit)
 
     def _copy_objects(self, positions: list[Position]) -> None:

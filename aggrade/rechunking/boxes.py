@@ -9,21 +9,22 @@ import itertools
 import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from aggrade.commit.documents import key_of
 from aggrade.rechunking.blocking import fastest_axis, group_length
 from aggrade.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
+    from numpy.typing import NDArray
 
     from aggrade.commit.documents import Bounds, Document
-    from aggrade.rechunking.blocking import Region
     from aggrade.rechunking.grids import Shape
     from aggrade.rechunking.object_codec import ObjectCodec
 
@@ -45,13 +46,14 @@ _AHEAD = 2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Position: TypeAlias = tuple[int, ...]
+Part: TypeAlias = "tuple[slice | NDArray[np.int64], ...]"
 
 
 class Meeting(NamedTuple):
     """Where a box and a chunk meet, along one dimension: as the box, the chunk and the array count."""
 
-    inside: slice
-    within: slice
+    inside: slice | NDArray[np.int64]
+    within: slice | NDArray[np.int64]
     shared: tuple[int, int]
 
 
@@ -67,11 +69,11 @@ class Grid:
 
     axes: list[dict[int, Meeting]]
 
-    def inside(self, position: Position) -> Region:
+    def inside(self, position: Position) -> Part:
         """Return where a chunk lies in the box."""
         return tuple([axis[index].inside for axis, index in zip(self.axes, position, strict=True)])
 
-    def within(self, position: Position) -> Region:
+    def within(self, position: Position) -> Part:
         """Return where the box lies in a chunk."""
         return tuple([axis[index].within for axis, index in zip(self.axes, position, strict=True)])
 
@@ -92,6 +94,16 @@ def _meetings(bounds: tuple[int, int], size: int) -> dict[int, Meeting]:
     return found
 
 
+def _scattered(rows: NDArray[np.int64], size: int) -> dict[int, Meeting]:
+    """Return where chunks meet a box that holds these items of the array, in that order."""
+    order = np.argsort(rows, kind="stable")
+    indices, firsts = np.unique(rows[order] // size, return_index=True)
+    return {
+        index: Meeting(inside, rows[inside] - index * size, (int(rows[inside[0]]), int(rows[inside[-1]]) + 1))
+        for index, inside in zip(indices.tolist(), np.split(order, firsts[1:]), strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class Box:
     """A box of one array in memory.
@@ -104,30 +116,48 @@ class Box:
         Where it lies in the array.
     values
         What it holds, or is to hold.
+    rows
+        Dimension → items of the array that it holds along it, where these are not those that `bounds` counts.
     """
 
     name: str
     bounds: Bounds
     values: np.ndarray[Any, Any]
+    rows: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
     def grid(self, chunk: Shape) -> Grid:
         """Return where chunks of that shape lie in the box and in the array."""
-        return Grid([_meetings(bounds, size) for bounds, size in zip(self.bounds, chunk, strict=True)])
+        return Grid(
+            [
+                _scattered(self.rows[axis], size) if axis in self.rows else _meetings(bounds, size)
+                for axis, (bounds, size) in enumerate(zip(self.bounds, chunk, strict=True))
+            ]
+        )
 
-    def positions(self, chunk: Shape, within: Bounds | None = None) -> list[range]:
+    def positions(self, chunk: Shape, within: Bounds | None = None) -> list[Sequence[int]]:
         """Return the positions of the chunks that it holds a part of, by dimension; only those in `within`."""
-        limits = within or self.bounds
+        limits = within or (None,) * len(chunk)
         return [
-            range(max(start, low) // size, -(-min(stop, high) // size))
-            for (start, stop), (low, high), size in zip(self.bounds, limits, chunk, strict=True)
+            self._positions(axis, size, limit)
+            for axis, (size, limit) in enumerate(zip(chunk, limits, strict=True))
         ]
+
+    def _positions(self, axis: int, size: int, within: tuple[int, int] | None) -> Sequence[int]:
+        start, stop = self.bounds[axis]
+        if axis in self.rows:
+            rows = self.rows[axis]
+            if within:
+                rows = rows[(rows >= within[0]) & (rows < within[1])]
+            return list(np.unique(rows // size).tolist())
+        low, high = within or (start, stop)
+        return range(max(start, low) // size, -(-min(stop, high) // size))
 
     def groups(self, chunk: Shape, most: int, within: Bounds | None = None) -> Iterator[list[Position]]:
         """Yield the chunks, neighbours along the box's fastest dimension together, at most `most` of them."""
         ranges = self.positions(chunk, within)
         shape = self.values.shape
         axis, length = fastest_axis(shape), min(most, group_length(chunk, shape, self.values.itemsize))
-        cuts: list[list[range]] = [[range(index, index + 1) for index in each] for each in ranges]
+        cuts: list[list[Sequence[int]]] = [[[index] for index in each] for each in ranges]
         cuts[axis] = [ranges[axis][start : start + length] for start in range(0, len(ranges[axis]), length)]
         return (list(itertools.product(*chosen)) for chosen in itertools.product(*cuts))
 
@@ -233,10 +263,15 @@ class BoxWork:
         return key_of(self.box.name, self.document, position)
 
     def together(self, positions: list[Position]) -> np.ndarray[Any, Any] | None:
-        """Return what neighbours along the box's fastest dimension hold of it together; None if one holds less."""
+        """Return what neighbours along the box's fastest dimension hold of it together.
+
+        None if one holds less, or what they hold does not lie together.
+        """
+        if self.box.rows:
+            return None
         regions = [self.grid.inside(position) for position in positions]
         axis = fastest_axis(self.box.values.shape)
-        along = [region[axis] for region in regions]
+        along = [part for part in (region[axis] for region in regions) if isinstance(part, slice)]
         if len({each.stop - each.start for each in along}) > 1:
             return None
         whole = slice(along[0].start, along[-1].stop)

@@ -6,6 +6,7 @@ under any ``map``: in a loop, in threads, in processes, on a cluster.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import numpy as np
 from aggrade.commit import PieceReceipt
 from aggrade.rechunking.box_reading import BoxReader, undecodable_chunks
 from aggrade.rechunking.box_writing import BoxWriter
-from aggrade.rechunking.boxes import Box
-from aggrade.rechunking.grids import blocks, native_dtype
+from aggrade.rechunking.boxes import Box, bounds_of
+from aggrade.rechunking.grids import blocks, inner_of, native_dtype
 from aggrade.rechunking.memory import return_freed_memory
 from aggrade.rechunking.object_codec import object_codec
 from aggrade.rechunking.rolling import Window
@@ -91,14 +92,17 @@ def read_box(source: Source, name: str, bounds: Bounds, plan: ArrayPlan) -> np.n
         If a chunk can't be decoded.
     """
     shape = tuple(stop - start for start, stop in bounds)
-    box = Box(name, bounds, np.empty(shape, dtype=native_dtype(source.documents[name])))
+    values = np.empty(shape, dtype=native_dtype(source.documents[name]))
+    box = Box(name, bounds, values, source.rows(name, bounds))
     _fill(box, source, plan)
     return box.values
 
 
 def _fill(box: Box, source: Source, plan: ArrayPlan) -> None:
     codec = source.codec(box.name)
-    if codec is None:
+    if codec is None and box.rows:
+        _read_chunks(source, box)
+    elif codec is None:
         _read_blocks(source, box, plan.read_block)
     else:
         BoxReader(source.documents[box.name], codec, box, plan.spare, source.storage).read()
@@ -110,6 +114,17 @@ def _read_blocks(source: Source, box: Box, block: Shape) -> None:
         region = tuple(slice(*pair) for pair in part)
         with undecodable_chunks(source.storage.url, box.name, part):
             box.values[_within(part, box.bounds)] = array[region]
+
+
+def _read_chunks(source: Source, box: Box) -> None:
+    """Read one chunk after the other, so that none is read twice, whatever items of it the box holds."""
+    array, chunk = source.open(box.name), inner_of(source.documents[box.name])
+    grid = box.grid(chunk)
+    for position in itertools.product(*box.positions(chunk)):
+        part = bounds_of(position, chunk)
+        with undecodable_chunks(source.storage.url, box.name, part):
+            values = np.asarray(array[tuple(slice(*pair) for pair in part)])
+        box.values[grid.inside(position)] = values[grid.within(position)]
 
 
 def _write_box(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aggrade.rechunking.layouts import Asked
+    from aggrade.rechunking.ordering import Order
 
 __all__ = ["Compare", "Piece", "RechunkPlan", "SourceState", "plan_rechunk", "target_documents"]
 
@@ -83,6 +84,7 @@ class RechunkPlan(_Frozen):
         default="sampled", description="Whether a sample or all of it is compared before it is published."
     )
     bookkeeping: Price = Field(default=Price(), description="What it costs beside chunks, planning included.")
+    moved: int = Field(default=0, description="How many objects have another place than in the source.")
     anew: Price | None = Field(default=None, description="What it would cost to keep nothing.")
     room: Room | None = Field(
         default=None,
@@ -149,6 +151,7 @@ class RechunkPlan(_Frozen):
             [
                 title,
                 *self._lines(),
+                *self._sorted(),
                 f"  {counts}; {bound}",
                 f"  {self.price}",
                 *self._room(),
@@ -165,6 +168,14 @@ class RechunkPlan(_Frozen):
             )
             lines.append(f"  version {self.version - 1} is served until this one is whole, and {fate}")
         return lines
+
+    def _sorted(self) -> list[str]:
+        """Say that objects were added."""
+        return (
+            [f"  objects that were added are sorted in: {self.moved:,} have another place"]
+            if self.moved
+            else []
+        )
 
     def _other_way(self) -> list[str]:
         """Say what a version costs that keeps nothing of the one served, and when that is due."""
@@ -244,6 +255,7 @@ def plan_rechunk(
     kept: Mapping[str, Sequence[Bounds]] | None = None,
     compare: Compare = "sampled",
     looked: Looked = Looked(),  # noqa: B008 - frozen
+    order: Order | None = None,
 ) -> RechunkPlan:
     """Plan the rechunk of one state of a store.
 
@@ -267,6 +279,8 @@ def plan_rechunk(
         Whether a sample or all of it is compared with the source before it is published.
     looked
         What was sent to know all this.
+    order
+        In which order the target has the source's items; None where it has the same.
 
     Raises
     ------
@@ -281,11 +295,13 @@ def plan_rechunk(
         for name, document in documents.items()
         for problem in memory_problems(name, document, wanted[name], max_memory)
     )
-    whole = {name: plan_array(document, wanted[name], max_memory) for name, document in documents.items()}
+    whole = {
+        name: plan_array(document, wanted[name], max_memory, order) for name, document in documents.items()
+    }
     same = kept or {}
     boxes = {name: _boxes(wanted[name], whole[name], same.get(name, ())) for name in documents}
     arrays = {
-        name: part_of(whole[name], documents[name], wanted[name], boxes[name])
+        name: part_of(whole[name], documents[name], wanted[name], boxes[name], order)
         if same.get(name)
         else whole[name]
         for name in documents
@@ -298,7 +314,7 @@ def plan_rechunk(
             for bounds in found.get(name, ())
         )
 
-    beside = Beside(looked, source.write_id, documents, wanted, is_full=compare == "full")
+    beside = Beside(looked, source.write_id, documents, wanted, is_full=compare == "full", order=order)
     every = {name: _boxes(wanted[name], array, ()) for name, array in whole.items()}
     return RechunkPlan(
         source=source,
@@ -312,6 +328,7 @@ def plan_rechunk(
         kept=pieces(same),
         compare=compare,
         bookkeeping=beside.price(arrays, boxes, same),
+        moved=order.moved if order else 0,
         anew=None if kept is None else price_of(whole.values()) + beside.price(whole, every),
     )
 

@@ -14,7 +14,7 @@ from aggrade.rechunking.guards import target_problems
 from aggrade.rechunking.plan import RechunkPlan, plan_rechunk, target_documents
 from aggrade.rechunking.pruning import former_keys, objects_of, pruning_price
 from aggrade.rechunking.room import expected_bytes, lacking_room, room_for
-from aggrade.rechunking.source import read_source
+from aggrade.rechunking.source import read_source, with_order
 from aggrade.rechunking.touching import Served, kept_boxes
 from aggrade.rechunking.tracing import marks_in, marks_of, objects_in, trace_of
 from aggrade.rechunking.wholeness import missing_objects
@@ -108,6 +108,7 @@ class Looking:
         if plan is not None and before is not None and not keep_versions:
             plan = self._pruned(plan, before, len(former_keys(self._target, before)))
         if plan is None:
+            self._origin = with_order(self._origin)
             objects = objects_in(self._origin.storage, self._origin.documents)
             marks = marks_of(objects)
             raise_all(missing_objects(self._origin, marks), Damaged)
@@ -161,12 +162,11 @@ class Looking:
         if served is not None:
             asked = {key: layout[key] for key in ("chunks", "shards")}
             wanted = target_documents(origin.documents, version=number, **asked)
-            kept = kept_boxes(served, origin.documents, marks, wanted)
+            kept = kept_boxes(served, origin.documents, marks, wanted, origin.order)
         state = origin.state(self._target)
         looked = self._looked(before)
-        return plan_rechunk(
-            state, origin.documents, self._target.url, version=number, kept=kept, looked=looked, **layout
-        )
+        known: dict[str, Any] = {"version": number, "kept": kept, "looked": looked, "order": origin.order}
+        return plan_rechunk(state, origin.documents, self._target.url, **known, **layout)
 
     def _pruned(self, plan: RechunkPlan, before: Snapshot, objects: int) -> RechunkPlan:
         """Return a plan that also deletes so many objects of former versions."""

@@ -17,7 +17,7 @@ from aggrade.commit.documents import Document, grid_of, shape_of, unit_of
 from aggrade.errors import Problem
 from aggrade.price import Price, human_bytes
 from aggrade.rechunking.boxes import fits_whole
-from aggrade.rechunking.covering import choose_piece, parts, parts_within
+from aggrade.rechunking.covering import choose_piece, parts
 from aggrade.rechunking.grids import (
     Shape,
     blocks,
@@ -28,12 +28,14 @@ from aggrade.rechunking.grids import (
     raw_bytes,
 )
 from aggrade.rechunking.object_codec import object_codec
+from aggrade.rechunking.ordering import axis_of, parts_of_box, parts_of_pieces
 from aggrade.rechunking.rolling import Rolling, choose_rolling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from aggrade.commit.documents import Bounds
+    from aggrade.rechunking.ordering import Order
 
 __all__ = [
     "ArrayPlan",
@@ -74,7 +76,7 @@ class ArrayPlan(BaseModel):
     peak_memory: int = Field(description="Bytes in memory while one piece is carried out.")
 
 
-def plan_array(before: Document, after: Document, max_memory: int) -> ArrayPlan:
+def plan_array(before: Document, after: Document, max_memory: int, order: Order | None = None) -> ArrayPlan:
     """Cut one array into pieces that fit and price them.
 
     Parameters
@@ -83,20 +85,28 @@ def plan_array(before: Document, after: Document, max_memory: int) -> ArrayPlan:
         The array's documents in the source and in the target; `memory_problems` finds none.
     max_memory
         Bytes that one piece may take.
+    order
+        In which order the target has its items; None where it has the source's.
     """
     shape, chunk, unit, item = shape_of(before), inner_of(before), unit_of(after), item_bytes(before)
     most = max(1, (max_memory - _overhead(before, after, max_memory)) // item)
     chosen = choose_piece(shape, unit, chunk, most, _ENOUGH_BYTES // item)
     assert chosen is not None, "one object fits, as was checked"
     rolling = None
-    if not is_sharded(before) and chosen.reads > _ROLLING_GAIN * math.prod(map(parts, shape, chunk)):
+    can_roll = not is_sharded(before) and axis_of(order, before) is None
+    if can_roll and chosen.reads > _ROLLING_GAIN * math.prod(map(parts, shape, chunk)):
         found = choose_rolling(shape, unit, chunk, most, _ENOUGH_BYTES // item)
         rolling = found[0] if found and found[1] * _ROLLING_GAIN < chosen.reads else None
-    return _planned(before, after, chosen.shape, rolling, _block_bytes(max_memory) // item)
+    return _planned(before, after, chosen.shape, rolling, _block_bytes(max_memory) // item, order)
 
 
 def _planned(
-    before: Document, after: Document, piece: Shape, rolling: Rolling | None, block: int
+    before: Document,
+    after: Document,
+    piece: Shape,
+    rolling: Rolling | None,
+    block: int,
+    order: Order | None,
 ) -> ArrayPlan:
     extent = _clipped(piece, before)
     reading = largest_block(_reading_unit(before, block), extent, block)
@@ -109,30 +119,36 @@ def _planned(
         write_block=writing,
         spare=spare,
         peak_memory=_peak(before, rolling.window if rolling else piece, spare),
-        **_price(before, after, rolling.strip if rolling else piece, reading, spare),
+        **_price(before, after, rolling.strip if rolling else piece, reading, spare, order),
     )
 
 
-def part_of(whole: ArrayPlan, before: Document, after: Document, boxes: Sequence[Bounds]) -> ArrayPlan:
+def part_of(
+    whole: ArrayPlan,
+    before: Document,
+    after: Document,
+    boxes: Sequence[Bounds],
+    order: Order | None = None,
+) -> ArrayPlan:
     """Return the plan of some pieces of an array alone, each of which reads all it needs; other objects are copied.
 
     Parameters
     ----------
     whole
         The plan of the whole array.
-    before, after
+    before, after, order
         As for `plan_array`.
     boxes
         The pieces.
     """
     chunk, unit = inner_of(before), unit_of(after)
-    reads = sum(_touched(box, chunk) for box in boxes)
-    writes = sum(_touched(box, unit) for box in boxes)
+    reads = sum(parts_of_box(before, order, box, chunk) for box in boxes)
+    writes = sum(parts_of_box(after, None, box, unit) for box in boxes)
     items = [tuple(stop - start for start, stop in box) for box in boxes]
     return whole.model_copy(
         update={
             "reads": reads,
-            "gets": reading_price(before, boxes, whole.read_block, whole.spare).requests["GET"],
+            "gets": reading_price(before, boxes, whole.read_block, whole.spare, order).requests["GET"],
             "writes": writes,
             "copies": whole.writes - writes,
             "bytes_read": reads * raw_bytes(before, chunk),
@@ -176,7 +192,9 @@ def price_of(arrays: Iterable[ArrayPlan]) -> Price:
     )
 
 
-def reading_price(document: Document, boxes: Iterable[Bounds], block: Shape, spare: int) -> Price:
+def reading_price(
+    document: Document, boxes: Iterable[Bounds], block: Shape, spare: int, order: Order | None = None
+) -> Price:
     """Return what it costs to read some boxes of an array, one after the other.
 
     Parameters
@@ -189,39 +207,47 @@ def reading_price(document: Document, boxes: Iterable[Bounds], block: Shape, spa
         Shape of what is read at once where zarr itself has to decode it.
     spare
         Bytes that reading may take beside a box.
+    order
+        In which order the boxes have its items; None where they have its own.
     """
     known, chunk = list(boxes), inner_of(document)
 
     def count(*steps: Shape) -> int:
-        return sum(_touched(box, *steps) for box in known)
+        return sum(parts_of_box(document, order, box, *steps) for box in known)
 
     reads = count(chunk)
-    gets = _gets(document, block, spare, reads, count)
+    gets = _gets(document, block, spare, reads, count, order)
     return Price(requests={"GET": gets}, bytes_read=reads * raw_bytes(document, chunk))
 
 
-def _touched(box: Bounds, *steps: Shape) -> int:
-    """Return how many parts a box is cut into by the multiples of all steps together."""
-    return math.prod(parts_within(*pair, *sizes) for pair, *sizes in zip(box, *steps, strict=True))
-
-
-def _price(before: Document, after: Document, piece: Shape, reading: Shape, spare: int) -> dict[str, int]:
-    """Count chunks, reads, requests, objects and bytes, in closed form."""
+def _price(
+    before: Document, after: Document, piece: Shape, reading: Shape, spare: int, order: Order | None
+) -> dict[str, int]:
+    """Count chunks, reads, requests, objects and bytes."""
     shape, chunk = shape_of(before), inner_of(before)
-    reads = math.prod(map(parts, shape, piece, chunk))
+
+    def count(*steps: Shape) -> int:
+        return parts_of_pieces(before, order, piece, *steps)
+
+    reads = count(chunk)
     return {
         "chunks": math.prod(map(parts, shape, chunk)),
         "reads": reads,
-        "gets": _gets(
-            before, reading, spare, reads, lambda *steps: math.prod(map(parts, shape, piece, *steps))
-        ),
+        "gets": _gets(before, reading, spare, reads, count, order),
         "writes": math.prod(grid_of(after)),
         "bytes_read": reads * raw_bytes(before, chunk),
         "bytes_written": raw_bytes(before),
     }
 
 
-def _gets(before: Document, reading: Shape, spare: int, reads: int, count: Callable[..., int]) -> int:
+def _gets(
+    before: Document,
+    reading: Shape,
+    spare: int,
+    reads: int,
+    count: Callable[..., int],
+    order: Order | None,
+) -> int:
     """Count read requests: a shard is read whole where it fits, else its index and then chunk by chunk.
 
     `count` says how many parts the multiples of some steps cut all pieces into.
@@ -230,7 +256,7 @@ def _gets(before: Document, reading: Shape, spare: int, reads: int, count: Calla
     if not is_sharded(before):
         return reads
     if object_codec(before) is None:
-        return reads + count(reading, unit)
+        return reads + (count(reading, unit) if axis_of(order, before) is None else reads)
     return count(unit) if fits_whole(raw_bytes(before, unit), spare) else count(unit) + reads
 
 

@@ -33,6 +33,7 @@ from aggrade.rechunking.clearing import make_room
 from aggrade.rechunking.confirming import confirm_copy
 from aggrade.rechunking.engine import copy_piece
 from aggrade.rechunking.guards import memory_bound, place_problems, rule_problems
+from aggrade.rechunking.ordering import digest_of
 from aggrade.rechunking.preparing import Looking
 from aggrade.rechunking.pruning import prune_former
 from aggrade.rechunking.source import OWN_MARKS, read_source
@@ -274,7 +275,8 @@ def _carry_over(transaction: Transaction, job: Job) -> list[PieceReceipt]:
 
 def _trace(job: Job, objects: Iterable[WrittenObject]) -> Trace:
     forms = {name: form_of(document) for name, document in job.origin.documents.items()}
-    return Trace(forms=forms, marks=job.marks, objects={item.key: item for item in objects})
+    found = {item.key: item for item in objects}
+    return Trace(forms=forms, marks=job.marks, objects=found, order=digest_of(job.origin.order))
 
 
 def _details(plan: RechunkPlan) -> dict[str, Any]:

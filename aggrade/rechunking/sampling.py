@@ -14,7 +14,6 @@ import numpy as np
 from aggrade.errors import Damaged
 from aggrade.rechunking.box_reading import undecodable_chunks
 from aggrade.rechunking.drawing import drawn_boxes
-from aggrade.rechunking.grids import native_dtype
 
 if TYPE_CHECKING:
     from aggrade.commit.documents import Bounds
@@ -85,7 +84,5 @@ def _agree(source: Source, target: Source, name: str, box: Bounds) -> bool:
 
 
 def _digest(store: Source, name: str, box: Bounds) -> str:
-    region = tuple(slice(*pair) for pair in box)
     with undecodable_chunks(store.storage.url, name, box):
-        values = store.open(name)[region]
-    return content_digest(np.asarray(values, dtype=native_dtype(store.documents[name])))
+        return content_digest(store.values(name, box))

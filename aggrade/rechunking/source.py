@@ -10,21 +10,24 @@ import hashlib
 import json
 import posixpath
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
 from zarr.storage import StorePath
 
 from aggrade.commit import Snapshot, read_intent
-from aggrade.commit.documents import Document, grid_of
+from aggrade.commit.documents import Document, grid_of, shape_of
 from aggrade.commit.intent import least_shown
 from aggrade.commit.snapshot import ROOT, demand_root
 from aggrade.errors import BadInput, Damaged, Problem, Refused, raise_all
 from aggrade.layout import stores_in
+from aggrade.rechunking.box_reading import undecodable_chunks
 from aggrade.rechunking.chunk_codec import demand_whole_frame
 from aggrade.rechunking.grids import native_dtype
 from aggrade.rechunking.object_codec import object_codec
+from aggrade.rechunking.ordering import axis_of, is_cube, order_of
 from aggrade.rechunking.plan import SourceState
 from aggrade.rechunking.tracing import marks_in
 from aggrade.rechunking.version2 import as_version3
@@ -33,14 +36,17 @@ from aggrade.storage.zarr_store import ReadStore
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
+    from aggrade.commit.documents import Bounds
     from aggrade.rechunking.object_codec import ObjectCodec
+    from aggrade.rechunking.ordering import Order
     from aggrade.rechunking.tracing import Marks
     from aggrade.storage import Storage, StoredObject
 
-__all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url"]
+__all__ = ["OWN_MARKS", "Source", "open_array", "read_source", "relative_url", "with_order"]
 
 OWN_MARKS = frozenset(
     {"format", "generation", "write_id", "dim", "grow", "source", "rechunk", "undone", "catalogue"}
@@ -66,6 +72,8 @@ class Source:
         Array documents in the form of Zarr v3.
     stored
         Array documents as they lie in the store, of format 3 or 2.
+    order
+        In which order its objects are copied; None if in the one in which they lie.
     """
 
     storage: Storage
@@ -75,6 +83,7 @@ class Source:
     mark: dict[str, Any] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
     stored: dict[str, Document] = field(default_factory=dict)
+    order: Order | None = None
 
     def state(self, target: Storage) -> SourceState:
         """Return the state as a plan and the root of `target` keep it."""
@@ -88,6 +97,19 @@ class Source:
     def open(self, name: str) -> zarr.Array[Any]:
         """Open one array for reading as it was when the state was read."""
         return open_array(self.storage, name, self.stored[name])
+
+    def rows(self, name: str, bounds: Bounds) -> dict[int, NDArray[np.int64]]:
+        """Return, for a box of the copy, which items it holds along the dimension whose order is another."""
+        axis = axis_of(self.order, self.documents[name])
+        return {axis: self.order.rows[slice(*bounds[axis])]} if self.order and axis is not None else {}
+
+    def values(self, name: str, bounds: Bounds) -> np.ndarray[Any, Any]:
+        """Return what a box of the copy has to hold, read by zarr's own pipeline."""
+        rows = self.rows(name, bounds)
+        region = tuple(rows.get(axis, slice(*pair)) for axis, pair in enumerate(bounds))
+        array = self.open(name)
+        values = array.oindex[region] if rows else array[region]
+        return np.asarray(values, dtype=native_dtype(self.documents[name]))
 
 
 class _FramesStore(ReadStore):
@@ -147,6 +169,25 @@ def read_source(storage: Storage) -> Source:
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise Refused(_strange(storage.url, error)) from error
+
+
+def with_order(source: Source) -> Source:
+    """Return the same state with the order of its objects: of a cube of ours to which objects were added.
+
+    Raises
+    ------
+    Damaged
+        If ids or HEALPix indices can't be decoded.
+    """
+    if not source.generation or source.mark.get("adopted") or not is_cube(source.documents):
+        return source
+
+    def column(name: str) -> np.ndarray[Any, Any]:
+        bounds = ((0, shape_of(source.documents[name])[0]),)
+        with undecodable_chunks(source.storage.url, name, bounds):
+            return source.values(name, bounds)
+
+    return replace(source, order=order_of(column("healpix"), lambda: column("object")))
 
 
 def _shown(stored: StoredObject | None) -> Snapshot | None:

@@ -14,14 +14,16 @@ import numpy as np
 from aggrade.commit.documents import Bounds, grid_of, index_of, key_of, shape_of, unit_of
 from aggrade.rechunking.boxing import boxes_of, in_items
 from aggrade.rechunking.grids import blocks, largest_block
+from aggrade.rechunking.ordering import axis_of, digest_of
 from aggrade.rechunking.tracing import form_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from aggrade.commit.documents import Document
+    from aggrade.rechunking.ordering import Order
     from aggrade.rechunking.tracing import Marks, Trace
 
 __all__ = ["Served", "kept_boxes", "touched_cells"]
@@ -51,7 +53,11 @@ class Served:
 
 
 def kept_boxes(
-    served: Served, sources: Mapping[str, Document], marks: Marks, wanted: Mapping[str, Document]
+    served: Served,
+    sources: Mapping[str, Document],
+    marks: Marks,
+    wanted: Mapping[str, Document],
+    order: Order | None = None,
 ) -> dict[str, tuple[Bounds, ...]]:
     """Return, for each array, boxes of whole objects that the next version has in common with the one served.
 
@@ -65,20 +71,30 @@ def kept_boxes(
         Of the source's objects, as they lie there now.
     wanted
         Array documents of the next version.
+    order
+        In which order it has the source's items; None where it has the same.
     """
     kept = {
-        name: tuple(_in_items(~touched_cells(served, name, sources[name], marks[name], document), document))
+        name: tuple(
+            _in_items(~touched_cells(served, name, sources[name], marks[name], document, order), document)
+        )
         for name, document in wanted.items()
     }
     return {name: boxes for name, boxes in kept.items() if boxes}
 
 
 def touched_cells(
-    served: Served, name: str, source: Document, marks: Mapping[str, str], wanted: Document
+    served: Served,
+    name: str,
+    source: Document,
+    marks: Mapping[str, str],
+    wanted: Document,
+    order: Order | None = None,
 ) -> NDArray[np.bool_]:
     """Return which objects of one array have to be made anew: a truth value for each, of the grid's shape."""
     before = served.documents.get(name)
-    if before is None or _form(before) != _form(wanted) or served.trace.forms.get(name) != form_of(source):
+    is_known = served.trace.forms.get(name) == form_of(source) and served.trace.order == digest_of(order)
+    if before is None or not is_known or _form(before) != _form(wanted):
         return np.ones(grid_of(wanted), bool)
     cells = np.zeros(grid_of(wanted), bool)
     for axis, (old, new, unit) in enumerate(
@@ -89,7 +105,7 @@ def touched_cells(
     for key in _changed(served.trace.marks.get(name, {}), marks):
         index = index_of(name, source, key)
         assert index is not None, "marks are those of the array's own objects"
-        cells[_region(index, unit_of(source), unit_of(wanted))] = True
+        cells[np.ix_(*_region(index, source, wanted, order))] = True
     for place in map(tuple, np.argwhere(~cells).tolist()):
         cells[place] = not _is_as_written(served, name, key_of(name, before, place))
     return cells
@@ -103,12 +119,16 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]
     return (key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
 
 
-def _region(index: tuple[int, ...], source: Iterable[int], target: Iterable[int]) -> tuple[slice, ...]:
-    """Return the cells of the target's grid that hold a part of one object of the source."""
-    return tuple(
-        slice(i * size // unit, -(-(i + 1) * size // unit))
-        for i, size, unit in zip(index, source, target, strict=True)
-    )
+def _region(
+    index: tuple[int, ...], source: Document, target: Document, order: Order | None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the cells of the target's grid that hold a part of one object of the source, along each dimension."""
+    ordered, grid = axis_of(order, source), grid_of(target)
+    for axis, (i, size, unit) in enumerate(zip(index, unit_of(source), unit_of(target), strict=True)):
+        if order and axis == ordered:
+            yield order.cells(i * size, (i + 1) * size, unit)
+        else:
+            yield np.arange(i * size // unit, min(-(-(i + 1) * size // unit), grid[axis]))
 
 
 def _is_as_written(served: Served, name: str, key: str) -> bool:

@@ -56,6 +56,10 @@ class Trace(BaseModel):
     forms: dict[str, str] = Field(description="Array → digest of how the source stored it.")
     marks: Marks = Field(description="Array → key → mark of every object of the source, before it was read.")
     objects: dict[str, WrittenObject] = Field(description="Key → every object of the version.")
+    order: str = Field(
+        default="",
+        description="Digest of the order that it has the objects of its source in; empty if in theirs.",
+    )
 
 
 def form_of(document: Document) -> str:

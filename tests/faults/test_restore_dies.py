@@ -27,7 +27,7 @@ OTHER, LATER = make_session("other", 2, 3)[KEPT], make_session("later", 4, 4)[KE
 CASES = ["stays", "grows", "moves"]
 each_case = pytest.mark.parametrize("case", CASES)
 each_step = pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.long), 7], ids=["every", "every seventh"]
+    "step", [pytest.param(1, marks=pytest.mark.long), 11], ids=["every", "every eleventh"]
 )
 """Which requests: each of them in the long proofs, a sample else."""
 
