@@ -81,8 +81,8 @@ def parts(environment: Mapping[str, str]) -> list[Part]:
         If the environment asks for something that can't be made.
     """
     needed = [
-        Part(f"{FILE} in this folder", FILE.is_file, copy_file),
         Part(f"work pool {POOL!r}", _has_pool, _make_pool),
+        Part(f"{FILE} in this folder", FILE.is_file, copy_file),
         *map(_automation, automations()),
     ]
     needed += _notifications(environment.get("AGGRADE_NOTIFY_URL"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from aggrade.errors import BadInput, Problem
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["object_from", "text_of_file", "whole_json"]
 
@@ -62,7 +60,8 @@ def whole_json(where: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         if text.startswith("@"):
             fix = "check the path; it is taken from the folder in which the command runs"
-            problem = Problem(where, f"no file {text[1:]}", "a file with JSON", fix, "json-file")
+            found = f"a folder, {text[1:]}" if Path(text[1:]).is_dir() else f"no file {text[1:]}"
+            problem = Problem(where, found, "a file with JSON", fix, "json-file")
             raise BadInput(problem) from error
         place = f"{error.msg} at line {error.lineno}, column {error.colno}"
         found = f"{textwrap.shorten(text, _MOST, placeholder=' …')!r}, which is no JSON: {place}"

@@ -26,8 +26,8 @@ KEYS = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
 }
 ALWAYS = [
-    "prefect.yaml in this folder",
     f"work pool {POOL!r}",
+    "prefect.yaml in this folder",
     "automation 'crash-silent-runs'",
     "automation 'crash-lost-starts'",
 ]

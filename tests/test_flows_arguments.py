@@ -161,11 +161,12 @@ def test_the_flows_own_validation_has_the_last_word(parsed, tokens, where):
     ("text", "found"),
     [
         ("@nofile.json", "no file nofile.json"),
+        ("@.", "a folder, ."),
         ("{bad json", "'{bad json', which is no JSON: Expecting property name enclosed in double quotes at "),
         ('{"a":\n 1,}', "at line 2, column "),
         ("{" * 100_000, "which is no JSON"),
     ],
-    ids=["file", "bad", "comma", "deep"],
+    ids=["file", "folder", "bad", "comma", "deep"],
 )
 def test_broken_json_and_missing_files_are_named(parsed, flag, text, found):
     """Where the JSON breaks is said, or that the file isn't there; never a class."""

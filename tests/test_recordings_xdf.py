@@ -163,6 +163,26 @@ def test_a_file_that_ends_inside_a_chunk_is_said_to(tmp_path, pack):
     assert "EOFError" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "byte", "said"),
+    [
+        (b"<?xml", 0, None),
+        (b"\x02\x00\x01\x00\x00\x00", 2, "a chunk of stream 1, of which there is no header"),
+        (b"XDF:", 4, "a chunk whose length takes 7 bytes, not 1, 4 or 8"),
+    ],
+)
+def test_a_byte_that_was_damaged_is_said_in_words(tmp_path, place, byte, said):
+    """A stream whose header names another number, and a length of lengths that there is none of."""
+    whole = bytearray(xdf_bytes([eeg_stream(np.arange(512) / 256)]))
+    at = whole.index(place) + byte
+    whole[at] = 7
+    (tmp_path / "a.xdf").write_bytes(whole)
+    with pytest.raises(BadInput, match=r"a\.xdf") as caught:
+        FORMAT.open(tmp_path / "a.xdf", "a.xdf").__enter__()
+    assert "KeyError" not in str(caught.value)
+    assert said is None or said in str(caught.value)
+
+
 def test_samples_missing_within_are_noticed(tmp_path):
     """A file that holds fewer samples than its footer tells of is refused."""
     whole = xdf_bytes([eeg_stream(np.arange(512) / 256)])

@@ -85,8 +85,9 @@ def _length(file: IO[bytes]) -> int | None:
     head = file.read(1)
     if not head:
         return None
-    size = {1: 1, 4: 4, 8: 8}[head[0]]
-    return int.from_bytes(_exactly(file, size), "little")
+    if head[0] not in {1, 4, 8}:
+        raise ValueError(f"a chunk whose length takes {head[0]} bytes, not 1, 4 or 8, as in damaged files")
+    return int.from_bytes(_exactly(file, head[0]), "little")
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:
@@ -121,6 +122,8 @@ def _walk(file: IO[bytes], size: int | None) -> _Outline:
     outline = _Outline()
     for tag, content in _chunks(file, size):
         number = int.from_bytes(content[:4], "little")
+        if tag in {_SAMPLES, _STREAM_FOOTER} and number not in outline.entries:
+            raise ValueError(f"a chunk of stream {number}, of which there is no header")
         if tag == _FILE_HEADER:
             outline.started = (_xml(content).findtext("datetime") or "").strip()
         elif tag == _STREAM_HEADER:
