@@ -8,16 +8,16 @@ chunks that lie near each other); bytes count before compression.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aggrade.commit.documents import Document, dims_of, shape_of, unit_of
-from aggrade.errors import BadInput, Problem, Refused
+from aggrade.errors import BadInput, Problem
 from aggrade.price import Price, human_bytes
 from aggrade.rechunking.grids import inner_of, is_sharded, raw_bytes
 from aggrade.rechunking.layouts import asked_layouts, laid_out
-from aggrade.rechunking.plan import SourceState, plan_rechunk
+from aggrade.rechunking.plan import SourceState, plan_rechunk, target_documents
+from aggrade.rechunking.pricing import least_memory
 from aggrade.rechunking.suggesting import suggested_layouts
 
 if TYPE_CHECKING:
@@ -154,18 +154,13 @@ def _label(asked: Mapping[str, int]) -> str:
 
 
 def _making(documents: Mapping[str, Document], asked: Asked, max_memory: int) -> tuple[Price | None, str]:
+    """Return what it costs to make a layout, or why it can't be made."""
+    wanted = target_documents(documents, chunks=asked or None)
+    enough = max(least_memory(document, wanted[name], max_memory) for name, document in documents.items())
+    if enough > max_memory:
+        return None, f"needs at least {enough} bytes ({human_bytes(enough)})"
     state = SourceState(store="", generation=0, write_id="")
-    try:
-        plan = plan_rechunk(state, documents, "", chunks=asked or None, max_memory=max_memory)
-    except Refused as error:
-        return None, f"needs {max(error.problems, key=_bytes_of).expected}"
-    return plan.price, ""
-
-
-def _bytes_of(problem: Problem) -> int:
-    """Return the bytes that a refusal says are needed."""
-    told = re.search(r"\d+", problem.expected)
-    return int(told[0]) if told else 0
+    return plan_rechunk(state, documents, "", chunks=asked or None, max_memory=max_memory).price, ""
 
 
 def read_price(documents: Iterable[Document], kind: tuple[str, str], items: Mapping[str, int]) -> Price:

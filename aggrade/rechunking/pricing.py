@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayPlan",
     "compared_boxes",
+    "least_memory",
     "memory_problems",
     "part_of",
     "plan_array",
@@ -293,15 +294,26 @@ def _overhead(before: Document, after: Document, max_memory: int) -> int:
 
 def memory_problems(name: str, before: Document, after: Document, max_memory: int) -> list[Problem]:
     """Return why one array can't be copied within `max_memory` bytes, naming the bound that would do."""
+    enough = least_memory(before, after, max_memory)
+    return [] if enough <= max_memory else [_too_small(name, before, after, max_memory, enough)]
+
+
+def least_memory(before: Document, after: Document, max_memory: int) -> int:
+    """Return a bound within which an array can be copied: the one given, or the one that would do.
+
+    Parameters
+    ----------
+    before, after, max_memory
+        As for `plan_array`.
+    """
     if 0 in shape_of(before):
-        return []
+        return max_memory
     one = raw_bytes(after, _clipped(unit_of(after), after))
     if one + _overhead(before, after, max_memory) <= max_memory:
-        return []
+        return max_memory
     unit, copies = _largest_unit(before, after), _copies(before, after)
     with_shares = max(one + copies * unit, -(-one * _BLOCK_SHARE // (_BLOCK_SHARE - copies)))
-    enough = min(with_shares, one + copies * max(unit, _BLOCK_BYTES))
-    return [_too_small(name, before, after, max_memory, enough)]
+    return min(with_shares, one + copies * max(unit, _BLOCK_BYTES))
 
 
 def _too_small(name: str, before: Document, after: Document, max_memory: int, enough: int) -> Problem:
