@@ -236,6 +236,20 @@ def test_all_that_is_wrong_is_told_at_once():
     assert told.count("night_7.fits") == 3
 
 
+@pytest.mark.parametrize("by_id", [True, False])
+def test_nothing_hides_anything_else(by_id):
+    """A column that is missing, wrong places, a unit, a time that is none and rows that repeat: each is told."""
+    lacking = table(ge=None, ra=[400.0, 1, 1], mjd=[np.inf, 6e4, 6e4], units={"r": "nJy"})
+    told = problems_of(lacking, spec_of(unit="mag"), by_id=by_id)
+    for column in ("ge", "ra", "mjd", "r"):
+        assert f"night_7.fits, column {column}: found" in told
+    twice = {"ra": [400.0, 400, 1], "dec": [95.0, 95, 1], "id": [11, 11, 13]}
+    told = problems_of(table(mjd=[NAN, 6e4, 6e4], **twice), by_id=by_id)
+    for found in ("column ra: found 2", "column dec: found 2", "column mjd: found 1 rows without a time"):
+        assert found in told
+    assert "1 rows that repeat another in epoch 7, measurement r" in told
+
+
 def test_a_row_without_a_place_is_refused_by_sky():
     """By sky, a row that says something needs a place."""
     assert "1 rows without a position" in problems_of(table(ra=[NAN, 1.0, 2.0]), by_id=False)

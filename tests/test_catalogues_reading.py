@@ -302,3 +302,53 @@ def test_reading_warns_of_nothing(path):
         read(path)
         with pytest.raises(BadInput):
             read_table(path.read_bytes()[:-30], path.name, WANTED)
+
+
+MASKED = {
+    "id": MaskedColumn([1, 2, 3], mask=[False, False, True]),
+    "mag": MaskedColumn([15.0, 7.5, 16.0], mask=[False, True, False], unit="mag"),
+    "sizes": MaskedColumn([[1.0, 2], [3, 4], [5, 6]], mask=[[0, 0], [0, 1], [0, 0]]),
+    "kept": MaskedColumn([1.0, 2, 3], mask=[False, False, False]),
+}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "fits", "ecsv"])
+def test_values_under_a_mask_are_missing(suffix, tmp_path):
+    """A mask that astropy keeps in a column beside the values counts as in a table in memory: numbers, ids, elements."""
+    masked = Table(
+        {name: values for name, values in MASKED.items() if (name, suffix) != ("sizes", "parquet")}
+    )
+    for name in masked.colnames:
+        masked[name].info.serialize_method["fits"] = "data_mask"
+    masked.write(tmp_path / f"a.{suffix}")
+    wanted = Wanted(frozenset({"mag", "kept", "sizes[0]", "sizes[1]"}), frozenset({"id"}))
+    columns = read(tmp_path / f"a.{suffix}", wanted).columns
+    expected = {"id": [0, 0, 1], "mag": [0, 1, 0], "kept": [0, 0, 0]}
+    if suffix == "fits":
+        expected |= {"sizes[0]": [0, 0, 0], "sizes[1]": [0, 1, 0]}
+    for name, missing in expected.items():
+        assert columns[name].missing.tolist() == list(map(bool, missing)), name
+    assert np.isnan(columns["mag"].values).tolist() == [False, True, False]
+    assert not [name for name in columns if "mask" in name]
+
+
+def test_a_column_that_is_only_called_a_mask_hides_nothing(tmp_path):
+    """Numbers called ``mag.mask`` are numbers; truth values that are asked for themselves are there."""
+    columns = {"mag": [1.0, 2.0], "mag.mask": [0.0, 1.0], "r": [1.0, 2.0], "r.mask": [False, True]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet", Wanted(frozenset({"mag", "r.mask"}))).columns
+    assert found["mag"].missing.tolist() == [False, False]
+    assert found["r.mask"].values.tolist() == [False, True]
+
+
+def test_bars_at_both_ends_are_no_columns(tmp_path):
+    """A table of fixed width, as astropy writes it, is plain text, however many rows it has, and no IPAC."""
+    for rows in (1, 3, 30):
+        path = tmp_path / f"night_{rows}.txt"
+        columns = {"id": np.arange(rows), "band": ["g"] * rows, "mag": np.arange(rows) + 0.5}
+        Table(columns).write(path, format="ascii.fixed_width")
+        assert format_of(path.name, path.read_bytes()).name == "plain text"
+        found = read(path, Wanted(frozenset({"mag"}), frozenset({"id", "band"})))
+        assert found.names == ("id", "band", "mag")
+        assert found.columns["id"].values.tolist() == list(range(rows))
+        assert found.columns["mag"].values.tolist() == (np.arange(rows) + 0.5).tolist()

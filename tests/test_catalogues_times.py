@@ -116,3 +116,16 @@ def test_a_unit_that_is_no_time_is_refused():
     """Times in metres are none."""
     with pytest.raises(ValueError, match="no unit of time"):
         mjd_of_column(counted("m", origin=0.0), "mjd", "utc")
+
+
+@pytest.mark.parametrize("unit", ["s", "yr", "h", "mag"])
+def test_a_unit_other_than_days_is_refused(unit):
+    """Numbers that are said to be seconds or years are no MJD, and are not taken for it."""
+    with pytest.raises(ValueError, match=f"times in '{unit}', not in days"):
+        mjd_of_column(Column.whole(np.array([6e4]), unit), "mjd", "utc")
+
+
+@pytest.mark.parametrize("unit", [None, "d", "day", "days", "D", "MJD", "mjd"])
+def test_days_have_many_names(unit):
+    """What is no unit that is known says nothing against days."""
+    assert mjd_of_column(Column.whole(np.array([6e4]), unit), "mjd", "utc").tolist() == [6e4]

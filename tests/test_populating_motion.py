@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from astropy.table import Table
 from make_catalogues import write_table
 
 from aggrade import LightCurves, populate
-from aggrade.errors import Refused
+from aggrade.errors import BadInput, Refused
 from aggrade.match_report import match_report
 
 SPEC = {
@@ -104,3 +105,48 @@ def test_another_motion_is_another_table(catalogues, tmp_path):
     other = pd.DataFrame({**STARS, "pmra": [999.0, 0.0, 0.0, np.nan]})
     with pytest.raises(Refused, match="at the same positions"):
         populate(catalogues, tmp_path, SPEC, objects=other, match=match)
+
+
+STAR = {"id": [1, 2], "ra": [10.0, 10.002], "dec": [0.0, 0.0], "pmra": [1000.0, 0.0], "pmdec": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize("by", ["id", "sky"])
+def test_what_was_looked_at_has_moved(by, tmp_path):
+    """A star that came into the exposure since its position was measured was looked at, whichever way rows are matched."""
+    seen = {"id": [2], "ra": [10.002], "dec": [0.0], "mjd": [60000.0], "g": [16.0]}
+    write_table(tmp_path / "n1.parquet", {name: np.array(values) for name, values in seen.items()})
+    exposures = {"visit": ["1"], "ra": [10.002], "dec": [0.0], "radius": [2 / 3600], "depth": [21.0]}
+    pd.DataFrame(exposures).to_csv(tmp_path / "exposures.csv", index=False)
+    columns = {"epoch": "visit", "ra": "ra", "dec": "dec", "radius": "radius", "limit": "depth"}
+    spec = {
+        **{name: name for name in ("ra", "dec")},
+        "object_id": "id",
+        "time": "mjd",
+        "time_scale": "tdb",
+        "unit": "mag",
+        "epoch": {"filename": r"n(\d)"},
+        "measurements": {"g": {"value": "g"}},
+        "footprint": {"exposures": str(tmp_path / "exposures.csv"), **columns},
+    }
+    objects = pd.DataFrame({**STAR, "ref_epoch": 2016.0})
+    populate(tmp_path / "n1.parquet", tmp_path / "root", spec, objects=objects, match={"by": by})
+    cube = LightCurves(str(tmp_path / "root")).dataset.load().sortby("object")
+    assert cube["status"].values.ravel().tolist() == [2, 1]
+    assert cube["pmra"].values.tolist() == [1000.0, 0.0]
+    with pytest.raises(BadInput, match="reference_epoch"):
+        populate(tmp_path / "n1.parquet", tmp_path / "no", spec, objects=pd.DataFrame(STAR), match={"by": by})
+
+
+def test_a_store_without_motion_stays_one(catalogues, tmp_path):
+    """By id and without a time at which positions hold, motion is left out; the same table later is no other table."""
+    objects = pd.DataFrame({"id": [1, 2, 3, 4], **{name: STARS[name] for name in ("ra", "dec")}})
+    spec = {**SPEC, "object_id": "id", "ra": None, "dec": None}
+    for path in catalogues.iterdir():
+        table = Table.read(path)
+        table["id"] = [1, 2, 3, 4]
+        table.write(path, overwrite=True)
+    populate(catalogues, tmp_path, spec, objects=objects, match={"by": "id"})
+    moving = objects.assign(pmra=STARS["pmra"], pmdec=STARS["pmdec"])
+    populate(catalogues, tmp_path, spec, objects=moving, match={"by": "id"})
+    populate(catalogues, tmp_path, spec, objects=moving.assign(ref_epoch=2016.0), match={"by": "id"})
+    assert "pmra" not in LightCurves(str(tmp_path)).dataset

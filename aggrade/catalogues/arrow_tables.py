@@ -11,7 +11,16 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from aggrade.catalogues.nesting import flat_table, leaves_of, names_of, parts_of
-from aggrade.catalogues.tables import NOTHING, Column, Table, Wanted, meant, text_column
+from aggrade.catalogues.tables import (
+    NOTHING,
+    Column,
+    Table,
+    Wanted,
+    meant,
+    text_column,
+    with_masks,
+    without_masked,
+)
 
 __all__ = ["from_arrow", "read_csv", "read_parquet"]
 
@@ -28,12 +37,14 @@ def read_parquet(data: bytes, wanted: Wanted) -> tuple[Table, ...]:
     schema, names = file.schema_arrow, file.schema_arrow.names
     if doubled := sorted(name for name in wanted.names if names.count(name) > 1):
         raise ValueError(f"several columns called {', '.join(doubled)}")
+    more = with_masks(wanted)
     known, leaves = names_of(schema), [file.schema.column(index).path for index in range(len(file.schema))]
     found = []
-    for part in parts_of(schema, wanted.names):
+    for part in parts_of(schema, more.names):
         table = file.read(columns=leaves_of(leaves, part))
         rows = flat_table(table, part) if part else table
-        found.append(from_arrow(rows, known, rows.num_rows if part else file.metadata.num_rows))
+        read = from_arrow(rows, known, rows.num_rows if part else file.metadata.num_rows)
+        found.append(without_masked(read, wanted))
     return tuple(found)
 
 

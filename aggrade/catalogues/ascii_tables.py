@@ -61,9 +61,17 @@ def read_plain_text(data: bytes, wanted: Wanted) -> Table:
     if layout is None:
         raise ValueError("no line of names followed by lines of as many values")
     how: dict[str, Any] = {"delimiter": layout.separator or r"\s"}
+    lines = _without_outer_bars(_lines(data)) if layout.separator == "|" else _lines(data)
     if layout.commented:
-        return _untyped(_lines(data), wanted, format="commented_header", header_start=-1, **how)
-    return _untyped(_lines(data), wanted, format="basic", **how)
+        return _untyped(lines, wanted, format="commented_header", header_start=-1, **how)
+    return _untyped(lines, wanted, format="basic", **how)
+
+
+def _without_outer_bars(lines: list[str]) -> list[str]:
+    """Return lines without the bars at their ends, if each has both, as in tables of fixed width."""
+    plain = [line.strip() for line in lines if line.strip()]
+    has_both = all(len(line) > 1 and line.startswith("|") and line.endswith("|") for line in plain)
+    return [line[1:-1] for line in plain] if has_both else lines
 
 
 def _lines(data: bytes) -> list[str]:

@@ -143,7 +143,7 @@ def agreed_unit(
         fix = "name 'unit' in the specification"
         notes.add(measurement.value, "no unit", "a unit for every flux", fix, "unit-missing")
     for name in filter(None, (measurement.value, measurement.error)):
-        given = columns[name].unit
+        given = columns[name].unit if name in columns else None
         if unit and given and not same_unit(given, unit):
             fix = "correct the specification; values are stored as given, never converted"
             notes.add(name, f"unit {given!r}", f"unit {unit!r}", fix, "unit")

@@ -14,7 +14,16 @@ import numpy as np
 from astropy.io import fits
 
 from aggrade.catalogues.spec import TIME_SCALES
-from aggrade.catalogues.tables import Column, Table, TimeSystem, Wanted, element_of, text_column
+from aggrade.catalogues.tables import (
+    Column,
+    Table,
+    TimeSystem,
+    Wanted,
+    element_of,
+    text_column,
+    with_masks,
+    without_masked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +57,10 @@ def _table(parts: list[Part], part: Part, data: bytes, wanted: Wanted) -> Table:
     names = tuple(hdu.columns.names)
     if doubled := sorted(name for name in wanted.names if names.count(name) > 1):
         raise ValueError(f"several columns called {', '.join(doubled)}")
-    columns = {name: each for name in wanted.names if (each := _named(hdu, name)) is not None}
-    return Table(columns, names, _keys(parts, part, data), int(header["NAXIS2"]))
+    more = with_masks(wanted).names
+    columns = {name: each for name in more if (each := _named(hdu, name)) is not None}
+    read = Table(columns, names, _keys(parts, part, data), int(header["NAXIS2"]))
+    return without_masked(read, wanted)
 
 
 def _parts(data: bytes) -> Iterator[Part]:

@@ -17,7 +17,7 @@ from aggrade.catalogues.moving import motion_names, motion_of
 from aggrade.catalogues.objects import ObjectTable, object_table
 from aggrade.catalogues.positions import healpix, within_turn
 from aggrade.catalogues.reading import read_table
-from aggrade.catalogues.tables import Table, Wanted
+from aggrade.catalogues.tables import Table, Wanted, with_masks, without_masked
 from aggrade.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -63,8 +63,14 @@ def given_objects(objects: Any, how: How, storage_options: Mapping[str, Any] | N
                 Problem(where, "objects without id and position", "one of them", "fill them in", "objects")
             )
         ids = healpix(within_turn(ra), dec)
-    motion = None if how.by_id else motion_of(table, how.match, where)
+    motion = motion_of(table, how.match, where) if _needs_motion(table, how) else None
     return object_table(ids, ra, dec, where, motion)
+
+
+def _needs_motion(table: Table, how: How) -> bool:
+    """Tell whether proper motion counts: by id, where there is a footprint, or where it is known when positions hold."""
+    has_epoch = isinstance(how.match.reference_epoch, float) or motion_names(how.match)[-1] in table.columns
+    return not how.by_id or how.spec.footprint is not None or has_epoch
 
 
 class _Names:
@@ -76,7 +82,7 @@ class _Names:
         self.ids = _candidates(match.object_id, origin, *_IDS)
         self.ra = _candidates(match.ra, spec.ra, "ra")
         self.dec = _candidates(match.dec, spec.dec, "dec")
-        self.motion = () if how.by_id else motion_names(match)
+        self.motion = motion_names(match)
 
     @property
     def wanted(self) -> Wanted:
@@ -120,8 +126,10 @@ def _table(objects: Any, wanted: Wanted, storage_options: Mapping[str, Any] | No
     if isinstance(objects, pd.DataFrame):
         objects = pa.Table.from_pandas(objects)
     if isinstance(objects, pa.Table):
-        chosen = objects.select([name for name in objects.column_names if name in wanted.names])
-        return from_arrow(chosen, tuple(objects.column_names), objects.num_rows), "objects"
+        more = with_masks(wanted).names
+        chosen = objects.select([name for name in objects.column_names if name in more])
+        read = from_arrow(chosen, tuple(objects.column_names), objects.num_rows)
+        return without_masked(read, wanted), "objects"
     if hasattr(objects, "colnames"):
         from aggrade.catalogues.astropy_tables import from_astropy
 

@@ -14,6 +14,7 @@ from aggrade.catalogues.checking import Notes, agreed_unit, check_columns
 from aggrade.catalogues.conditions import rows_where
 from aggrade.catalogues.epochs import NOT_OBSERVED, EpochCatalogue
 from aggrade.catalogues.ids import ids_of
+from aggrade.catalogues.matching import duplicate_problems
 from aggrade.catalogues.tables import Column, Table
 from aggrade.catalogues.times import mjd_of, mjd_of_column
 
@@ -95,8 +96,15 @@ def interpret(table: Table, path: str, spec: CatalogueSpec, *, by_id: bool) -> I
     file = _File(table, path, spec, by_id=by_id)
     check_columns(table, file.columns, spec, file.notes)
     keys, rows = file.keys()
-    epochs = () if file.notes.problems else tuple(file.epochs(keys, rows))
-    problems = tuple(file.notes.problems)
+    if file.notes.problems:
+        file.look_further()
+        epochs: tuple[EpochCatalogue, ...] = ()
+    else:
+        epochs = tuple(file.epochs(keys, rows))
+    if file.notes.problems and spec.duplicates == "refuse":
+        known = [epoch for epoch in epochs if (epoch.ids if by_id else epoch.ra) is not None]
+        file.notes.problems += [found for epoch in known for found in duplicate_problems(epoch, path)]
+    problems = tuple(dict.fromkeys(file.notes.problems))
     return Interpreted(() if problems else epochs, keys, problems)
 
 
@@ -117,6 +125,7 @@ class _File:
         self.spec = spec
         self.by_id = by_id
         self.notes = Notes(path)
+        self.has_times = True
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -180,6 +189,18 @@ class _File:
             fix = "leave 'filter' out and name the measurements by their filter"
             self.notes.add(None, f"filters {', '.join(names)} in epoch {key}", "one per epoch", fix, "filter")
         return names[0] if names else ""
+
+    def look_further(self) -> None:
+        """Note what else is wrong with columns that are there, where not all of them are."""
+        numbers = {name for name, each in self.columns.items() if each.kind in ("integers", "numbers")}
+        for name, most in ((self.spec.ra, (-180, 360)), (self.spec.dec, (-90, 90))):
+            if name in numbers:
+                self.degrees(name, *most)
+        for measurement in self.spec.measurements.values():
+            if measurement.value in numbers:
+                agreed_unit(measurement, self.columns, self.spec, self.notes)
+        if self.spec.time in self.columns:
+            self.time_column(self.spec.time)
 
     def catalogue(self) -> EpochCatalogue:
         """Return all rows of the file as if they were one epoch."""
@@ -245,11 +266,14 @@ class _File:
         if key not in self.table.header:
             fix = "correct 'epoch_time', or deliver the file with it"
             self.notes.add(None, f"no {key} in the header", "the epoch's time there", fix, "epoch-time")
+            self.has_times = False
             return None
         told = self.table.header[key]
-        return self.notes.trial(
+        made = self.notes.trial(
             lambda: mjd_of(told, spec.time_format, spec.time_scale), None, f"correct {key}", "epoch-time"
         )
+        self.has_times &= made is not None
+        return made
 
     def times(self, parts: list[_Part], status: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return (row, measurement) MJD; every cell that says something needs a time."""
@@ -260,7 +284,7 @@ class _File:
             [self.time_column(name) if name else rows for name in own], self.table.rows, np.float64
         )
         lacking = np.isnan(times) & (status != NOT_OBSERVED)
-        if lacking.any() and not self.notes.problems:
+        if lacking.any() and self.has_times:
             found = f"{int(lacking.any(axis=1).sum())} rows without a time"
             fix = "fill it in, or name another column or a header key"
             self.notes.add(self.spec.time, found, "a time in every row", fix, "time-missing")
@@ -275,6 +299,7 @@ class _File:
             "correct the specification or the file",
             "time",
         )
+        self.has_times &= made is not None
         return np.full(self.table.rows, np.nan) if made is None else made
 
     def ids(self) -> NDArray[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aggrade.catalogues.cube import Shape, shape_of
@@ -195,6 +195,8 @@ def _given(asked: Asked, known: Known) -> ObjectTable | None:
         return given
     own = known.objects()
     adding = asked.how.match.new_objects == "add"
+    if given is not None and own.motion is None:
+        given = replace(given, motion=None)
     if given is not None and given.digest != (own.first(len(given)) if adding else own).digest:
         found = f"{len(given):,} objects"
         expected = f"the {len(own):,} objects of {known.storage.url}, at the same positions"

@@ -26,7 +26,7 @@ _GZIP = b"\x1f\x8b"
 _AS_GZIP = 16 + zlib.MAX_WBITS
 _BOM = b"\xef\xbb\xbf"
 _VOTABLE = re.compile(rb"<(\w+:)?VOTABLE[\s>]")
-_IPAC = re.compile(rb"(\\[^\n]*\n)*[ \t]*\|[^\n]*\|[ \t]*\r?\n(?![ \t]*\|[ \t]*:?-{3})")
+_IPAC = re.compile(rb"(\\[^\n]*\n)*[ \t]*\|[^\n]*\|[ \t]*\r?\n(?![ \t]*\|[^\n]*[^A-Za-z \t|\r\n])")
 _SEXTRACTOR = re.compile(rb"#\s+1\s+[A-Za-z]\w*[\s(]")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _LINES_COMPARED = 20
@@ -63,7 +63,7 @@ def is_votable(head: bytes) -> bool:
 
 
 def is_ipac(head: bytes) -> bool:
-    """Tell whether keywords in lines of a backslash, if any, are followed by names between bars."""
+    """Tell whether keywords in lines of a backslash, if any, are followed by names and words for types between bars."""
     return _IPAC.match(head) is not None
 
 

@@ -314,7 +314,8 @@ class MatchSpec(_Frozen):
     reference_epoch: float | str | None = Field(
         default=None,
         description="When the objects are at their positions: a Julian year such as 2016.0, or a column of them; "
-        "'ref_epoch' if it is there. Required where there is proper motion and objects are matched by sky.",
+        "'ref_epoch' if it is there. Required where there is proper motion and objects are matched by sky or have a "
+        "footprint.",
     )
 
     def by_id(self, spec: CatalogueSpec) -> bool:

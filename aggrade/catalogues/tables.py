@@ -20,14 +20,18 @@ __all__ = [
     "TimeSystem",
     "Wanted",
     "element_of",
+    "mask_of",
     "meant",
     "text_column",
     "typed",
+    "with_masks",
+    "without_masked",
 ]
 
 NOTHING = ("", "NULL", "null", "NaN", "nan", "NA", "N/A", "n/a", "None", "none", "NONE", "<NA>", "-", "--")
 """Words that stand for nothing in a table of text."""
 
+_MASK = ".mask"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?", re.ASCII)
 _INT64 = np.iinfo(np.int64)
@@ -142,6 +146,48 @@ def element_of(name: str) -> tuple[str, int] | None:
     """
     found = _ELEMENT.fullmatch(name)
     return (found[1], int(found[2])) if found else None
+
+
+def with_masks(wanted: Wanted) -> Wanted:
+    """Return what is wanted with the columns that may say which of its values are masked."""
+    return Wanted(wanted.numbers | {mask_of(name) for name in wanted.names}, wanted.labels)
+
+
+def mask_of(name: str) -> str:
+    """Return what astropy calls the mask of a column that it keeps beside the values (``astropy.table.serialize``).
+
+    >>> mask_of("mag"), mask_of("MAG_APER[1]")
+    ('mag.mask', 'MAG_APER.mask[1]')
+    """
+    base, index = element_of(name) or (name, None)
+    return f"{base}{_MASK}" if index is None else f"{base}{_MASK}[{index}]"
+
+
+def without_masked(table: Table, wanted: Wanted) -> Table:
+    """Return the wanted columns of a table; values that a column of truth values beside theirs masks are missing.
+
+    Parameters
+    ----------
+    table
+        What was read by `with_masks`.
+    wanted
+        What is wanted of it.
+    """
+    columns = {
+        name: _masked(column, table.columns.get(mask_of(name)))
+        for name, column in table.columns.items()
+        if name in wanted.names
+    }
+    return Table(columns, table.names, table.header, table.rows)
+
+
+def _masked(column: Column, mask: Column | None) -> Column:
+    if mask is None or mask.values.dtype.kind != "b" or mask.values.shape != column.missing.shape:
+        return column
+    missing, values = column.missing | mask.values, column.values
+    if values.dtype.kind == "f" and values.ndim == 1:
+        values = np.where(missing, np.nan, values).astype(values.dtype)
+    return Column(values, missing, column.unit, column.time)
 
 
 def text_column(values: NDArray[Any], missing: NDArray[np.bool_], unit: str | None = None) -> Column:

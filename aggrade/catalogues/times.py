@@ -60,8 +60,16 @@ def mjd_of_column(column: Column, written: str, scale: str, place: str | None = 
         texts = np.strings.replace(values, " ", "T")
         times[there] = Time(texts, format="isot", scale=scale).mjd if len(texts) else 0.0
     else:
+        _demand_days(column.unit)
         times[there] = _mjd(values.astype(np.float64), written)
     return times
+
+
+def _demand_days(unit: str | None) -> None:
+    """Raise `ValueError` if a unit is known and none of days; ``MJD`` and the like are no units."""
+    known = units.Unit((unit or "d").replace("D", "d"), parse_strict="silent")
+    if not isinstance(known, units.UnrecognizedUnit) and known != units.day:
+        raise ValueError(f"times in {unit!r}, not in days; convert them")
 
 
 def _mjd(times: NDArray[np.float64], written: str) -> NDArray[np.float64]:
