@@ -236,6 +236,9 @@ def lightcurve(
     """
     from aggrade.lightcurves import LightCurves
 
+    if period is not None and plot is None:
+        fix = "add --plot FILE.png, or leave --period out"
+        raise BadInput(Problem("period", "no picture to fold", "a file to draw to", fix, "period"))
     curves = LightCurves(store, storage_options=_options(credentials))
     numbered = curves.dataset["object"].dtype.kind in "iu" and id.lstrip("-").isdecimal()
     curve = curves.lightcurve(int(id) if numbered else id)

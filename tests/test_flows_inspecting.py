@@ -212,6 +212,14 @@ def test_a_light_curve_is_drawn(survey):
     assert (survey / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_period_needs_a_picture(survey):
+    """What there is to fold is drawn; where nothing is, the period is not passed over."""
+    from flows.inspecting import lightcurve
+
+    with pytest.raises(BadInput, match="--plot"):
+        lightcurve(str(survey), "7", period=0.5)
+
+
 def test_an_unknown_object_is_an_error(survey):
     """An id that isn't there is bad input."""
     from flows.inspecting import lightcurve

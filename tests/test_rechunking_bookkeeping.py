@@ -110,8 +110,9 @@ def test_the_check_for_missing_chunks_is_in_the_price(tmp_path):
     assert [look["LIST"] for look in looks[1:]] == [2 * len(_arrays(source)) + 1] * 2
     assert looks[2]["GET"] == looks[1]["GET"] + 1
     plan, looking = _run(source, target, asked, dry_run=True)
+    _, spent = _run(source, target, asked)
     assert plan.up_to_date
-    assert plan.price.requests == looking
+    assert plan.price.requests == spent == {**looking, "GET": looking["GET"] + 2}
 
 
 def _arrays(storage):

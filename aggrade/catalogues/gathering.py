@@ -149,10 +149,10 @@ def grown(own: ObjectTable, gathered: Gathered, match: MatchSpec, *, by_id: bool
     ids = found.ids[new] if own.ids.dtype.kind == found.ids.dtype.kind else as_text(found.ids[new])
     if own.ids.dtype.kind == "i" and ids.dtype.kind == "U" and len(ids):
         fix = "correct 'object_id', or set new_objects to 'ignore'"
-        raise Refused(Problem(where, f"the new id {ids[0]!r}", "64-bit integers", fix, "id-type"))
+        raise Refused(Problem(where, f"the new id {ids[0].item()!r}", "64-bit integers", fix, "id-type"))
     if (own.indices(ids) >= 0).any():
         fix = "give an object table that holds these objects"
-        taken = ids[own.indices(ids) >= 0][0]
+        taken = ids[own.indices(ids) >= 0][0].item()
         raise Refused(Problem(where, f"a new object {taken} elsewhere", "new ids", fix, "id-taken"))
     ra, dec, index = (
         np.concatenate([before, after[new]])

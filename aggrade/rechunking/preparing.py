@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Looking"]
 
+_AGAIN = Price(requests={"GET": 2})
+"""What a run sends that has nothing to do: is an intent left, and what was the last receipt."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -149,7 +152,7 @@ class Looking:
             documents=before.documents,
             arrays={},
             pieces=(),
-            bookkeeping=self._looked(before).price,
+            bookkeeping=self._looked(before).price + _AGAIN,
             up_to_date=True,
         )
 
@@ -173,8 +176,7 @@ class Looking:
         names = {*plan.documents, *before.documents}
         if plan.up_to_date:
             names.update(before.mark["rechunk"].get("retired", ()))
-            again = Price(requests={"GET": 2}) if objects else Price()
-            plan = plan.model_copy(update={"bookkeeping": self._looked(before).price + again})
+            plan = plan.model_copy(update={"bookkeeping": self._looked(before).price + _AGAIN})
         if not objects:
             return plan
         price = pruning_price(names, objects)
