@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections import Counter
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from make_datasets import make_session
-from make_stores import write_zarr
+from make_stores import let_show
 
 import aggrade
 from aggrade.rechunking import rechunk_storage
@@ -37,17 +36,7 @@ def _dataset(epochs):
 
 def _put(path, epochs, generation, encoding):
     """Let a store show a dataset; files that hold the same stay."""
-    fresh = path.with_name("fresh.zarr")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        write_zarr(_dataset(epochs), fresh, encoding=encoding, generation=generation, dim="c")
-    for file in [file for file in fresh.rglob("*") if file.is_file()]:
-        there = path / file.relative_to(fresh)
-        if not there.exists() or there.read_bytes() != file.read_bytes():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, there)
-    shutil.rmtree(fresh)
-    return open_storage(str(path))
+    return open_storage(let_show(path, _dataset(epochs), encoding=encoding, generation=generation, dim="c"))
 
 
 def _run(source, target, layout, *, dry_run=False, **how):
